@@ -1,0 +1,96 @@
+//! What was typed, turned into what it means: flags and environment in, checked values out.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that the service can be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to reach NATS.
+    pub nats: Nats,
+    /// The shared store.
+    pub store: Store,
+    /// The first tokens of every subject; no leading or trailing dot, no wildcard.
+    pub subject_prefix: String,
+    /// Where replies may go: NATS subject patterns.
+    pub reply_subjects: Vec<String>,
+    /// Events of a person between two snapshots; 0 for no snapshots.
+    pub snapshot_frequency: u64,
+    /// The least severe level that is logged.
+    pub log_level: log::LevelFilter,
+    /// Threads of the pool, at least 1.
+    pub workers: usize,
+    /// Commands that may wait for one worker.
+    pub queue_len_max: usize,
+    /// Bytes of memory for persons, over all workers.
+    pub cache_bytes: u64,
+    /// From a command's arrival to its reply.
+    pub command_timeout: Duration,
+    /// From the signal to the end of the process.
+    pub drain_timeout: Duration,
+}
+
+/// How to reach NATS.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    /// One server or several of one cluster, without user, password or token in them.
+    pub urls: Vec<String>,
+    /// Who the service is.
+    pub sign_in: SignIn,
+    /// Certificates of the authorities to trust instead of the system's own (PEM).
+    pub ca: Option<PathBuf>,
+    /// The service's own certificate and key (PEM).
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// The JetStream domain, where the store lies behind a leaf node.
+    pub jetstream_domain: Option<String>,
+}
+
+/// A way of signing in. Secrets do not appear in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SignIn {
+    /// None, or the client certificate alone.
+    Nothing,
+    /// A `.creds` file with a JWT and its key.
+    Credentials(PathBuf),
+    /// A file with an nkey seed.
+    NKey(PathBuf),
+    /// Name and password.
+    UserPassword {
+        /// The name.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// A token.
+    Token(String),
+}
+
+impl std::fmt::Debug for SignIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Credentials(_) => "Credentials(..)",
+            Self::NKey(_) => "NKey(..)",
+            Self::UserPassword { .. } => "UserPassword(..)",
+            Self::Token(_) => "Token(..)",
+        })
+    }
+}
+
+/// The shared store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The stream; the snapshot bucket's name follows from it.
+    pub stream: String,
+    /// Copies of the stream, when the service creates it: 1, 3 or 5.
+    pub replicas: u8,
+    /// Whether the service may create what is missing.
+    pub create: bool,
+}
+
+impl Store {
+    /// The name of the bucket with the snapshots.
+    pub fn bucket(&self) -> String {
+        format!("{}_SNAPSHOTS", self.stream)
+    }
+}

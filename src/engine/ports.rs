@@ -1,0 +1,141 @@
+//! What the engine needs of the world: a log of commits and a store of snapshots.
+//!
+//! Both are small, synchronous and batch-shaped: one call is one round trip however many persons it speaks of, and the
+//! answers come back in the order of the questions. Errors are shaped by what the engine does next. The pair in
+//! [`crate::memory`] and the one in [`crate::nats`] pass the same contract tests.
+
+use std::sync::Arc;
+
+use crate::domain::{PersonId, Timestamp};
+
+/// A position in the stream, from 1 on; 0 stands for "before the first message".
+pub type Sequence = u64;
+
+/// The log of commits: one JetStream stream, one literal subject a person.
+pub trait EventLog {
+    /// The largest commit payload, in bytes, that can be handed to [`append`](Self::append).
+    fn payload_bytes_max(&self) -> usize;
+
+    /// Reads commits of several persons, each from its own position on, in stream order, one page a person.
+    ///
+    /// With [`Consistency::Any`] the answer may lack the newest commits (a follower that lags answered), but what it
+    /// has is a gap-free run from the position on. With [`Consistency::Leader`] a complete page holds everything that
+    /// the stream's leader has.
+    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>>;
+
+    /// The newest commit of each person, as the stream's leader itself shows it; `None` where there is none.
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>>;
+
+    /// Stores each commit if, and only if, the person's newest one has exactly the expected sequence.
+    ///
+    /// Never repeats a commit on its own account: each is handed to the store at most once a call.
+    fn append(&mut self, appends: &[Append]) -> Vec<Appended>;
+}
+
+/// Where a read starts, inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the first commit of the person with this stream sequence or a later one.
+    Sequence(Sequence),
+    /// At the first commit of the person that was stored at this time or later, by the store's clock.
+    Time(Timestamp),
+}
+
+/// Who may answer a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// Any copy of the stream; it may lag behind.
+    Any,
+    /// The stream's leader has the last word on what is newest.
+    Leader,
+}
+
+/// A question for [`EventLog::read`].
+#[derive(Debug, Clone, Copy)]
+pub struct Read {
+    /// Whose commits.
+    pub person: PersonId,
+    /// From where on.
+    pub start: Start,
+    /// Who may answer.
+    pub consistency: Consistency,
+}
+
+/// Some commits of one person, in stream order.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The commits; empty when there is none from the start on.
+    pub commits: Vec<StoredCommit>,
+    /// Whether the answering copy had more, to be read from the sequence after the last one here.
+    pub more: bool,
+}
+
+/// A commit as it lies in the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCommit {
+    /// Its position in the stream.
+    pub sequence: Sequence,
+    /// Its exact bytes.
+    pub payload: Arc<[u8]>,
+}
+
+/// A commit to be stored.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Whose commit.
+    pub person: PersonId,
+    /// The sequence of the person's newest commit; 0 when there is none.
+    pub expected: Sequence,
+    /// The exact bytes.
+    pub payload: Arc<[u8]>,
+    /// Hints for readers, outside the chain of hashes.
+    pub headers: CommitHeaders,
+}
+
+/// What stands beside a commit for readers that do not want to decode it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitHeaders {
+    /// The types of its events in order, joined by commas.
+    pub event_types: String,
+    /// The person's version after it.
+    pub person_version: u64,
+    /// The W3C trace context of the command, where the commit has a single one.
+    pub traceparent: Option<String>,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// It is stored, acknowledged, at this position.
+    Stored(Sequence),
+    /// It is not stored, by this call: the person's newest commit is not the expected one. Where the store said which
+    /// one it is, its sequence.
+    Conflict(Option<Sequence>),
+    /// It is not stored, by this call, and will not be: it was not sent, or the store said no. For people, why.
+    Unavailable(Unavailable),
+    /// It may be stored, now or later: no answer came.
+    Unknown,
+}
+
+/// The store did not answer, or said that it cannot. Nothing was done. For people, without personal data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// The snapshots: a cache that every replica shares. Losing any of it loses nothing.
+pub trait SnapshotStore {
+    /// The newest snapshot of each person that can be read now; `None` where there is none or the store is away.
+    fn load(&mut self, persons: &[PersonId]) -> Vec<Option<Vec<u8>>>;
+
+    /// Stores a snapshot unless one of the same or a higher version is there, compared and set in one step.
+    fn store(&mut self, person: PersonId, version: u64, snapshot: &[u8]) -> Result<SnapshotStored, Unavailable>;
+}
+
+/// What became of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotStored {
+    /// It is the newest one now.
+    Written,
+    /// One of the same or a higher version was there already.
+    NewerExists,
+}

@@ -1,0 +1,5 @@
+//! The Person domain as an event-sourced NATS microservice.
+
+pub mod config;
+pub mod domain;
+pub mod engine;
