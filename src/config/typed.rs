@@ -152,7 +152,7 @@ impl Typed {
     }
 
     /// Takes down where each value came from, which the values themselves no longer tell.
-    pub(crate) fn note_origins(&mut self, matches: &ArgMatches) {
+    pub fn note_origins(&mut self, matches: &ArgMatches) {
         let origin = |id: &clap::Id| match matches.value_source(id.as_str()) {
             Some(ValueSource::CommandLine) => Origin::Flag,
             Some(ValueSource::EnvVariable) => Origin::Environment,
