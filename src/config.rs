@@ -1,7 +1,24 @@
 //! What was typed, turned into what it means: flags and environment in, checked values out.
+//!
+//! [`Typed`] is what clap understood: raw strings, one for each option, with where each came from. [`Config::resolve`]
+//! is the only way from there to a [`Config`], whose values need no second look. A value that is not allowed is a
+//! [`ConfigError`], which names the option, the value and what is allowed, and never shows a secret.
+
+mod environment_file;
+mod error;
+mod names;
+mod resolve;
+mod sign_in;
+mod typed;
+mod url;
+mod value;
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use environment_file::{LevelKept, LevelSource};
+pub use error::ConfigError;
+pub use typed::{Origin, Typed};
 
 /// Everything that the service can be told.
 #[derive(Debug, Clone)]
@@ -12,12 +29,14 @@ pub struct Config {
     pub store: Store,
     /// The first tokens of every subject; no leading or trailing dot, no wildcard.
     pub subject_prefix: String,
-    /// Where replies may go: NATS subject patterns.
+    /// Where replies may go: NATS subject patterns, none of which covers a subject of the server's or the service's own.
     pub reply_subjects: Vec<String>,
     /// Events of a person between two snapshots; 0 for no snapshots.
     pub snapshot_frequency: u64,
     /// The least severe level that is logged.
     pub log_level: log::LevelFilter,
+    /// Where SIGHUP reads the level again.
+    pub log_level_source: LevelSource,
     /// Threads of the pool, at least 1.
     pub workers: usize,
     /// Commands that may wait for one worker.
@@ -33,7 +52,7 @@ pub struct Config {
 /// How to reach NATS.
 #[derive(Debug, Clone)]
 pub struct Nats {
-    /// One server or several of one cluster, without user, password or token in them.
+    /// One server or several of one cluster, at least one: `nats://` or `tls://`, without user, password or token.
     pub urls: Vec<String>,
     /// Who the service is.
     pub sign_in: SignIn,

@@ -12,8 +12,11 @@
 //! `domain` decides and is pure; `wire` turns bytes into types and back; `engine` orders the steps and sees the world
 //! through two small ports; `nats` and `memory` implement those; `daemon` has the threads, the time and the signals.
 
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod domain;
 pub mod engine;
+pub mod exit;
 pub mod memory;
 pub mod wire;

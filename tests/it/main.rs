@@ -1,1 +1,8 @@
 //! The tests of the whole, one binary.
+
+mod binary;
+mod config;
+mod config_refused;
+mod logging;
+mod notify;
+mod tidy;

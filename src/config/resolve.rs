@@ -1,0 +1,93 @@
+//! From what was typed to what it means: every option, its limits, and how they go together.
+
+use std::ffi::OsStr;
+use std::ops::RangeInclusive;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::environment_file::LevelSource;
+use super::names::{name, prefix, reply_patterns};
+use super::sign_in::{client_certificate, sign_in};
+use super::typed::{AUTO, Typed};
+use super::url::servers;
+use super::value::{boolean, count, duration, file, level, number, size};
+use super::{Config, ConfigError, Nats, Store};
+
+/// Threads of the pool.
+const WORKERS: RangeInclusive<u64> = 1..=256;
+/// Threads of the pool by default. At least two, so that one decides while the other waits for the store; no more than
+/// eight, since nats-server is what limits the service, and a turn shared by more commands costs it less.
+const WORKERS_AUTO: RangeInclusive<usize> = 2..=8;
+/// Events of a person between two snapshots.
+const SNAPSHOT_FREQ: RangeInclusive<u64> = 0..=1_000_000;
+/// Commands waiting for one worker.
+const QUEUE_CAPACITY: RangeInclusive<u64> = 1..=1_048_576;
+/// Memory for persons. Below a mebibyte not even one large person would stay.
+const CACHE_BYTES: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::tib(1);
+/// A command's time. Less than the low end is not enough for a flush to disk, more than the high end nobody waits for.
+const COMMAND_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(120);
+/// The time to leave in.
+const DRAIN_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
+
+impl Config {
+    /// What was typed, checked. The first thing found wrong is the error.
+    pub fn resolve(typed: &Typed) -> Result<Self, ConfigError> {
+        let subject_prefix = prefix("SUBJECT_PREFIX", &typed.subject_prefix)?;
+        let log_level = level("LOG_LEVEL", &typed.log_level)?;
+        Ok(Self {
+            nats: nats(typed)?,
+            store: store(typed)?,
+            reply_subjects: reply_patterns("REPLY_SUBJECTS", &typed.reply_subjects, &subject_prefix)?,
+            subject_prefix,
+            snapshot_frequency: number("SNAPSHOT_FREQ", &typed.snapshot_freq, SNAPSHOT_FREQ)?,
+            log_level,
+            log_level_source: LevelSource::new(typed, log_level),
+            workers: workers("WORKERS", &typed.workers)?,
+            queue_len_max: count("QUEUE_CAPACITY", &typed.queue_capacity, QUEUE_CAPACITY)?,
+            cache_bytes: size("CACHE_BYTES", &typed.cache_bytes, CACHE_BYTES)?,
+            command_timeout: duration("COMMAND_TIMEOUT", &typed.command_timeout, COMMAND_TIMEOUT)?,
+            drain_timeout: duration("DRAIN_TIMEOUT", &typed.drain_timeout, DRAIN_TIMEOUT)?,
+        })
+    }
+}
+
+fn nats(typed: &Typed) -> Result<Nats, ConfigError> {
+    let (urls, in_url) = servers("NATS_URL", &typed.nats_url)?;
+    Ok(Nats {
+        urls,
+        sign_in: sign_in(typed, in_url)?,
+        ca: typed.nats_ca.as_deref().map(|path| file("NATS_CA", path)).transpose()?,
+        client_certificate: client_certificate(typed)?,
+        jetstream_domain: typed.jetstream_domain.as_deref().map(|given| name("JETSTREAM_DOMAIN", given)).transpose()?,
+    })
+}
+
+fn store(typed: &Typed) -> Result<Store, ConfigError> {
+    Ok(Store {
+        stream: name("STREAM_NAME", &typed.stream_name)?,
+        replicas: replicas("STREAM_REPLICAS", &typed.stream_replicas)?,
+        create: boolean("STREAM_CREATE", &typed.stream_create)?,
+    })
+}
+
+/// JetStream takes even numbers too, but they bear no more failures than the odd number below.
+fn replicas(option: &'static str, given: &OsStr) -> Result<u8, ConfigError> {
+    match given.to_str() {
+        Some("1") => Ok(1),
+        Some("3") => Ok(3),
+        Some("5") => Ok(5),
+        _ => Err(ConfigError::value(option, given, "1, 3 or 5")),
+    }
+}
+
+fn workers(option: &'static str, given: &OsStr) -> Result<usize, ConfigError> {
+    if given == AUTO {
+        let cores = available_parallelism().map_or(*WORKERS_AUTO.start(), usize::from);
+        return Ok(cores.clamp(*WORKERS_AUTO.start(), *WORKERS_AUTO.end()));
+    }
+    let (least, most) = (WORKERS.start(), WORKERS.end());
+    count(option, given, WORKERS)
+        .map_err(|_| ConfigError::value(option, given, format!("{AUTO}, or a whole number from {least} to {most}")))
+}
