@@ -72,11 +72,8 @@ impl Door {
 
     fn refuse_overload(&self, task: Task) {
         let problem = Problem::new(Code::Overloaded, "no room is left in the queue; nothing was done");
-        let refused = NotARequest {
-            command_id: Some(task.request.command_id.text),
-            person: Some(task.request.person),
-            problem,
-        };
+        let refused =
+            NotARequest { command_id: Some(task.request.command_id.text), person: Some(task.request.person), problem };
         self.replier.refuse(task.reply_to.as_deref(), refused);
     }
 }

@@ -119,11 +119,7 @@ impl Service {
     fn start_workers(&mut self, ports: &Ports, seats: Vec<Seat>, around: &Surroundings) -> io::Result<()> {
         for (number, seat) in seats.into_iter().enumerate() {
             let name = format!("worker-{number}");
-            let worker = Worker::new(
-                Box::new(ports.log(self)?),
-                ports.snapshots(self)?,
-                ports.limits(),
-            );
+            let worker = Worker::new(Box::new(ports.log(self)?), ports.snapshots(self)?, ports.limits());
             let pulse = self.pulses.add(&name);
             let around = around.clone();
             let body = move || pool::work(worker, &seat, &pulse, &around);

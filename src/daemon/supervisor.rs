@@ -91,7 +91,9 @@ impl<'a> Supervisor<'a> {
         match self.watch() {
             End::Told => self.drain(ExitStatus::Clean),
             End::Panic => {
-                log::error!("a thread panicked: no more commands are taken, those taken are answered as far as possible");
+                log::error!(
+                    "a thread panicked: no more commands are taken, those taken are answered as far as possible"
+                );
                 self.drain(ExitStatus::Bug)
             }
             End::Hang(what) => {
@@ -204,7 +206,10 @@ impl<'a> Supervisor<'a> {
                 return Err(End::Hang(format!("the {name} connection has been mute for {:?}", health.silent_for)));
             }
             if !health.connected && health.attempt_age > ATTEMPT_MAX {
-                return Err(End::Hang(format!("the {name} connection's last attempt began {:?} ago", health.attempt_age)));
+                return Err(End::Hang(format!(
+                    "the {name} connection's last attempt began {:?} ago",
+                    health.attempt_age
+                )));
             }
         }
         match self.service.pulses.longest_busy() {

@@ -1,7 +1,7 @@
 //! Starting threads so that each has a name, and a panic in one is not silence.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -32,11 +32,7 @@ impl Drop for OnPanic<'_> {
 }
 
 /// Starts a named thread. Its panic is logged by the hook, and poisons the process.
-pub fn start(
-    name: &str,
-    poison: &Poison,
-    body: impl FnOnce() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
+pub fn start(name: &str, poison: &Poison, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     let poison = poison.clone();
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _on_panic = OnPanic(&poison);
