@@ -1,5 +1,35 @@
 //! The Person domain, pure: no clock, no randomness, no input or output.
+//!
+//! In reading order: the values that a command carries, the commands, the events, the state that the events add up to
+//! ([`evolve`]), the decision which event a command becomes ([`decide`]), and what a query shows ([`PersonView`]).
 
+mod attribute;
+mod attributes;
+pub mod binary;
+mod choices;
+mod command;
+mod decide;
+mod event;
+mod invalid;
+pub mod limits;
+mod name;
+mod person;
+mod refusal;
+mod strict;
 mod value;
 
+pub use attribute::{
+    Attribute, AttributeType, AttributeValue, BiologicalSex, BloodType, Confidence, EyeColor, HairColor, Handedness,
+    JsonValue, Precision, Provenance, Temporal, Transformation, ValueKind, ValueSource,
+};
+pub use attribute::{DemographicType, HealthcareType, IdentifyingType, PhysicalType};
+pub use attributes::Attributes;
+pub use command::{Command, MergeReason};
+pub use decide::{Context, Decision, TargetState, decide};
+pub use event::{Event, EventKind, UnknownEventKind};
+pub use invalid::Invalid;
+pub use name::{NameComponents, NamingConvention, PersonName};
+pub use person::{Lifecycle, Person, evolve};
+pub use refusal::{Party, Refusal};
+pub use strict::Malformed;
 pub use value::{Date, NotADate, NotATime, NotAUuid, PersonId, Timestamp};

@@ -157,6 +157,15 @@ impl<Context> Decode<Context> for Date {
 }
 bincode::impl_borrow_decode!(Date);
 
+/// Reads a member whose absence means the type's default, and null as absence.
+pub(super) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// Text forms for JSON and logs, from `Display` and `FromStr`.
 macro_rules! as_text {
     ($($value:ty: |$self:ident| $display:expr;)*) => {$(

@@ -1,3 +1,15 @@
-//! The order of the steps that a command takes. No thread, no clock, no socket.
+//! The order of the steps that a command takes. No thread, no clock, no socket, no randomness.
+//!
+//! In reading order: [`ports`] (what it needs of the world), [`aggregate`] (a person as one replica knows it),
+//! [`receipts`] (which commands were carried out), [`draft`] (deciding requests into a commit), [`load`] (snapshot and
+//! tail), [`cache`], and [`worker`], where a batch of requests goes through one turn.
 
+pub mod aggregate;
+pub mod cache;
+pub mod draft;
+pub mod load;
 pub mod ports;
+pub mod receipts;
+pub mod router;
+pub mod turn;
+pub mod worker;

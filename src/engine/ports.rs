@@ -7,9 +7,7 @@
 use std::sync::Arc;
 
 use crate::domain::{PersonId, Timestamp};
-
-/// A position in the stream, from 1 on; 0 stands for "before the first message".
-pub type Sequence = u64;
+pub use crate::wire::commit::Sequence;
 
 /// The log of commits: one JetStream stream, one literal subject a person.
 pub trait EventLog {
@@ -18,9 +16,8 @@ pub trait EventLog {
 
     /// Reads commits of several persons, each from its own position on, in stream order, one page a person.
     ///
-    /// With [`Consistency::Any`] the answer may lack the newest commits (a follower that lags answered), but what it
-    /// has is a gap-free run from the position on. With [`Consistency::Leader`] a complete page holds everything that
-    /// the stream's leader has.
+    /// With [`Consistency::Any`] the answer may lack the newest commits (a follower that lags answered). With
+    /// [`Consistency::Leader`] each commit comes from the stream's leader itself; that is slower for long histories.
     fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>>;
 
     /// The newest commit of each person, as the stream's leader itself shows it; `None` where there is none.
@@ -111,8 +108,11 @@ pub enum Appended {
     /// It is not stored, by this call: the person's newest commit is not the expected one. Where the store said which
     /// one it is, its sequence.
     Conflict(Option<Sequence>),
-    /// It is not stored, by this call, and will not be: it was not sent, or the store said no. For people, why.
+    /// It is not stored, by this call, and will not be: the store was away. For people, why.
     Unavailable(Unavailable),
+    /// It is not stored, by this call, and will not be: the store said no, and would say so again (no room is left, the
+    /// stream is sealed, permission is missing). For people, why.
+    Refused(Unavailable),
     /// It may be stored, now or later: no answer came.
     Unknown,
 }

@@ -1,0 +1,252 @@
+//! Decoding what strangers send: strictly, and without repeating any of it.
+//!
+//! serde's own errors quote what they found, which may be personal data on its way into a log, and a type is either
+//! strict about unknown members everywhere or nowhere, while the same names and attributes stand in commands (strict)
+//! and in events (where a later release may have added members). So this reader of a [`Value`] refuses what the types
+//! would ignore, and its error names the place and what was expected, nothing else.
+
+use std::fmt;
+
+use serde::de::value::StringDeserializer;
+use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::{Map, Value};
+
+use super::invalid::joined;
+
+/// What was sent has not the shape of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// The path of the member that is wrong, such as `name.components`; empty for the whole.
+    pub field: String,
+    /// What is wrong with it. Never the value, which may be personal.
+    pub problem: String,
+}
+
+impl Malformed {
+    fn here(problem: impl Into<String>) -> Self {
+        Self { field: String::new(), problem: problem.into() }
+    }
+
+    fn within(self, parent: &str) -> Self {
+        Self { field: joined(parent, &self.field), ..self }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field.as_str() {
+            "" => f.write_str(&self.problem),
+            field => write!(f, "{field}: {}", self.problem),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl de::Error for Malformed {
+    /// The types of the domain say here what they expected; none of them quotes what it got.
+    fn custom<T: fmt::Display>(problem: T) -> Self {
+        Self::here(problem.to_string())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::here(format!("expected {expected}, not {}", shape(found)))
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::here(format!("expected {expected}"))
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Self::here(format!("expected {expected}, not {length}"))
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Self::here(format!("expected one of {}", expected.join(", ")))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::here("is missing").within(field)
+    }
+}
+
+/// A value as it was sent.
+pub(super) struct Sent(pub(super) Value);
+
+impl<'de> Deserializer<'de> for Sent {
+    type Error = Malformed;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Malformed> {
+        match self.0 {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Number(value) => value.deserialize_any(visitor).map_err(|_| Malformed::here("unfit number")),
+            Value::String(value) => visitor.visit_string(value),
+            Value::Array(items) => visit_items(items, visitor),
+            Value::Object(members) => visitor.visit_map(Members::from(members)),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Malformed> {
+        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Malformed> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    /// Members have names here; serde alone would also take them by position.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Malformed> {
+        visitor.visit_map(Members::from(object(self.0)?))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Malformed> {
+        let (name, content) = match self.0 {
+            Value::String(name) => (name, None),
+            other => {
+                let mut members = object(other)?.into_iter();
+                match (members.next(), members.next()) {
+                    (Some((name, content)), None) => (name, Some(content)),
+                    _ => return Err(Malformed::here("expected an object with a single member")),
+                }
+            }
+        };
+        visitor.visit_enum(Variant { name, content })
+    }
+
+    /// Derived code skips the value of a member that it does not know by this.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Malformed> {
+        Err(Malformed::here("unknown field"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map identifier
+    }
+}
+
+/// The members of an object, in order.
+struct Members {
+    rest: serde_json::map::IntoIter,
+    current: Option<(String, Value)>,
+}
+
+impl From<Map<String, Value>> for Members {
+    fn from(members: Map<String, Value>) -> Self {
+        Self { rest: members.into_iter(), current: None }
+    }
+}
+
+impl<'de> de::MapAccess<'de> for Members {
+    type Error = Malformed;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Malformed> {
+        self.current = self.rest.next();
+        let Some((name, _)) = &self.current else { return Ok(None) };
+        let name: StringDeserializer<Malformed> = name.clone().into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Malformed> {
+        let Some((name, value)) = self.current.take() else { return Err(Malformed::here("a value without a name")) };
+        seed.deserialize(Sent(value)).map_err(|malformed| malformed.within(presentable(&name)))
+    }
+}
+
+/// The elements of an array, in order.
+struct Items {
+    rest: std::vec::IntoIter<Value>,
+    index: usize,
+}
+
+impl<'de> de::SeqAccess<'de> for Items {
+    type Error = Malformed;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Malformed> {
+        let Some(value) = self.rest.next() else { return Ok(None) };
+        let place = format!("[{}]", self.index);
+        self.index += 1;
+        seed.deserialize(Sent(value)).map(Some).map_err(|malformed| malformed.within(&place))
+    }
+}
+
+/// The chosen variant of an enum, with what belongs to it.
+struct Variant {
+    name: String,
+    content: Option<Value>,
+}
+
+impl<'de> de::EnumAccess<'de> for Variant {
+    type Error = Malformed;
+    type Variant = Sent;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Sent), Malformed> {
+        let name: StringDeserializer<Malformed> = self.name.into_deserializer();
+        Ok((seed.deserialize(name)?, Sent(self.content.unwrap_or(Value::Null))))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Sent {
+    type Error = Malformed;
+
+    fn unit_variant(self) -> Result<(), Malformed> {
+        if self.0.is_null() { Ok(()) } else { Err(Malformed::here("expected the name alone")) }
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Malformed> {
+        seed.deserialize(self)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Malformed> {
+        match self.0 {
+            Value::Array(items) => visit_items(items, visitor),
+            _ => Err(Malformed::here("expected an array")),
+        }
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Malformed> {
+        visitor.visit_map(Members::from(object(self.0)?))
+    }
+}
+
+fn visit_items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, Malformed> {
+    let mut items = Items { rest: items.into_iter(), index: 0 };
+    let value = visitor.visit_seq(&mut items)?;
+    if items.rest.len() == 0 { Ok(value) } else { Err(Malformed::here("has too many elements")) }
+}
+
+fn object(value: Value) -> Result<Map<String, Value>, Malformed> {
+    match value {
+        Value::Object(members) => Ok(members),
+        _ => Err(Malformed::here("expected an object")),
+    }
+}
+
+fn shape(found: Unexpected<'_>) -> &'static str {
+    match found {
+        Unexpected::Bool(_) => "a boolean",
+        Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
+        Unexpected::Char(_) | Unexpected::Str(_) => "a string",
+        Unexpected::Seq => "an array",
+        Unexpected::Map => "an object",
+        Unexpected::Unit | Unexpected::Option => "null",
+        _ => "this",
+    }
+}
+
+/// A name that could stand in our own types may be told back; one that could be data or a joke on the log may not.
+fn presentable(name: &str) -> &str {
+    let plain = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if plain { name } else { "(another name)" }
+}

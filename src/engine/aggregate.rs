@@ -1,0 +1,131 @@
+//! A person as one replica knows it: the fold of its commits, and what is needed to prove and to extend it.
+
+use crate::domain::{Person, PersonId, Timestamp, evolve};
+use crate::engine::ports::{Sequence, StoredCommit};
+use crate::engine::receipts::{Receipts, receipt_of};
+use crate::wire::commit::{self, Commit, CommitError};
+use crate::wire::digest::Digest;
+use crate::wire::snapshot::{Body, Receipt, Snapshot};
+
+/// A person after one of its commits, or before the first.
+#[derive(Debug, Clone)]
+pub struct Aggregate {
+    /// Whose.
+    pub person: PersonId,
+    /// `None` before the first commit.
+    pub state: Option<Person>,
+    /// How many events the person has.
+    pub version: u64,
+    /// Where the newest commit lies; 0 before the first.
+    pub sequence: Sequence,
+    /// The digest of that commit.
+    pub chain: Digest,
+    /// The time of the newest event.
+    pub last_event_at: Timestamp,
+    /// The commands that were carried out.
+    pub receipts: Receipts,
+}
+
+/// Why a stored commit does not continue the history.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at stream sequence {sequence}: {error}")]
+pub struct Broken {
+    /// Which commit.
+    pub sequence: Sequence,
+    /// What is wrong with it.
+    pub error: CommitError,
+}
+
+impl Aggregate {
+    /// A person without history.
+    pub fn absent(person: PersonId) -> Self {
+        Self {
+            person,
+            state: None,
+            version: 0,
+            sequence: 0,
+            chain: Digest::ZERO,
+            last_event_at: Timestamp::from_micros(i64::MIN),
+            receipts: Receipts::default(),
+        }
+    }
+
+    /// As a snapshot has it.
+    pub fn from_snapshot(person: PersonId, snapshot: Snapshot) -> Self {
+        let Snapshot { version, sequence, chain, body } = snapshot;
+        Self {
+            person,
+            state: Some(body.person),
+            version,
+            sequence,
+            chain,
+            last_event_at: body.last_event_at,
+            receipts: Receipts::restored(body.receipts, body.receipts_since),
+        }
+    }
+
+    /// As a snapshot should have it; `None` before the first commit.
+    pub fn to_snapshot(&self) -> Option<Snapshot> {
+        let (receipts, receipts_since) = self.receipts.for_snapshot();
+        let person = self.state.clone()?;
+        Some(Snapshot {
+            version: self.version,
+            sequence: self.sequence,
+            chain: self.chain,
+            body: Body { person, last_event_at: self.last_event_at, receipts, receipts_since },
+        })
+    }
+
+    /// Continues the history by the next stored commit, after checking that it is the next: no gap in the versions, the
+    /// chain of digests unbroken, time not running backwards. Leaves everything as it was when it is not.
+    pub fn fold(&mut self, stored: &StoredCommit) -> Result<(), Broken> {
+        let broken = |error| Broken { sequence: stored.sequence, error };
+        let commit = commit::decode(&stored.payload).map_err(broken)?;
+        self.check_continues(&commit, stored.sequence).map_err(|what| broken(CommitError::Damaged(what)))?;
+        commit.events.iter().for_each(|record| evolve(&mut self.state, &record.event));
+        receipts_in(&commit, stored.sequence).for_each(|receipt| self.receipts.push(receipt));
+        self.version = commit.version;
+        self.sequence = stored.sequence;
+        self.chain = Digest::of(&stored.payload);
+        self.last_event_at = commit.events.last().map_or(self.last_event_at, |event| event.timestamp);
+        Ok(())
+    }
+
+    fn check_continues(&self, commit: &Commit, sequence: Sequence) -> Result<(), String> {
+        if commit.aggregate_id != self.person {
+            return Err("a commit of another person".to_owned());
+        }
+        if Some(commit.first_version()) != self.version.checked_add(1) {
+            return Err(format!("version {} follows version {}", commit.first_version(), self.version));
+        }
+        if commit.previous != self.chain {
+            return Err("the chain of digests is broken".to_owned());
+        }
+        if sequence <= self.sequence {
+            return Err(format!("stream sequence {sequence} follows {}", self.sequence));
+        }
+        match commit.events.first() {
+            Some(first) if first.timestamp < self.last_event_at => Err("time runs backwards".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// About how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        // What the state takes in memory is up to a few times its encoded size: strings and lists have headers.
+        const STATE_FACTOR: usize = 3;
+        size_of::<Self>()
+            + size_of::<Person>()
+            + STATE_FACTOR * self.state.as_ref().map_or(0, Person::encoded_size)
+            + self.receipts.size()
+    }
+}
+
+/// The receipts of the commands that a commit carried out, in order.
+pub fn receipts_in(commit: &Commit, sequence: Sequence) -> impl Iterator<Item = Receipt> {
+    commit.by_command().filter_map(move |(command, events)| {
+        let last = events.last()?;
+        let kinds = events.iter().map(|record| record.event.kind()).collect();
+        receipt_of(command, kinds, last.sequence, last.timestamp, sequence)
+    })
+}

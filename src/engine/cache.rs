@@ -1,0 +1,68 @@
+//! The persons that a worker keeps in memory: least recently used out, bounded in bytes.
+
+use lru::LruCache;
+
+use crate::domain::PersonId;
+use crate::engine::aggregate::Aggregate;
+
+/// Persons in memory. Each is a guess that the log can prove stale.
+pub struct Cache {
+    persons: LruCache<PersonId, Cached>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+struct Cached {
+    aggregate: Box<Aggregate>,
+    bytes: usize,
+}
+
+impl Cache {
+    /// An empty cache that holds about this many bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { persons: LruCache::unbounded(), bytes: 0, bytes_max }
+    }
+
+    /// Takes a person out, to be put back when the turn is done with it.
+    pub fn take(&mut self, person: PersonId) -> Option<Box<Aggregate>> {
+        let cached = self.persons.pop(&person)?;
+        self.bytes -= cached.bytes;
+        Some(cached.aggregate)
+    }
+
+    /// Keeps a person, letting go of those that were not used for longest.
+    pub fn put(&mut self, aggregate: Box<Aggregate>) {
+        const ENTRY_BYTES: usize = size_of::<PersonId>() + size_of::<Cached>() + 48;
+        let cached = Cached { bytes: ENTRY_BYTES + aggregate.size(), aggregate };
+        self.bytes += cached.bytes;
+        if let Some((_, before)) = self.persons.push(cached.aggregate.person, cached) {
+            self.bytes -= before.bytes;
+        }
+        while self.bytes > self.bytes_max
+            && let Some((_, oldest)) = self.persons.pop_lru()
+        {
+            self.bytes -= oldest.bytes;
+        }
+    }
+
+    /// Forgets everybody.
+    pub fn clear(&mut self) {
+        self.persons.clear();
+        self.bytes = 0;
+    }
+
+    /// How many persons it holds.
+    pub fn len(&self) -> usize {
+        self.persons.len()
+    }
+
+    /// Whether it holds nobody.
+    pub fn is_empty(&self) -> bool {
+        self.persons.is_empty()
+    }
+
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

@@ -1,0 +1,160 @@
+//! Which commands of a person were carried out, so that a retry gets its first outcome instead of a second effect.
+//!
+//! The newest [`REMEMBERED`] are part of the person's state and of its snapshots. What falls out of them is kept in
+//! memory for as long as retries may come, so that a busy person does not need its history searched.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::domain::Timestamp;
+use crate::wire::commit::CommitCommand;
+use crate::wire::digest::Digest;
+use crate::wire::request::CommandId;
+use crate::wire::snapshot::Receipt;
+
+/// How many commands of a person are remembered in its snapshots.
+pub const REMEMBERED: usize = 128;
+/// How many more are kept in memory, while they are young.
+const ELDERS_MAX: usize = 65_536;
+/// How long after a UUIDv7 was made its retries are recognised, in microseconds: the 10 minutes that are promised, and
+/// half as much for the clocks of client and service.
+pub const RETRY_HORIZON_MICROS: i64 = 15 * 60 * 1_000_000;
+/// How far a client's clock may run ahead of the service's before its ids are taken to be of unknown age, and how far
+/// behind the newest forgotten command an id must be to be worth a search, in microseconds.
+const CLOCK_SLACK_MICROS: i64 = 1_000_000;
+
+/// What is known of a command id.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Known<'a> {
+    /// It was carried out.
+    As(&'a Receipt),
+    /// It was not, or so long ago that nothing is promised any more.
+    New,
+    /// It may have been, in a part of the history that is not remembered: commits from this time on are to be searched.
+    SearchFrom(Timestamp),
+}
+
+/// The commands of one person that were carried out.
+#[derive(Debug, Clone, Default)]
+pub struct Receipts {
+    /// At most [`REMEMBERED`], oldest first.
+    recent: VecDeque<Receipt>,
+    /// Those that fell out of `recent` within the horizon.
+    elders: HashMap<Digest, Receipt>,
+    /// The ids of `elders`, in the order in which they are to be forgotten.
+    elders_order: VecDeque<Digest>,
+    /// Commands carried out at this time or before may be missing.
+    since: Option<Timestamp>,
+}
+
+impl Receipts {
+    /// As a snapshot holds them.
+    pub fn restored(recent: Vec<Receipt>, since: Option<Timestamp>) -> Self {
+        Self { recent: recent.into(), since, ..Self::default() }
+    }
+
+    /// What a snapshot should hold.
+    pub fn for_snapshot(&self) -> (Vec<Receipt>, Option<Timestamp>) {
+        let newest_elder = self.elders_order.back().and_then(|id| self.elders.get(id)).map(|elder| elder.at);
+        (self.recent.iter().cloned().collect(), self.since.max(newest_elder))
+    }
+
+    /// What is known of this id at this time.
+    pub fn look_up(&self, id: &CommandId, now: Timestamp) -> Known<'_> {
+        if id.generated {
+            return Known::New;
+        }
+        let digest = Digest::of(id.text.as_bytes());
+        match self.find(digest) {
+            Some(receipt) => Known::As(receipt),
+            None => self.unless_forgotten(id, now),
+        }
+    }
+
+    fn find(&self, id: Digest) -> Option<&Receipt> {
+        self.recent.iter().rev().find(|receipt| receipt.command == id).or_else(|| self.elders.get(&id))
+    }
+
+    fn unless_forgotten(&self, id: &CommandId, now: Timestamp) -> Known<'static> {
+        let (Some(since), Some(made_at)) = (self.since, id.made_at()) else { return Known::New };
+        // An id from the future says nothing about when it was first sent.
+        let from_the_future = made_at > now.plus_micros(CLOCK_SLACK_MICROS);
+        let first_sent = if from_the_future { now.plus_micros(-RETRY_HORIZON_MICROS) } else { made_at };
+        let search_from = first_sent.plus_micros(-CLOCK_SLACK_MICROS);
+        let promised = first_sent >= now.plus_micros(-RETRY_HORIZON_MICROS);
+        if promised && search_from <= since { Known::SearchFrom(search_from) } else { Known::New }
+    }
+
+    /// Adds the receipt of the command that was carried out last.
+    pub fn push(&mut self, receipt: Receipt) {
+        let now = receipt.at;
+        self.recent.push_back(receipt);
+        if self.recent.len() > REMEMBERED
+            && let Some(elder) = self.recent.pop_front()
+        {
+            self.add_elder(elder);
+        }
+        self.forget_elders(now);
+    }
+
+    /// Takes in what a search of the history from `from` on found, in the order of the history.
+    pub fn searched(&mut self, from: Timestamp, found: Vec<Receipt>) {
+        found.into_iter().filter(|receipt| self.find(receipt.command).is_none()).collect::<Vec<_>>().into_iter().for_each(
+            |receipt| {
+                self.elders_order.push_back(receipt.command);
+                self.elders.insert(receipt.command, receipt);
+            },
+        );
+        self.since = self.since.map(|since| since.min(from.plus_micros(-1)));
+        if let Some(newest) = self.recent.back().map(|receipt| receipt.at) {
+            self.forget_elders(newest);
+        }
+    }
+
+    /// The time of the oldest remembered command, up to which a search has to read.
+    pub fn oldest_sequence(&self) -> Option<u64> {
+        self.recent.front().map(|receipt| receipt.sequence)
+    }
+
+    /// About how many bytes of memory they take.
+    pub fn size(&self) -> usize {
+        const RECENT_BYTES: usize = size_of::<Receipt>() + 16;
+        const ELDER_BYTES: usize = RECENT_BYTES + 3 * size_of::<Digest>();
+        self.recent.len() * RECENT_BYTES + self.elders.len() * ELDER_BYTES
+    }
+
+    fn add_elder(&mut self, elder: Receipt) {
+        self.elders_order.push_back(elder.command);
+        self.elders.insert(elder.command, elder);
+    }
+
+    fn forget_elders(&mut self, now: Timestamp) {
+        let horizon = now.plus_micros(-RETRY_HORIZON_MICROS);
+        while let Some(oldest) = self.elders_order.front() {
+            let expired = self.elders.get(oldest).is_none_or(|elder| elder.at < horizon);
+            if !expired && self.elders.len() <= ELDERS_MAX {
+                break;
+            }
+            if let Some(forgotten) = self.elders.remove(&self.elders_order.pop_front().unwrap_or_default()) {
+                self.since = self.since.max(Some(forgotten.at));
+            }
+        }
+    }
+}
+
+/// The receipt of a request that a commit carried out; `None` for one whose id the service made.
+pub fn receipt_of(
+    command: &CommitCommand,
+    events: Vec<crate::domain::EventKind>,
+    version: u64,
+    at: Timestamp,
+    sequence: u64,
+) -> Option<Receipt> {
+    (!command.generated).then(|| Receipt {
+        command: Digest::of(command.command_id.as_bytes()),
+        digest: command.digest,
+        version,
+        sequence,
+        at,
+        events,
+    })
+}

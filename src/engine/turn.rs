@@ -1,0 +1,122 @@
+//! What goes into a turn and what comes out of it.
+
+use crate::domain::PersonId;
+use crate::engine::aggregate::Aggregate;
+use crate::engine::load::Loading;
+use crate::wire::reply::Outcome;
+use crate::wire::request::Request;
+use crate::wire::snapshot;
+
+/// Microseconds on a clock that never runs backwards, from an arbitrary start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Moment(pub u64);
+
+/// A request with its way back.
+#[derive(Debug)]
+pub struct Task {
+    /// What was asked.
+    pub request: Request,
+    /// Where the reply goes; `None` when nobody waits for one.
+    pub reply_to: Option<String>,
+    /// When it came in.
+    pub arrived: Moment,
+    /// When it has to be answered.
+    pub deadline: Moment,
+}
+
+/// A task that is done.
+#[derive(Debug)]
+pub struct Answer {
+    /// The task.
+    pub task: Task,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A snapshot that is due.
+#[derive(Debug)]
+pub struct DueSnapshot {
+    /// Whose.
+    pub person: PersonId,
+    /// The person's version in it.
+    pub version: u64,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl DueSnapshot {
+    /// The snapshot of this person as it is now; `None` before the first commit.
+    pub fn of(aggregate: &Aggregate) -> Option<Self> {
+        let bytes = snapshot::encode(aggregate.person, &aggregate.to_snapshot()?).ok()?;
+        Some(Self { person: aggregate.person, version: aggregate.version, bytes })
+    }
+}
+
+/// Something that the people who run the service should know. Without personal data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Loading met something odd that it could deal with.
+    Odd(PersonId, String),
+    /// The person's history does not check out.
+    Damaged(PersonId, String),
+    /// The person's history was written by a newer release.
+    TooNew(PersonId, String),
+    /// The log has less of this person than it had: it was restored, or lost its tail.
+    LostTail(PersonId),
+}
+
+/// What happened in a turn, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Commits stored.
+    pub commits: u64,
+    /// Appends refused because somebody else had appended.
+    pub conflicts: u64,
+    /// Appends without an answer.
+    pub unsettled: u64,
+    /// Persons found in the cache.
+    pub cache_hits: u64,
+    /// Persons loaded from the store.
+    pub loads: u64,
+}
+
+/// What a turn brings.
+#[derive(Default)]
+pub struct Turn {
+    /// The requests that are done.
+    pub answers: Vec<Answer>,
+    /// The snapshots that are due.
+    pub snapshots: Vec<DueSnapshot>,
+    /// Persons whose histories are too long to be read within a turn; to be given back by
+    /// [`Worker::loaded`](crate::engine::worker::Worker::loaded).
+    pub long_loads: Vec<Loading>,
+    /// For the log.
+    pub notices: Vec<Notice>,
+    /// For the statistics.
+    pub counts: Counts,
+}
+
+impl Turn {
+    pub(crate) fn answer(&mut self, task: Task, outcome: Outcome) {
+        self.answers.push(Answer { task, outcome });
+    }
+}
+
+/// What bounds a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of memory for persons.
+    pub cache_bytes: usize,
+    /// Events of a person between two snapshots; 0 for none.
+    pub snapshot_frequency: u64,
+    /// A request that has less time left than this, in microseconds, is not begun: an append may take so long.
+    pub append_micros_max: u64,
+}
+
+impl Limits {
+    /// Whether a multiple of the frequency was reached between these two versions.
+    pub fn is_snapshot_due(&self, before: u64, after: u64) -> bool {
+        let frequency = self.snapshot_frequency;
+        frequency > 0 && before / frequency != after / frequency
+    }
+}

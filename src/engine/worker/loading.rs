@@ -1,0 +1,236 @@
+//! The turn's steps that read: loading persons, searching for old command ids, reading merge targets.
+
+use std::collections::BTreeSet;
+
+use crate::domain::{Command, PersonId, TargetState};
+use crate::engine::aggregate::{Aggregate, receipts_in};
+use crate::engine::draft::MergeTargets;
+use crate::engine::load::{self, Freshness, LoadError, Loading};
+use crate::engine::ports::{Consistency, EventLog, Read, Start};
+use crate::engine::receipts::Known;
+use crate::engine::turn::{DueSnapshot, Notice, Turn};
+use crate::engine::worker::{Work, Worker};
+use crate::wire::commit::{self, CommitError};
+use crate::wire::reply::{Code, Outcome, Problem};
+use crate::wire::snapshot::Receipt;
+
+/// Pages of a person's history that are read within a turn; a longer one is read outside it.
+const TURN_PAGES_MAX: usize = 8;
+/// Pages of a merge target's history that are read within a turn. Merges are rare, and targets have snapshots.
+const TARGET_PAGES_MAX: usize = 256;
+/// Commits that are searched for an old command id.
+const SEARCH_COMMITS_MAX: usize = 8192;
+/// How far the store's clock may be ahead of the one that stamped a commit, in microseconds.
+const STORE_CLOCK_SLACK_MICROS: i64 = 5_000_000;
+
+impl Worker {
+    /// Brings everybody with waiting requests into memory, up to date as far as that is known to be needed.
+    pub(super) fn load(&mut self, turn: &mut Turn) {
+        let mut loadings = self.extend_or_presume(turn);
+        let cold: Vec<_> = self
+            .desk
+            .iter()
+            .filter(|(_, work)| work.needs_loading())
+            .map(|(person, work)| (*person, work.reload.unwrap_or(Freshness::Guess)))
+            .collect();
+        turn.counts.loads += cold.len() as u64;
+        loadings.extend(load::start(self.snapshots.as_mut(), &cold));
+        let (mut done, unfinished) = load::run(self.log.as_mut(), loadings, TURN_PAGES_MAX);
+        done.append(&mut self.loaded);
+        done.into_iter().for_each(|loading| self.take_loaded(loading, turn));
+        for loading in unfinished {
+            if let Some(work) = self.desk.get_mut(&loading.person()) {
+                work.is_loading = true;
+                turn.long_loads.push(loading);
+            }
+        }
+        self.search_for_old_commands();
+    }
+
+    /// What is cached needs no loading, or a tail alone. A person that is to be created is presumed not to exist: the
+    /// append will tell.
+    fn extend_or_presume(&mut self, turn: &mut Turn) -> Vec<Loading> {
+        let mut loadings = Vec::new();
+        for (person, work) in self.desk.iter_mut().filter(|(_, work)| work.wants_aggregate()) {
+            if work.aggregate.is_none() {
+                work.aggregate = self.cache.take(*person);
+                turn.counts.cache_hits += u64::from(work.aggregate.is_some());
+            }
+            match (work.aggregate.take(), work.reload) {
+                (Some(aggregate), Some(freshness)) if aggregate.version > 0 => {
+                    loadings.push(Loading::from_cached(aggregate, freshness));
+                }
+                (Some(aggregate), None) => work.aggregate = Some(aggregate),
+                (None, None) if work.begins_with_creation() => {
+                    work.aggregate = Some(Box::new(Aggregate::absent(*person)));
+                }
+                _ => {}
+            }
+        }
+        // Those are being loaded already: not to be started again from their snapshots.
+        for loading in &loadings {
+            if let Some(work) = self.desk.get_mut(&loading.person()) {
+                work.is_loading = true;
+            }
+        }
+        loadings
+    }
+
+    fn take_loaded(&mut self, loading: Loading, turn: &mut Turn) {
+        let person = loading.person();
+        let base_version = loading.base_version();
+        let (result, notices) = loading.finish();
+        turn.notices.extend(notices.into_iter().map(|notice| Notice::Odd(person, notice)));
+        let Some(work) = self.desk.get_mut(&person) else { return };
+        work.is_loading = false;
+        match result {
+            Ok(aggregate) => {
+                // A snapshot was missing, or could not be used, or lags behind: the next load is to be cheaper.
+                if self.limits.is_snapshot_due(base_version, aggregate.version) {
+                    turn.snapshots.extend(DueSnapshot::of(&aggregate));
+                }
+                work.aggregate = Some(aggregate);
+                work.reload = None;
+            }
+            Err(LoadError::Unavailable(unavailable)) => {
+                // The next turn tries again, for as long as there is time.
+                work.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
+            }
+            Err(LoadError::Broken(broken)) => {
+                let (problem, notice) = match &broken.error {
+                    CommitError::TooNew(_) => (
+                        Problem::new(Code::HistoryTooNew, broken.to_string()),
+                        Notice::TooNew(person, broken.to_string()),
+                    ),
+                    CommitError::Damaged(_) => (
+                        Problem::new(Code::HistoryDamaged, broken.to_string()),
+                        Notice::Damaged(person, broken.to_string()),
+                    ),
+                };
+                turn.notices.push(notice);
+                for task in std::mem::take(&mut work.waiting) {
+                    turn.answer(task, Outcome::Problem(problem.clone()));
+                }
+            }
+        }
+    }
+
+    /// Looks up in the history those command ids that may have been carried out before the remembered ones.
+    fn search_for_old_commands(&mut self) {
+        for work in self.desk.values_mut().filter(|work| work.is_ready()) {
+            let Work { waiting, aggregate: Some(aggregate), .. } = work else { continue };
+            let from = waiting
+                .iter()
+                .filter_map(|task| {
+                    match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at) {
+                        Known::SearchFrom(from) => Some(from),
+                        Known::New | Known::As(_) => None,
+                    }
+                })
+                .min();
+            if let Some(from) = from
+                && let Some(found) =
+                    commands_since(self.log.as_mut(), aggregate, from.plus_micros(-STORE_CLOCK_SLACK_MICROS))
+            {
+                aggregate.receipts.searched(from, found);
+            }
+        }
+    }
+
+    /// Reads, from the leader, the persons that others are to be merged into.
+    pub(super) fn read_merge_targets(&mut self, turn: &mut Turn) -> MergeTargets {
+        let targets: BTreeSet<PersonId> = self
+            .desk
+            .values()
+            .filter(|work| work.is_ready())
+            .flat_map(|work| work.waiting.iter().flat_map(|task| &task.request.commands))
+            .filter_map(Command::merge_target)
+            .collect();
+        if targets.is_empty() {
+            return MergeTargets::new();
+        }
+        let (cached, cold): (Vec<_>, Vec<_>) =
+            targets.iter().map(|target| (*target, self.cache.take(*target))).partition(|(_, cached)| cached.is_some());
+        let cold: Vec<_> = cold.into_iter().map(|(target, _)| (target, Freshness::Newest)).collect();
+        let mut loadings = load::start(self.snapshots.as_mut(), &cold);
+        let extended = cached.into_iter().filter_map(|(_, cached)| cached);
+        loadings.extend(extended.map(|aggregate| Loading::from_cached(aggregate, Freshness::Newest)));
+        let (mut done, unfinished) = load::run(self.log.as_mut(), loadings, TARGET_PAGES_MAX);
+        done.extend(unfinished);
+        done.into_iter().map(|loading| self.take_target(loading, turn)).collect()
+    }
+
+    fn take_target(&mut self, loading: Loading, turn: &mut Turn) -> (PersonId, Result<TargetState, Problem>) {
+        let target = loading.person();
+        let (result, notices) = loading.finish();
+        turn.notices.extend(notices.into_iter().map(|notice| Notice::Odd(target, notice)));
+        let state = match result {
+            Ok(aggregate) => {
+                let state = aggregate.state.as_ref();
+                let state = state.map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()));
+                self.cache.put(aggregate);
+                Ok(state)
+            }
+            Err(error) => {
+                let code = match &error {
+                    LoadError::Unavailable(_) => Code::Unavailable,
+                    LoadError::Broken(broken) => match broken.error {
+                        CommitError::TooNew(_) => Code::HistoryTooNew,
+                        CommitError::Damaged(_) => Code::HistoryDamaged,
+                    },
+                };
+                Err(Problem::new(code, format!("the merge target could not be read: {error}")))
+            }
+        };
+        (target, state)
+    }
+}
+
+impl Work {
+    /// Whether requests wait that could be decided if the person were in memory and fresh.
+    fn wants_aggregate(&self) -> bool {
+        !self.waiting.is_empty() && self.attempt.is_none() && !self.is_loading
+    }
+
+    /// Whether nothing is in memory to begin with.
+    fn needs_loading(&self) -> bool {
+        self.wants_aggregate() && self.aggregate.is_none()
+    }
+
+    fn begins_with_creation(&self) -> bool {
+        let first = self.waiting.front().and_then(|task| task.request.commands.first());
+        matches!(first, Some(Command::CreatePerson { .. }))
+    }
+}
+
+/// The receipts of the commands since `from` that come before those that the aggregate remembers; `None` when the store
+/// does not answer, or has too many of them, or its copy has a gap.
+fn commands_since(log: &mut dyn EventLog, aggregate: &Aggregate, from: crate::domain::Timestamp) -> Option<Vec<Receipt>> {
+    let end = aggregate.receipts.oldest_sequence()?;
+    let mut found = Vec::new();
+    let mut start = Start::Time(from);
+    let mut next_version = None;
+    let mut commits = 0;
+    while commits < SEARCH_COMMITS_MAX {
+        let read = Read { person: aggregate.person, start, consistency: Consistency::Any };
+        let page = log.read(&[read]).pop()?.ok()?;
+        let last = page.commits.last()?.sequence;
+        for stored in &page.commits {
+            let commit = commit::decode(&stored.payload).ok()?;
+            if next_version.is_some_and(|next| next != commit.first_version()) {
+                return None;
+            }
+            if stored.sequence >= end {
+                return Some(found);
+            }
+            next_version = Some(commit.version + 1);
+            found.extend(receipts_in(&commit, stored.sequence));
+            commits += 1;
+        }
+        if !page.more {
+            return None;
+        }
+        start = Start::Sequence(last + 1);
+    }
+    None
+}

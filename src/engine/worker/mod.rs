@@ -1,0 +1,217 @@
+//! A worker's turn: what waits is taken through the steps together, each step one round trip for the whole batch.
+//!
+//! ```text
+//! admit ─► expire ─► find out (unsettled appends) ─► load ─► decide ─► append ─► confirm ─► answers
+//! ```
+//!
+//! A request whose commit met a conflict, or got no answer, stays with the worker for the next turn: nobody else waits
+//! for it.
+
+mod loading;
+mod storing;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::domain::PersonId;
+use crate::engine::aggregate::Aggregate;
+use crate::engine::cache::Cache;
+use crate::engine::draft::{Draft, MergeTargets, Sealed, Verdict};
+use crate::engine::load::{Freshness, Loading};
+use crate::engine::ports::{EventLog, SnapshotStore};
+use crate::engine::turn::{Limits, Moment, Task, Turn};
+use crate::wire::reply::{Code, Outcome, Problem};
+
+/// Owns the persons whose ids hash to it.
+pub struct Worker {
+    log: Box<dyn EventLog + Send>,
+    snapshots: Box<dyn SnapshotStore + Send>,
+    limits: Limits,
+    cache: Cache,
+    /// What waits, by person; in the order of the ids, so that the same turn is the same each time it is run.
+    desk: BTreeMap<PersonId, Work>,
+    /// Long histories that were read outside the turn.
+    loaded: Vec<Loading>,
+}
+
+/// What waits for one person.
+#[derive(Default)]
+struct Work {
+    /// Not decided yet, in the order of their arrival.
+    waiting: VecDeque<Task>,
+    /// Decided, with a commit that is not known to be stored.
+    attempt: Option<Attempt>,
+    /// Decided, without a commit that would prove the state to be the newest.
+    unconfirmed: Vec<(Task, Verdict)>,
+    /// What is known of the person, while the turn works on it.
+    aggregate: Option<Box<Aggregate>>,
+    /// Set when the aggregate is known to be stale.
+    reload: Option<Freshness>,
+    /// Whether the history is being read outside the turn.
+    is_loading: bool,
+    /// The last thing that stood in the way, for those whose time runs out.
+    trouble: Option<Problem>,
+}
+
+/// A commit on its way into the log, with those who wait for it.
+struct Attempt {
+    sealed: Sealed,
+    decided: Vec<(Task, Verdict)>,
+    /// Whether to hand it to the log in this turn.
+    send: bool,
+    /// Whether an append of it got no answer: then it may be stored, whatever a later append says.
+    may_be_stored: bool,
+}
+
+impl Worker {
+    /// A worker with an empty cache.
+    pub fn new(log: Box<dyn EventLog + Send>, snapshots: Box<dyn SnapshotStore + Send>, limits: Limits) -> Self {
+        let cache = Cache::new(limits.cache_bytes);
+        Self { log, snapshots, limits, cache, desk: BTreeMap::new(), loaded: Vec::new() }
+    }
+
+    /// Takes what arrived, and what was left over, through one turn.
+    pub fn turn(&mut self, now: Moment, arrivals: Vec<Task>) -> Turn {
+        let mut turn = Turn::default();
+        self.admit(arrivals);
+        self.expire(now, &mut turn);
+        self.find_out(&mut turn);
+        self.load(&mut turn);
+        let targets = self.read_merge_targets(&mut turn);
+        self.decide(&targets, &mut turn);
+        self.append(&mut turn);
+        self.confirm(&mut turn);
+        self.clear_desk();
+        turn
+    }
+
+    /// Takes back a history that was read outside the turn, done or not; the next turn goes on with it.
+    pub fn loaded(&mut self, loading: Loading) {
+        self.loaded.push(loading);
+    }
+
+    /// Whether nothing is left over for a next turn.
+    pub fn is_idle(&self) -> bool {
+        self.desk.is_empty()
+    }
+
+    /// How many persons are in memory.
+    pub fn cached_persons(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Forgets all that was cached: the stream is not the one that it was.
+    pub fn forget_everything(&mut self) {
+        self.cache.clear();
+        for work in self.desk.values_mut().filter(|work| work.attempt.is_none()) {
+            work.aggregate = None;
+            work.reload = Some(Freshness::Newest);
+        }
+    }
+
+    fn admit(&mut self, arrivals: Vec<Task>) {
+        for task in arrivals {
+            self.desk.entry(task.request.person).or_default().waiting.push_back(task);
+        }
+    }
+
+    /// Answers those who have no time left: an append that is begun now might not be answered in time.
+    fn expire(&mut self, now: Moment, turn: &mut Turn) {
+        let last_start = Moment(now.0.saturating_add(self.limits.append_micros_max));
+        for work in self.desk.values_mut() {
+            let too_late = |task: &Task| task.deadline <= last_start;
+            let (late, waiting) = std::mem::take(&mut work.waiting).into_iter().partition(too_late);
+            work.waiting = waiting;
+            for task in Vec::from(late) {
+                turn.answer(task, Outcome::Problem(work.out_of_time()));
+            }
+            work.expire_attempt(now, turn);
+        }
+    }
+
+    /// Decides what waits for those persons that are loaded.
+    fn decide(&mut self, targets: &MergeTargets, turn: &mut Turn) {
+        let payload_bytes_max = self.log.payload_bytes_max();
+        for work in self.desk.values_mut().filter(|work| work.is_ready()) {
+            let Work { waiting, aggregate: Some(aggregate), .. } = work else { continue };
+            let mut draft = Draft::on(aggregate, targets, payload_bytes_max);
+            let mut decided = Vec::new();
+            while let Some(task) = waiting.pop_front() {
+                match draft.decide(&task.request) {
+                    Verdict::Final(outcome) => turn.answer(task, outcome),
+                    Verdict::NextCommit => {
+                        waiting.push_front(task);
+                        break;
+                    }
+                    verdict => decided.push((task, verdict)),
+                }
+            }
+            match draft.seal() {
+                Some(sealed) => {
+                    work.attempt = Some(Attempt { sealed, decided, send: true, may_be_stored: false });
+                }
+                None => work.unconfirmed = decided,
+            }
+        }
+    }
+
+    /// Puts what is done with back into the cache.
+    fn clear_desk(&mut self) {
+        self.desk.retain(|_, work| {
+            let done = work.waiting.is_empty() && work.attempt.is_none() && !work.is_loading;
+            if done
+                && work.reload.is_none()
+                && let Some(aggregate) = work.aggregate.take()
+            {
+                self.cache.put(aggregate);
+            }
+            !done
+        });
+    }
+}
+
+impl Work {
+    /// Whether requests can be decided: something waits, the person is loaded, and no commit is on its way.
+    fn is_ready(&self) -> bool {
+        !self.waiting.is_empty()
+            && self.attempt.is_none()
+            && !self.is_loading
+            && self.aggregate.is_some()
+            && self.reload.is_none()
+    }
+
+    /// Puts requests back, before those that came after them, to be decided on a fresher state.
+    fn decide_again(&mut self, decided: Vec<(Task, Verdict)>, freshness: Freshness) {
+        decided.into_iter().rev().for_each(|(task, _)| self.waiting.push_front(task));
+        self.reload = Some(freshness);
+    }
+
+    fn out_of_time(&self) -> Problem {
+        self.trouble
+            .clone()
+            .unwrap_or_else(|| Problem::new(Code::Overloaded, "it waited past its deadline; nothing was done"))
+    }
+
+    /// Gives up waiting for the answer to an append, for those whose time is over.
+    fn expire_attempt(&mut self, now: Moment, turn: &mut Turn) {
+        let Some(attempt) = &mut self.attempt else { return };
+        let decided = std::mem::take(&mut attempt.decided);
+        let (late, in_time): (Vec<_>, Vec<_>) = decided.into_iter().partition(|(task, _)| task.deadline <= now);
+        attempt.decided = in_time;
+        let nobody_waits = attempt.decided.is_empty();
+        for (task, verdict) in late {
+            let problem = match verdict {
+                Verdict::WithCommit(_) => Problem::new(
+                    Code::OutcomeUnknown,
+                    "the store did not say whether it was stored; send it again with the same command id",
+                ),
+                _ => self.out_of_time(),
+            };
+            turn.answer(task, Outcome::Problem(problem));
+        }
+        if nobody_waits {
+            // It may still be stored: what is known of the person is worth nothing now.
+            self.attempt = None;
+            self.aggregate = None;
+        }
+    }
+}

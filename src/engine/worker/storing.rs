@@ -1,0 +1,179 @@
+//! The turn's steps that store, and that make sure of what was decided: what became of unsettled appends, appending,
+//! and confirming what was decided without a commit.
+
+use crate::engine::draft::Verdict;
+use crate::engine::load::Freshness;
+use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
+use crate::engine::turn::{DueSnapshot, Limits, Notice, Turn};
+use crate::engine::worker::{Attempt, Work, Worker};
+use crate::domain::PersonId;
+use crate::wire::reply::{Accepted, Code, Outcome, Problem};
+
+impl Worker {
+    /// Finds out what became of the appends that got no answer. The first commit after the expected one is the only one
+    /// that can have taken its place: it is ours, byte for byte, or somebody else's, and then ours can never be stored
+    /// any more. Where there is none yet, ours may still arrive: it is sent again, the same bytes with the same
+    /// expectation, so that at most one of them is stored.
+    pub(super) fn find_out(&mut self, turn: &mut Turn) {
+        let reads: Vec<Read> = self
+            .desk
+            .iter()
+            .filter_map(|(person, work)| {
+                let start = Start::Sequence(work.attempt.as_ref()?.sealed.append.expected + 1);
+                Some(Read { person: *person, start, consistency: Consistency::Leader })
+            })
+            .collect();
+        if reads.is_empty() {
+            return;
+        }
+        let pages = self.log.read(&reads);
+        for (read, page) in reads.iter().zip(pages) {
+            if let Some(work) = self.desk.get_mut(&read.person) {
+                work.learn(page, &self.limits, turn);
+            }
+        }
+    }
+
+    /// Hands all commits to the log together, and settles each.
+    pub(super) fn append(&mut self, turn: &mut Turn) {
+        let appends: Vec<Append> = self.desk.values().filter_map(Work::append_to_send).collect();
+        if appends.is_empty() {
+            return;
+        }
+        let appended = self.log.append(&appends);
+        for (append, appended) in appends.iter().zip(appended) {
+            if let Some(work) = self.desk.get_mut(&append.person) {
+                work.settle(append.person, appended, &self.limits, turn);
+            }
+        }
+    }
+
+    /// Asks the leader whether what was decided without a commit was decided on the newest state.
+    pub(super) fn confirm(&mut self, turn: &mut Turn) {
+        let persons: Vec<PersonId> =
+            self.desk.iter().filter(|(_, work)| !work.unconfirmed.is_empty()).map(|(person, _)| *person).collect();
+        if persons.is_empty() {
+            return;
+        }
+        let tips = self.log.tips(&persons);
+        for (person, tip) in persons.into_iter().zip(tips) {
+            if let Some(work) = self.desk.get_mut(&person) {
+                work.confirm(person, tip, turn);
+            }
+        }
+    }
+}
+
+impl Work {
+    fn append_to_send(&self) -> Option<Append> {
+        self.attempt.as_ref().filter(|attempt| attempt.send).map(|attempt| attempt.sealed.append.clone())
+    }
+
+    /// Takes what the leader has where the unsettled commit would be.
+    fn learn(&mut self, page: Result<Page, Unavailable>, limits: &Limits, turn: &mut Turn) {
+        let Some(mut attempt) = self.attempt.take() else { return };
+        match page.map(|page| page.commits.into_iter().next()) {
+            Ok(Some(stored)) if stored.payload == attempt.sealed.append.payload => {
+                self.stored(attempt, stored.sequence, limits, turn);
+            }
+            Ok(Some(others)) => self.decide_again(attempt.decided, Freshness::Reaching(others.sequence)),
+            Ok(None) => {
+                attempt.send = true;
+                self.attempt = Some(attempt);
+            }
+            Err(unavailable) => {
+                self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
+                self.attempt = Some(attempt);
+            }
+        }
+    }
+
+    fn settle(&mut self, person: PersonId, appended: Appended, limits: &Limits, turn: &mut Turn) {
+        let Some(mut attempt) = self.attempt.take() else { return };
+        attempt.send = false;
+        match appended {
+            Appended::Stored(sequence) => self.stored(attempt, sequence, limits, turn),
+            Appended::Unknown => {
+                turn.counts.unsettled += 1;
+                attempt.may_be_stored = true;
+                self.attempt = Some(attempt);
+            }
+            // It speaks of this append alone; the earlier one without an answer may be the one that it conflicts with.
+            Appended::Conflict(_) | Appended::Unavailable(_) | Appended::Refused(_) if attempt.may_be_stored => {
+                self.attempt = Some(attempt);
+            }
+            Appended::Conflict(newest) => {
+                turn.counts.conflicts += 1;
+                self.conflict(person, attempt, newest, turn);
+            }
+            Appended::Unavailable(unavailable) => {
+                self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
+                self.decide_again(attempt.decided, Freshness::Guess);
+            }
+            Appended::Refused(refused) => {
+                let problem = Problem::new(Code::Unavailable, format!("the store refused it: {refused}"));
+                attempt.decided.into_iter().for_each(|(task, _)| turn.answer(task, Outcome::Problem(problem.clone())));
+            }
+        }
+    }
+
+    fn stored(&mut self, attempt: Attempt, sequence: Sequence, limits: &Limits, turn: &mut Turn) {
+        turn.counts.commits += 1;
+        if let Some(aggregate) = &mut self.aggregate {
+            let before = aggregate.version;
+            attempt.sealed.settle(aggregate, sequence);
+            if limits.is_snapshot_due(before, aggregate.version) {
+                turn.snapshots.extend(DueSnapshot::of(aggregate));
+            }
+        }
+        for (task, verdict) in attempt.decided {
+            let outcome = match verdict {
+                Verdict::WithCommit(accepted) => {
+                    Outcome::Accepted(Accepted { sequence: Some(sequence), ..accepted })
+                }
+                // The commit was accepted on top of the state that this was decided on: it was the newest.
+                Verdict::IfNewest(outcome) | Verdict::Final(outcome) => outcome,
+                Verdict::NextCommit => continue,
+            };
+            turn.answer(task, outcome);
+        }
+    }
+
+    fn conflict(&mut self, person: PersonId, attempt: Attempt, newest: Option<Sequence>, turn: &mut Turn) {
+        let expected = attempt.sealed.append.expected;
+        let freshness = match newest {
+            Some(newest) if newest > expected => Freshness::Reaching(newest),
+            Some(newest) if newest < expected => {
+                turn.notices.push(Notice::LostTail(person));
+                self.aggregate = None;
+                Freshness::Newest
+            }
+            _ => Freshness::Newest,
+        };
+        self.decide_again(attempt.decided, freshness);
+    }
+
+    fn confirm(&mut self, person: PersonId, tip: Result<Option<StoredCommit>, Unavailable>, turn: &mut Turn) {
+        let decided = std::mem::take(&mut self.unconfirmed);
+        let known = self.aggregate.as_ref().map_or(0, |aggregate| aggregate.sequence);
+        match tip.map(|tip| tip.map_or(0, |commit| commit.sequence)) {
+            Ok(newest) if newest == known => {
+                for (task, verdict) in decided {
+                    if let Verdict::IfNewest(outcome) = verdict {
+                        turn.answer(task, outcome);
+                    }
+                }
+            }
+            Ok(newest) if newest > known => self.decide_again(decided, Freshness::Reaching(newest)),
+            Ok(_) => {
+                turn.notices.push(Notice::LostTail(person));
+                self.aggregate = None;
+                self.decide_again(decided, Freshness::Newest);
+            }
+            Err(unavailable) => {
+                self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
+                self.decide_again(decided, Freshness::Guess);
+            }
+        }
+    }
+}

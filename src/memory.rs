@@ -1,0 +1,177 @@
+//! The engine's ports in memory: for tests, examples and trying things out. Nothing outlives the process.
+//!
+//! They keep the same contract as the pair in [`crate::nats`], and the same tests hold both to it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::{PersonId, Timestamp};
+use crate::engine::ports::{
+    Append, Appended, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, Start, StoredCommit, Unavailable,
+};
+use crate::wire::commit::COMMIT_BYTES_MAX;
+use crate::wire::snapshot;
+
+/// Commits on one page of a read.
+const PAGE_COMMITS_MAX: usize = 256;
+
+/// A log that its clones share, as replicas share a stream.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryLog {
+    stream: Arc<Mutex<Stream>>,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    last_sequence: Sequence,
+    persons: HashMap<PersonId, BTreeMap<Sequence, Message>>,
+}
+
+#[derive(Debug)]
+struct Message {
+    payload: Arc<[u8]>,
+    stored_at: Timestamp,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everything that is stored of a person, oldest first.
+    pub fn commits(&self, person: PersonId) -> Vec<StoredCommit> {
+        let stream = self.lock();
+        let commits = stream.persons.get(&person).into_iter().flatten();
+        commits.map(|(sequence, message)| message.as_commit(*sequence)).collect()
+    }
+
+    /// Everybody who has commits.
+    pub fn persons(&self) -> Vec<PersonId> {
+        let mut persons: Vec<_> = self.lock().persons.keys().copied().collect();
+        persons.sort_unstable();
+        persons
+    }
+
+    /// Takes away everything after this position, as a restore from an old backup does.
+    pub fn lose_after(&self, sequence: Sequence) {
+        let mut stream = self.lock();
+        stream.last_sequence = stream.last_sequence.min(sequence);
+        for commits in stream.persons.values_mut() {
+            commits.retain(|at, _| *at <= sequence);
+        }
+        stream.persons.retain(|_, commits| !commits.is_empty());
+    }
+
+    /// Replaces the bytes of a stored commit, as a fault of the disk does.
+    pub fn corrupt(&self, person: PersonId, sequence: Sequence, payload: &[u8]) {
+        let mut stream = self.lock();
+        if let Some(message) = stream.persons.get_mut(&person).and_then(|commits| commits.get_mut(&sequence)) {
+            message.payload = Arc::from(payload);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stream> {
+        // A panic elsewhere cannot have left it half changed: every change is one insertion or removal.
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Message {
+    fn as_commit(&self, sequence: Sequence) -> StoredCommit {
+        StoredCommit { sequence, payload: Arc::clone(&self.payload) }
+    }
+}
+
+impl Stream {
+    fn read(&self, read: &Read) -> Page {
+        let Some(commits) = self.persons.get(&read.person) else { return Page::default() };
+        let mut wanted = commits.iter().filter(|(sequence, message)| match read.start {
+            Start::Sequence(from) => **sequence >= from,
+            Start::Time(from) => message.stored_at >= from,
+        });
+        let page = wanted.by_ref().take(PAGE_COMMITS_MAX);
+        let commits = page.map(|(sequence, message)| message.as_commit(*sequence)).collect();
+        Page { commits, more: wanted.next().is_some() }
+    }
+
+    fn tip(&self, person: PersonId) -> Option<StoredCommit> {
+        let (sequence, message) = self.persons.get(&person)?.last_key_value()?;
+        Some(message.as_commit(*sequence))
+    }
+
+    fn append(&mut self, append: &Append) -> Appended {
+        let newest = self.tip(append.person).map_or(0, |tip| tip.sequence);
+        if newest != append.expected {
+            return Appended::Conflict(Some(newest));
+        }
+        self.last_sequence += 1;
+        let message = Message { payload: Arc::clone(&append.payload), stored_at: Timestamp::now() };
+        self.persons.entry(append.person).or_default().insert(self.last_sequence, message);
+        Appended::Stored(self.last_sequence)
+    }
+}
+
+impl EventLog for MemoryLog {
+    fn payload_bytes_max(&self) -> usize {
+        COMMIT_BYTES_MAX
+    }
+
+    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+        let stream = self.lock();
+        reads.iter().map(|read| Ok(stream.read(read))).collect()
+    }
+
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+        let stream = self.lock();
+        persons.iter().map(|person| Ok(stream.tip(*person))).collect()
+    }
+
+    fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
+        let mut stream = self.lock();
+        appends.iter().map(|append| stream.append(append)).collect()
+    }
+}
+
+/// Snapshots that its clones share, as replicas share a bucket.
+#[derive(Debug, Clone, Default)]
+pub struct MemorySnapshots {
+    bucket: Arc<Mutex<HashMap<PersonId, Vec<u8>>>>,
+}
+
+impl MemorySnapshots {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts any bytes in the place of a person's snapshot; `None` takes it away.
+    pub fn forge(&self, person: PersonId, bytes: Option<Vec<u8>>) {
+        let mut bucket = self.lock();
+        match bytes {
+            Some(bytes) => bucket.insert(person, bytes),
+            None => bucket.remove(&person),
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PersonId, Vec<u8>>> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SnapshotStore for MemorySnapshots {
+    fn load(&mut self, persons: &[PersonId]) -> Vec<Option<Vec<u8>>> {
+        let bucket = self.lock();
+        persons.iter().map(|person| bucket.get(person).cloned()).collect()
+    }
+
+    fn store(&mut self, person: PersonId, version: u64, bytes: &[u8]) -> Result<SnapshotStored, Unavailable> {
+        let mut bucket = self.lock();
+        let there = bucket.get(&person).and_then(|there| snapshot::claimed_version(there));
+        if there.is_some_and(|there| there >= version) {
+            return Ok(SnapshotStored::NewerExists);
+        }
+        bucket.insert(person, bytes.to_vec());
+        Ok(SnapshotStored::Written)
+    }
+}

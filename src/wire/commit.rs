@@ -1,0 +1,262 @@
+//! The stored form of what happened: one message, the events of one request or of several that waited together.
+
+use std::str::FromStr;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::domain::{Event, EventKind, PersonId, Timestamp};
+use crate::wire::digest::Digest;
+
+/// A position in the stream, from 1 on; 0 stands for "before the first message".
+pub type Sequence = u64;
+
+/// The schema that this release writes, and the newest that it reads.
+pub const SCHEMA: u64 = 1;
+/// The most events in one commit.
+pub const EVENTS_MAX: usize = 256;
+/// The largest commit, in bytes.
+pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
+/// What the members around the events may take, in bytes, besides [`CommitCommand`]s.
+const ENVELOPE_BYTES: usize = 256;
+
+/// A commit, decoded and consistent in itself.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Commit {
+    /// [`SCHEMA`], once decoded.
+    pub schema: u64,
+    /// Whose history it belongs to.
+    pub aggregate_id: PersonId,
+    /// The person's version after it.
+    pub version: u64,
+    /// The digest of the commit before it, exactly as stored; [`Digest::ZERO`] in the first.
+    pub previous: Digest,
+    /// Whose events these are, in order.
+    pub commands: Vec<CommitCommand>,
+    /// At least one, with versions without gap.
+    pub events: Vec<EventRecord>,
+}
+
+/// A request that a commit carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitCommand {
+    /// Its command id.
+    pub command_id: String,
+    /// Tells its commands from others.
+    pub digest: Digest,
+    /// How many of the commit's events are its own.
+    pub events: usize,
+    /// The W3C trace context that it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// Whether the service made its command id, so that no retry can bear it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub generated: bool,
+}
+
+/// An event with its place in the person's history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// The person's version after the event.
+    pub sequence: u64,
+    /// A UUIDv7 of its own.
+    pub event_id: Uuid,
+    /// What happened.
+    pub event: Event,
+    /// When; never before the event before it.
+    pub timestamp: Timestamp,
+    /// What it belongs to.
+    pub correlation_id: String,
+    /// The command that caused it.
+    pub causation_id: String,
+    /// Who claimed to act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+}
+
+/// Why the bytes are no commit that this release can use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// A newer release wrote it: a higher schema, or a type of event that this one does not know.
+    #[error("written by a newer release: {0}")]
+    TooNew(String),
+    /// No release writes such a thing.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// Decodes a commit and checks that it is consistent in itself.
+pub fn decode(payload: &[u8]) -> Result<Commit, CommitError> {
+    let commit = match serde_json::from_slice::<Commit>(payload) {
+        Ok(commit) if commit.schema == SCHEMA => commit,
+        _ => return Err(why_undecodable(payload)),
+    };
+    check(&commit)?;
+    Ok(commit)
+}
+
+/// Looks at a payload that did not decode for signs of a newer release.
+fn why_undecodable(payload: &[u8]) -> CommitError {
+    #[derive(Deserialize)]
+    struct Outline {
+        schema: u64,
+        #[serde(default)]
+        events: Vec<EventOutline>,
+    }
+    #[derive(Deserialize)]
+    struct EventOutline {
+        event: std::collections::BTreeMap<String, IgnoredAny>,
+    }
+    #[derive(Deserialize)]
+    struct SchemaOnly {
+        schema: u64,
+    }
+    if let Ok(SchemaOnly { schema }) = serde_json::from_slice(payload)
+        && schema > SCHEMA
+    {
+        return CommitError::TooNew(format!("schema {schema}, this release reads up to {SCHEMA}"));
+    }
+    match serde_json::from_slice::<Outline>(payload) {
+        Ok(outline) if outline.schema < SCHEMA => CommitError::Damaged(format!("no schema {}", outline.schema)),
+        Ok(outline) => {
+            let unknown = |event: &EventOutline| event.event.keys().any(|kind| EventKind::from_str(kind).is_err());
+            if outline.events.iter().any(unknown) {
+                CommitError::TooNew("a type of event that this release does not know".to_owned())
+            } else {
+                CommitError::Damaged("a commit that does not decode".to_owned())
+            }
+        }
+        Err(_) => CommitError::Damaged("not a commit".to_owned()),
+    }
+}
+
+fn check(commit: &Commit) -> Result<(), CommitError> {
+    let damaged = |what: &str| Err(CommitError::Damaged(what.to_owned()));
+    let Some(last) = commit.events.last() else { return damaged("a commit without events") };
+    let gap_free = commit.events.iter().zip(commit.events.iter().skip(1)).all(|(one, next)| {
+        one.sequence.checked_add(1) == Some(next.sequence) && one.timestamp <= next.timestamp
+    });
+    if !gap_free || last.sequence != commit.version || commit.first_version() == 0 {
+        return damaged("the versions or times of a commit's events do not follow each other");
+    }
+    if commit.commands.iter().map(|command| command.events).sum::<usize>() != commit.events.len() {
+        return damaged("a commit whose commands do not account for its events");
+    }
+    if commit.events.iter().any(|record| record.event.person_id() != commit.aggregate_id) {
+        return damaged("an event of another person");
+    }
+    Ok(())
+}
+
+impl Commit {
+    /// The person's version after the first event.
+    pub fn first_version(&self) -> u64 {
+        self.events.first().map_or(0, |event| event.sequence)
+    }
+
+    /// Each request that was carried out, with its own events.
+    pub fn by_command(&self) -> impl Iterator<Item = (&CommitCommand, &[EventRecord])> {
+        let mut rest = self.events.as_slice();
+        self.commands.iter().map(move |command| {
+            let (own, others) = rest.split_at_checked(command.events).unwrap_or((rest, &[]));
+            rest = others;
+            (command, own)
+        })
+    }
+}
+
+/// A commit while it grows. Every event is encoded once, when it is added, so that the size is known at each step.
+#[derive(Debug, Default)]
+pub struct CommitBuilder {
+    commands: Vec<CommitCommand>,
+    events: Vec<Box<RawValue>>,
+    bytes: usize,
+}
+
+/// What a [`CommitBuilder`] held at some moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    commands: usize,
+    events: usize,
+    bytes: usize,
+}
+
+impl CommitBuilder {
+    /// Whether no event is in it.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Whether it has more events than a commit may have, or its payload might have more bytes than this.
+    pub fn is_over(&self, payload_bytes_max: usize) -> bool {
+        self.events.len() > EVENTS_MAX || ENVELOPE_BYTES + self.bytes > payload_bytes_max
+    }
+
+    /// What it holds now, to come back to by [`rewind`](Self::rewind).
+    pub fn mark(&self) -> Mark {
+        Mark { commands: self.commands.len(), events: self.events.len(), bytes: self.bytes }
+    }
+
+    /// Forgets what was added since the mark.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.commands.truncate(mark.commands);
+        self.events.truncate(mark.events);
+        self.bytes = mark.bytes;
+    }
+
+    /// Names the command whose events are added next.
+    pub fn begin_command(&mut self, command: CommitCommand) {
+        const MEMBERS_BYTES: usize = 130;
+        // A command id is visible ASCII: escaped it grows at most to its double.
+        let texts = 2 * command.command_id.len() + command.traceparent.as_ref().map_or(0, String::len);
+        self.bytes += MEMBERS_BYTES + texts;
+        self.commands.push(CommitCommand { events: 0, ..command });
+    }
+
+    /// Adds an event of the command that began last.
+    pub fn add_event(&mut self, record: &EventRecord) -> Result<(), serde_json::Error> {
+        let json = serde_json::value::to_raw_value(record)?;
+        self.bytes += json.get().len() + 1;
+        self.events.push(json);
+        if let Some(command) = self.commands.last_mut() {
+            command.events += 1;
+        }
+        Ok(())
+    }
+
+    /// The commands in it.
+    pub fn commands(&self) -> &[CommitCommand] {
+        &self.commands
+    }
+
+    /// The payload.
+    pub fn encode(
+        &self,
+        person: PersonId,
+        version: u64,
+        previous: Digest,
+    ) -> Result<Vec<u8>, serde_json::Error> {
+        #[derive(Serialize)]
+        struct Payload<'a> {
+            schema: u64,
+            aggregate_id: PersonId,
+            version: u64,
+            previous: Digest,
+            commands: &'a [CommitCommand],
+            events: &'a [Box<RawValue>],
+        }
+        let payload = Payload {
+            schema: SCHEMA,
+            aggregate_id: person,
+            version,
+            previous,
+            commands: &self.commands,
+            events: &self.events,
+        };
+        let mut bytes = Vec::with_capacity(ENVELOPE_BYTES + self.bytes);
+        serde_json::to_writer(&mut bytes, &payload)?;
+        Ok(bytes)
+    }
+}

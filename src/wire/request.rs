@@ -1,0 +1,330 @@
+//! What a client sent, decoded and checked: from here on a [`Request`] is one that could be carried out.
+
+use jiff::Timestamp as Clock;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::domain::{Command, PersonId, Timestamp};
+use crate::wire::digest::Digest;
+use crate::wire::reply::{Code, Problem};
+use crate::wire::subject::Subjects;
+
+/// The largest payload, in bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+/// The most commands in one array.
+pub const COMMANDS_MAX: usize = 100;
+/// The longest command id, in characters.
+pub const COMMAND_ID_CHARS_MAX: usize = 128;
+/// The longest `Correlation-Id` and `Actor`, in characters.
+pub const HEADER_CHARS_MAX: usize = 256;
+
+/// The headers of a message, as far as the service looks at them.
+pub trait Headers {
+    /// The value of a header, by its exact name.
+    fn get(&self, name: &str) -> Header<'_>;
+}
+
+/// One header's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header<'a> {
+    /// It was not sent.
+    Absent,
+    /// It was sent once, or with the same value each time.
+    One(&'a str),
+    /// It was sent with several values.
+    Several,
+}
+
+/// What the edge of the service adds to a request, so that nothing below it needs a clock or randomness.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// When it arrived, by the wall clock.
+    pub at: Timestamp,
+    /// Random; the ids of the request's events are derived from it.
+    pub nonce: u128,
+}
+
+/// Commands for one person that are decided and stored all-or-nothing, with what came in the headers.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Whose aggregate decides.
+    pub person: PersonId,
+    /// 1 to [`COMMANDS_MAX`], valid and normalised.
+    pub commands: Vec<Command>,
+    /// Whether they came as an array, so that a refusal names the position.
+    pub is_array: bool,
+    /// The client's name for this request, or one that the service made.
+    pub command_id: CommandId,
+    /// Tells these commands from others.
+    pub digest: Digest,
+    /// Ties the request to what it belongs to; the command id where none was sent.
+    pub correlation_id: String,
+    /// Who claims to act.
+    pub actor: Option<String>,
+    /// Decide only at exactly this version.
+    pub expected_version: Option<u64>,
+    /// The W3C trace context.
+    pub traceparent: Option<String>,
+    /// When it arrived, and its randomness.
+    pub stamp: Stamp,
+}
+
+/// A command id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandId {
+    /// As it stands in replies and commits.
+    pub text: String,
+    /// Whether the service made it: then it is not remembered, since no retry can bear it.
+    pub generated: bool,
+}
+
+impl CommandId {
+    /// When a UUIDv7 says that it was made; `None` for any other id.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        let uuid = Uuid::try_parse(&self.text).ok().filter(|uuid| uuid.get_version_num() == 7)?;
+        let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
+        let seconds = i64::try_from(seconds).ok()?;
+        Clock::new(seconds, i32::try_from(nanos).ok()?)
+            .ok()
+            .map(|clock| Timestamp::from_micros(clock.as_microsecond()))
+    }
+}
+
+/// A message that is no request, with as much of a reply's address as could be read.
+#[derive(Debug, Clone)]
+pub struct NotARequest {
+    /// The command id, unless its header was bad.
+    pub command_id: Option<String>,
+    /// The person, where the payload told it.
+    pub person: Option<PersonId>,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// Decodes, checks and normalises one message.
+pub fn decode(
+    subjects: &Subjects,
+    subject: &str,
+    headers: &impl Headers,
+    payload: &[u8],
+    stamp: Stamp,
+) -> Result<Request, NotARequest> {
+    let command_id =
+        command_id(headers, stamp).map_err(|problem| NotARequest { command_id: None, person: None, problem })?;
+    let (commands, is_array) = decode_commands(payload)
+        .and_then(|(commands, is_array)| Ok((validated(commands, is_array)?, is_array)))
+        .map_err(|problem| NotARequest { command_id: Some(command_id.text.clone()), person: None, problem })?;
+    let person = addressed_person(subjects, subject, &commands, is_array)
+        .map_err(|(person, problem)| NotARequest { command_id: Some(command_id.text.clone()), person, problem })?;
+    let context = HeaderContext::read(headers).map_err(|problem| NotARequest {
+        command_id: Some(command_id.text.clone()),
+        person: Some(person),
+        problem,
+    })?;
+    Ok(Request {
+        person,
+        digest: Digest::of_encoded(&commands),
+        commands,
+        is_array,
+        correlation_id: context.correlation_id.unwrap_or_else(|| command_id.text.clone()),
+        command_id,
+        actor: context.actor,
+        expected_version: context.expected_version,
+        traceparent: context.traceparent,
+        stamp,
+    })
+}
+
+/// The payload's commands, and whether they came as an array.
+pub fn decode_commands(payload: &[u8]) -> Result<(Vec<Command>, bool), Problem> {
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        let message = format!("the payload has {} bytes, {PAYLOAD_BYTES_MAX} are allowed", payload.len());
+        return Err(Problem::new(Code::TooLarge, message));
+    }
+    let is_array = payload.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    if !is_array {
+        return Ok((vec![from_json(payload)?], false));
+    }
+    let commands: Vec<Command> = from_json(payload)?;
+    match commands.len() {
+        0 => Err(Problem::new(Code::Malformed, "an array of commands needs at least one")),
+        1..=COMMANDS_MAX => Ok((commands, true)),
+        len => {
+            let message = format!("the array has {len} commands, {COMMANDS_MAX} are allowed");
+            Err(Problem::new(Code::Invalid, message))
+        }
+    }
+}
+
+/// Decodes JSON; a problem names the path to the field and what was expected, never what was found there.
+pub fn from_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
+    // Keeping track of the path costs a third more: only what does not decode is decoded again with it.
+    serde_json::from_slice(payload).or_else(|_| {
+        let mut json = serde_json::Deserializer::from_slice(payload);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| malformed(&error))?;
+        json.end().map_err(|_| Problem::new(Code::Malformed, "the payload goes on after the JSON value"))?;
+        Ok(value)
+    })
+}
+
+fn malformed(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let index = error.path().iter().next().and_then(|segment| match segment {
+        serde_path_to_error::Segment::Seq { index } => Some(*index),
+        _ => None,
+    });
+    let what = without_values(&error.inner().to_string());
+    let path: Vec<String> = error.path().iter().filter_map(plain_segment).collect();
+    let message = if path.is_empty() { what } else { format!("{}: {what}", path.join(".")) };
+    Problem::new(Code::Malformed, message).at(index)
+}
+
+/// A step of the path, where it is a position or one of the names that the contract uses.
+fn plain_segment(segment: &serde_path_to_error::Segment) -> Option<String> {
+    match segment {
+        serde_path_to_error::Segment::Seq { index } => Some(format!("[{index}]")),
+        serde_path_to_error::Segment::Map { key } => Some(plain_name(key)),
+        serde_path_to_error::Segment::Enum { variant } => Some(plain_name(variant)),
+        serde_path_to_error::Segment::Unknown => None,
+    }
+}
+
+/// A member's name as it may be repeated in an error: what is no plain identifier might be anybody's data.
+fn plain_name(name: &str) -> String {
+    const NAME_CHARS_MAX: usize = 40;
+    let plain =
+        name.len() <= NAME_CHARS_MAX && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if plain { name.to_owned() } else { "?".to_owned() }
+}
+
+/// serde's message without the value it found and without the position, which says nothing to who reads the path.
+fn without_values(message: &str) -> String {
+    let message = message.rsplit_once(" at line ").map_or(message, |(before, _)| before);
+    let quotes_input = ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"]
+        .into_iter()
+        .find(|start| message.starts_with(start));
+    match (quotes_input, message.rsplit_once(", expected ")) {
+        (Some(start), Some((_, expected))) => format!("{start}, expected {expected}"),
+        (Some(start), None) => start.to_owned(),
+        (None, _) => message.to_owned(),
+    }
+}
+
+fn validated(commands: Vec<Command>, is_array: bool) -> Result<Vec<Command>, Problem> {
+    commands
+        .into_iter()
+        .enumerate()
+        .map(|(index, command)| {
+            command.validated().map_err(|invalid| {
+                Problem::new(Code::Invalid, invalid.to_string()).at(is_array.then_some(index))
+            })
+        })
+        .collect()
+}
+
+/// The one person that subject and commands agree on.
+fn addressed_person(
+    subjects: &Subjects,
+    subject: &str,
+    commands: &[Command],
+    is_array: bool,
+) -> Result<PersonId, (Option<PersonId>, Problem)> {
+    let mismatch = |message: &str| Problem::new(Code::PersonIdMismatch, message);
+    let Some(first) = commands.first().map(Command::person_id) else {
+        return Err((None, Problem::new(Code::Malformed, "no command")));
+    };
+    if let Some(index) = commands.iter().position(|command| command.person_id() != first) {
+        let problem = mismatch("the commands of an array must be for one person").at(is_array.then_some(index));
+        return Err((None, problem));
+    }
+    match subjects.person_named_by(subject) {
+        Some(named) if named != first => {
+            Err((Some(first), mismatch("the subject names another person than the payload")))
+        }
+        _ => Ok(first),
+    }
+}
+
+fn command_id(headers: &impl Headers, stamp: Stamp) -> Result<CommandId, Problem> {
+    let text = match single(headers, "Nats-Msg-Id")? {
+        None => return Ok(CommandId { text: generated_id(stamp), generated: true }),
+        Some(text) => text,
+    };
+    let fits = (1..=COMMAND_ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !fits {
+        let rule = format!("Nats-Msg-Id: 1 to {COMMAND_ID_CHARS_MAX} visible ASCII characters are allowed");
+        return Err(Problem::new(Code::Invalid, rule));
+    }
+    Ok(CommandId { text: text.to_owned(), generated: false })
+}
+
+fn generated_id(stamp: Stamp) -> String {
+    let millis = u64::try_from(stamp.at.as_micros() / 1000).unwrap_or(0);
+    let mut random = [0; 10];
+    random.iter_mut().zip(stamp.nonce.to_le_bytes()).for_each(|(to, from)| *to = from);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
+}
+
+/// The headers that do not name the command.
+struct HeaderContext {
+    correlation_id: Option<String>,
+    actor: Option<String>,
+    expected_version: Option<u64>,
+    traceparent: Option<String>,
+}
+
+impl HeaderContext {
+    fn read(headers: &impl Headers) -> Result<Self, Problem> {
+        Ok(Self {
+            correlation_id: text(headers, "Correlation-Id")?,
+            actor: text(headers, "Actor")?,
+            expected_version: expected_version(headers)?,
+            traceparent: traceparent(headers)?,
+        })
+    }
+}
+
+fn single<'a>(headers: &'a impl Headers, name: &str) -> Result<Option<&'a str>, Problem> {
+    match headers.get(name) {
+        Header::Absent => Ok(None),
+        Header::One(value) => Ok(Some(value)),
+        Header::Several => Err(Problem::new(Code::Invalid, format!("{name}: sent more than once"))),
+    }
+}
+
+fn text(headers: &impl Headers, name: &str) -> Result<Option<String>, Problem> {
+    let Some(value) = single(headers, name)? else { return Ok(None) };
+    let fits = (1..=HEADER_CHARS_MAX).contains(&value.chars().count()) && !value.contains(char::is_control);
+    if !fits {
+        let rule = format!("{name}: 1 to {HEADER_CHARS_MAX} characters without control characters are allowed");
+        return Err(Problem::new(Code::Invalid, rule));
+    }
+    Ok(Some(value.to_owned()))
+}
+
+fn expected_version(headers: &impl Headers) -> Result<Option<u64>, Problem> {
+    let Some(value) = single(headers, "Expected-Version")? else { return Ok(None) };
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    match value.parse() {
+        Ok(version) if digits => Ok(Some(version)),
+        _ => Err(Problem::new(Code::Invalid, "Expected-Version: a whole number from 0 is allowed")),
+    }
+}
+
+/// W3C Trace Context, section 3.2: `version-traceid-parentid-flags` in lower-case hexadecimal, neither id all zeros.
+fn traceparent(headers: &impl Headers) -> Result<Option<String>, Problem> {
+    let Some(value) = single(headers, "traceparent")? else { return Ok(None) };
+    let parts: Vec<&str> = value.split('-').collect();
+    let hexadecimal = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let sound = match parts.as_slice() {
+        ["00", trace, parent, flags] => {
+            (trace.len(), parent.len(), flags.len()) == (32, 16, 2)
+                && [trace, parent].iter().all(|id| hexadecimal(id) && id.bytes().any(|byte| byte != b'0'))
+                && hexadecimal(flags)
+        }
+        _ => false,
+    };
+    if !sound {
+        return Err(Problem::new(Code::Invalid, "traceparent: expected W3C Trace Context version 00"));
+    }
+    Ok(Some(value.to_owned()))
+}
