@@ -115,8 +115,7 @@ impl<'a> Draft<'a> {
             _ => None,
         };
         let event_types: Vec<&str> = self.kinds.iter().map(|kind| kind.as_str()).collect();
-        let headers =
-            CommitHeaders { event_types: event_types.join(","), person_version: self.version, traceparent };
+        let headers = CommitHeaders { event_types: event_types.join(","), person_version: self.version, traceparent };
         let mut receipts = self.receipts;
         Some(Sealed {
             chain: Digest::of(&payload),

@@ -77,7 +77,16 @@ impl Loading {
     fn on(aggregate: Box<Aggregate>, base: Base, freshness: Freshness) -> Self {
         let proved = base != Base::Snapshot;
         let base_version = aggregate.version;
-        Self { aggregate, base, base_version, proved, consistency: Consistency::Any, freshness, end: None, notices: Vec::new() }
+        Self {
+            aggregate,
+            base,
+            base_version,
+            proved,
+            consistency: Consistency::Any,
+            freshness,
+            end: None,
+            notices: Vec::new(),
+        }
     }
 
     /// Whose.

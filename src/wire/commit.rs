@@ -135,9 +135,11 @@ fn why_undecodable(payload: &[u8]) -> CommitError {
 fn check(commit: &Commit) -> Result<(), CommitError> {
     let damaged = |what: &str| Err(CommitError::Damaged(what.to_owned()));
     let Some(last) = commit.events.last() else { return damaged("a commit without events") };
-    let gap_free = commit.events.iter().zip(commit.events.iter().skip(1)).all(|(one, next)| {
-        one.sequence.checked_add(1) == Some(next.sequence) && one.timestamp <= next.timestamp
-    });
+    let gap_free = commit
+        .events
+        .iter()
+        .zip(commit.events.iter().skip(1))
+        .all(|(one, next)| one.sequence.checked_add(1) == Some(next.sequence) && one.timestamp <= next.timestamp);
     if !gap_free || last.sequence != commit.version || commit.first_version() == 0 {
         return damaged("the versions or times of a commit's events do not follow each other");
     }
@@ -232,12 +234,7 @@ impl CommitBuilder {
     }
 
     /// The payload.
-    pub fn encode(
-        &self,
-        person: PersonId,
-        version: u64,
-        previous: Digest,
-    ) -> Result<Vec<u8>, serde_json::Error> {
+    pub fn encode(&self, person: PersonId, version: u64, previous: Digest) -> Result<Vec<u8>, serde_json::Error> {
         #[derive(Serialize)]
         struct Payload<'a> {
             schema: u64,

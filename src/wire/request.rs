@@ -84,9 +84,7 @@ impl CommandId {
         let uuid = Uuid::try_parse(&self.text).ok().filter(|uuid| uuid.get_version_num() == 7)?;
         let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
         let seconds = i64::try_from(seconds).ok()?;
-        Clock::new(seconds, i32::try_from(nanos).ok()?)
-            .ok()
-            .map(|clock| Timestamp::from_micros(clock.as_microsecond()))
+        Clock::new(seconds, i32::try_from(nanos).ok()?).ok().map(|clock| Timestamp::from_micros(clock.as_microsecond()))
     }
 }
 
@@ -114,8 +112,11 @@ pub fn decode(
     let (commands, is_array) = decode_commands(payload)
         .and_then(|(commands, is_array)| Ok((validated(commands, is_array)?, is_array)))
         .map_err(|problem| NotARequest { command_id: Some(command_id.text.clone()), person: None, problem })?;
-    let person = addressed_person(subjects, subject, &commands, is_array)
-        .map_err(|(person, problem)| NotARequest { command_id: Some(command_id.text.clone()), person, problem })?;
+    let person = addressed_person(subjects, subject, &commands, is_array).map_err(|(person, problem)| NotARequest {
+        command_id: Some(command_id.text.clone()),
+        person,
+        problem,
+    })?;
     let context = HeaderContext::read(headers).map_err(|problem| NotARequest {
         command_id: Some(command_id.text.clone()),
         person: Some(person),
@@ -191,8 +192,7 @@ fn plain_segment(segment: &serde_path_to_error::Segment) -> Option<String> {
 /// A member's name as it may be repeated in an error: what is no plain identifier might be anybody's data.
 fn plain_name(name: &str) -> String {
     const NAME_CHARS_MAX: usize = 40;
-    let plain =
-        name.len() <= NAME_CHARS_MAX && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let plain = name.len() <= NAME_CHARS_MAX && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if plain { name.to_owned() } else { "?".to_owned() }
 }
 
@@ -214,9 +214,9 @@ fn validated(commands: Vec<Command>, is_array: bool) -> Result<Vec<Command>, Pro
         .into_iter()
         .enumerate()
         .map(|(index, command)| {
-            command.validated().map_err(|invalid| {
-                Problem::new(Code::Invalid, invalid.to_string()).at(is_array.then_some(index))
-            })
+            command
+                .validated()
+                .map_err(|invalid| Problem::new(Code::Invalid, invalid.to_string()).at(is_array.then_some(index)))
         })
         .collect()
 }

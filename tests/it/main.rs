@@ -3,6 +3,7 @@
 mod binary;
 mod config;
 mod config_refused;
+mod docs;
 mod logging;
 mod notify;
 mod tidy;

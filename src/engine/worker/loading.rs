@@ -121,11 +121,9 @@ impl Worker {
             let Work { waiting, aggregate: Some(aggregate), .. } = work else { continue };
             let from = waiting
                 .iter()
-                .filter_map(|task| {
-                    match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at) {
-                        Known::SearchFrom(from) => Some(from),
-                        Known::New | Known::As(_) => None,
-                    }
+                .filter_map(|task| match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at) {
+                    Known::SearchFrom(from) => Some(from),
+                    Known::New | Known::As(_) => None,
                 })
                 .min();
             if let Some(from) = from
@@ -205,7 +203,11 @@ impl Work {
 
 /// The receipts of the commands since `from` that come before those that the aggregate remembers; `None` when the store
 /// does not answer, or has too many of them, or its copy has a gap.
-fn commands_since(log: &mut dyn EventLog, aggregate: &Aggregate, from: crate::domain::Timestamp) -> Option<Vec<Receipt>> {
+fn commands_since(
+    log: &mut dyn EventLog,
+    aggregate: &Aggregate,
+    from: crate::domain::Timestamp,
+) -> Option<Vec<Receipt>> {
     let end = aggregate.receipts.oldest_sequence()?;
     let mut found = Vec::new();
     let mut start = Start::Time(from);

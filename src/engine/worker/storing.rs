@@ -1,12 +1,12 @@
 //! The turn's steps that store, and that make sure of what was decided: what became of unsettled appends, appending,
 //! and confirming what was decided without a commit.
 
+use crate::domain::PersonId;
 use crate::engine::draft::Verdict;
 use crate::engine::load::Freshness;
 use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
 use crate::engine::turn::{DueSnapshot, Limits, Notice, Turn};
 use crate::engine::worker::{Attempt, Work, Worker};
-use crate::domain::PersonId;
 use crate::wire::reply::{Accepted, Code, Outcome, Problem};
 
 impl Worker {
@@ -128,9 +128,7 @@ impl Work {
         }
         for (task, verdict) in attempt.decided {
             let outcome = match verdict {
-                Verdict::WithCommit(accepted) => {
-                    Outcome::Accepted(Accepted { sequence: Some(sequence), ..accepted })
-                }
+                Verdict::WithCommit(accepted) => Outcome::Accepted(Accepted { sequence: Some(sequence), ..accepted }),
                 // The commit was accepted on top of the state that this was decided on: it was the newest.
                 Verdict::IfNewest(outcome) | Verdict::Final(outcome) => outcome,
                 Verdict::NextCommit => continue,
