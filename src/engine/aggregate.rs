@@ -116,7 +116,7 @@ impl Aggregate {
         const STATE_FACTOR: usize = 3;
         size_of::<Self>()
             + size_of::<Person>()
-            + STATE_FACTOR * self.state.as_ref().map_or(0, Person::encoded_size)
+            + STATE_FACTOR * self.state.as_ref().map_or(0, Person::encoded_bytes)
             + self.receipts.size()
     }
 }

@@ -175,7 +175,7 @@ impl<'a> Draft<'a> {
         let Some(target) = command.merge_target() else { return Ok(None) };
         match self.targets.get(&target) {
             Some(state) => state.clone().map(Some),
-            None => Err(Problem::new(Code::Unavailable, "the merge target was not read")),
+            None => Ok(None),
         }
     }
 
@@ -327,13 +327,14 @@ fn event_id(nonce: u128, version: u64, at: Timestamp) -> Uuid {
 fn problem_of(refusal: &Refusal) -> Problem {
     let code = match refusal {
         Refusal::Invalid(_) => Code::Invalid,
-        Refusal::PersonNotFound | Refusal::TargetNotFound => Code::PersonNotFound,
-        Refusal::AttributeNotFound => Code::AttributeNotFound,
+        Refusal::NotFound(_) => Code::PersonNotFound,
+        Refusal::AttributeNotFound(_) => Code::AttributeNotFound,
         Refusal::AlreadyExists => Code::AlreadyExists,
         Refusal::InvalidState { .. } => Code::InvalidState,
         Refusal::BirthDateAlreadySet => Code::BirthDateAlreadySet,
         Refusal::PersonMerged { .. } => Code::PersonMerged,
         Refusal::TooLarge { .. } => Code::TooLarge,
+        Refusal::TargetNotRead => Code::Unavailable,
     };
     let moved_to = match refusal {
         Refusal::PersonMerged { moved_to, .. } => Some(*moved_to),

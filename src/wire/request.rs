@@ -1,7 +1,7 @@
 //! What a client sent, decoded and checked: from here on a [`Request`] is one that could be carried out.
 
 use jiff::Timestamp as Clock;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::{Command, PersonId, Timestamp};
@@ -109,9 +109,11 @@ pub fn decode(
 ) -> Result<Request, NotARequest> {
     let command_id =
         command_id(headers, stamp).map_err(|problem| NotARequest { command_id: None, person: None, problem })?;
-    let (commands, is_array) = decode_commands(payload)
-        .and_then(|(commands, is_array)| Ok((validated(commands, is_array)?, is_array)))
-        .map_err(|problem| NotARequest { command_id: Some(command_id.text.clone()), person: None, problem })?;
+    let (commands, is_array) = decode_commands(payload).map_err(|problem| NotARequest {
+        command_id: Some(command_id.text.clone()),
+        person: None,
+        problem,
+    })?;
     let person = addressed_person(subjects, subject, &commands, is_array).map_err(|(person, problem)| NotARequest {
         command_id: Some(command_id.text.clone()),
         person,
@@ -136,20 +138,28 @@ pub fn decode(
     })
 }
 
-/// The payload's commands, and whether they came as an array.
+/// The payload's commands, valid and normalised, and whether they came as an array.
 pub fn decode_commands(payload: &[u8]) -> Result<(Vec<Command>, bool), Problem> {
     if payload.len() > PAYLOAD_BYTES_MAX {
         let message = format!("the payload has {} bytes, {PAYLOAD_BYTES_MAX} are allowed", payload.len());
         return Err(Problem::new(Code::TooLarge, message));
     }
-    let is_array = payload.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    if !is_array {
-        return Ok((vec![from_json(payload)?], false));
+    match serde_json::from_slice(payload) {
+        Ok(Value::Array(sent)) => Ok((decode_array(sent)?, true)),
+        Ok(sent) => Ok((vec![decode_command(sent, None)?], false)),
+        Err(error) => {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            Err(Problem::new(Code::Malformed, format!("the payload is not JSON, from {place} on")))
+        }
     }
-    let commands: Vec<Command> = from_json(payload)?;
-    match commands.len() {
+}
+
+fn decode_array(sent: Vec<Value>) -> Result<Vec<Command>, Problem> {
+    match sent.len() {
         0 => Err(Problem::new(Code::Malformed, "an array of commands needs at least one")),
-        1..=COMMANDS_MAX => Ok((commands, true)),
+        1..=COMMANDS_MAX => {
+            sent.into_iter().enumerate().map(|(index, sent)| decode_command(sent, Some(index))).collect()
+        }
         len => {
             let message = format!("the array has {len} commands, {COMMANDS_MAX} are allowed");
             Err(Problem::new(Code::Invalid, message))
@@ -157,68 +167,10 @@ pub fn decode_commands(payload: &[u8]) -> Result<(Vec<Command>, bool), Problem> 
     }
 }
 
-/// Decodes JSON; a problem names the path to the field and what was expected, never what was found there.
-pub fn from_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
-    // Keeping track of the path costs a third more: only what does not decode is decoded again with it.
-    serde_json::from_slice(payload).or_else(|_| {
-        let mut json = serde_json::Deserializer::from_slice(payload);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| malformed(&error))?;
-        json.end().map_err(|_| Problem::new(Code::Malformed, "the payload goes on after the JSON value"))?;
-        Ok(value)
-    })
-}
-
-fn malformed(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
-    let index = error.path().iter().next().and_then(|segment| match segment {
-        serde_path_to_error::Segment::Seq { index } => Some(*index),
-        _ => None,
-    });
-    let what = without_values(&error.inner().to_string());
-    let path: Vec<String> = error.path().iter().filter_map(plain_segment).collect();
-    let message = if path.is_empty() { what } else { format!("{}: {what}", path.join(".")) };
-    Problem::new(Code::Malformed, message).at(index)
-}
-
-/// A step of the path, where it is a position or one of the names that the contract uses.
-fn plain_segment(segment: &serde_path_to_error::Segment) -> Option<String> {
-    match segment {
-        serde_path_to_error::Segment::Seq { index } => Some(format!("[{index}]")),
-        serde_path_to_error::Segment::Map { key } => Some(plain_name(key)),
-        serde_path_to_error::Segment::Enum { variant } => Some(plain_name(variant)),
-        serde_path_to_error::Segment::Unknown => None,
-    }
-}
-
-/// A member's name as it may be repeated in an error: what is no plain identifier might be anybody's data.
-fn plain_name(name: &str) -> String {
-    const NAME_CHARS_MAX: usize = 40;
-    let plain = name.len() <= NAME_CHARS_MAX && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if plain { name.to_owned() } else { "?".to_owned() }
-}
-
-/// serde's message without the value it found and without the position, which says nothing to who reads the path.
-fn without_values(message: &str) -> String {
-    let message = message.rsplit_once(" at line ").map_or(message, |(before, _)| before);
-    let quotes_input = ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"]
-        .into_iter()
-        .find(|start| message.starts_with(start));
-    match (quotes_input, message.rsplit_once(", expected ")) {
-        (Some(start), Some((_, expected))) => format!("{start}, expected {expected}"),
-        (Some(start), None) => start.to_owned(),
-        (None, _) => message.to_owned(),
-    }
-}
-
-fn validated(commands: Vec<Command>, is_array: bool) -> Result<Vec<Command>, Problem> {
-    commands
-        .into_iter()
-        .enumerate()
-        .map(|(index, command)| {
-            command
-                .validated()
-                .map_err(|invalid| Problem::new(Code::Invalid, invalid.to_string()).at(is_array.then_some(index)))
-        })
-        .collect()
+fn decode_command(sent: Value, index: Option<usize>) -> Result<Command, Problem> {
+    let problem = |code, what: String| Problem::new(code, what).at(index);
+    let command = Command::from_json(sent).map_err(|malformed| problem(Code::Malformed, malformed.to_string()))?;
+    command.validated().map_err(|invalid| problem(Code::Invalid, invalid.to_string()))
 }
 
 /// The one person that subject and commands agree on.
