@@ -42,26 +42,35 @@ impl Place {
     }
 }
 
-/// The processes. They end with it, however the story ends.
+/// Both processes.
 pub struct Children {
-    service: Child,
-    server: Child,
+    service: Running,
+    /// Held so that it runs as long.
+    _server: Running,
+}
+
+/// A process that ends with the demo, however the story ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Children {
     /// Starts both and waits until a command would be answered.
     pub fn start(place: &Place, show: &Show) -> Result<Self> {
         show.progress(&format!("starting nats-server on port {}", place.port));
-        let mut server = start_server(place)?;
-        if let Err(error) = wait_for_server(place) {
-            server.kill()?;
-            return Err(error);
-        }
+        let server = Running(start_server(place)?);
+        wait_for_server(place)?;
         show.progress("starting person-service, and waiting until it says that it is ready");
         let socket_path = place.folder.path().join("notify");
         let socket = UnixDatagram::bind(&socket_path)?;
-        let service = start_service(place, &socket_path)?;
-        let mut children = Self { service, server };
+        let service = Running(start_service(place, &socket_path)?);
+        let mut children = Self { service, _server: server };
         children.wait_until_ready(&socket, place)?;
         Ok(children)
     }
@@ -70,11 +79,11 @@ impl Children {
     pub fn end(&mut self, show: &Show) -> Result<()> {
         show.progress("SIGTERM to person-service: it answers what it took and leaves");
         let mut kill = Command::new("kill");
-        kill.args(["-TERM", &self.service.id().to_string()]);
+        kill.args(["-TERM", &self.service.0.id().to_string()]);
         output(kill)?;
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if let Some(status) = self.service.try_wait()? {
+            if let Some(status) = self.service.0.try_wait()? {
                 show.progress(&format!("person-service ended: {status}"));
                 return if status.success() { Ok(()) } else { Err("the service did not end cleanly".into()) };
             }
@@ -94,22 +103,12 @@ impl Children {
             if said.lines().any(|line| line == "READY=1") {
                 return Ok(());
             }
-            if self.service.try_wait()?.is_some() {
+            if self.service.0.try_wait()?.is_some() {
                 break;
             }
         }
         let log = std::fs::read_to_string(place.log()).unwrap_or_default();
         Err(format!("person-service did not become ready; its log:\n{log}").into())
-    }
-}
-
-impl Drop for Children {
-    fn drop(&mut self) {
-        for child in [&mut self.service, &mut self.server] {
-            // It may have ended already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 

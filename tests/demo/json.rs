@@ -1,4 +1,4 @@
-//! JSON laid out for the eye: members in the order that they came in, one line for what fits, names in colour.
+//! JSON laid out for the eye: members in the order that they came in, as much on a line as fits, names in colour.
 
 use std::fmt;
 
@@ -29,40 +29,38 @@ enum Ordered {
 }
 
 impl Ordered {
+    /// Writes the value, filling each line with what fits; what is wider than a line gets lines of its own.
     fn write(&self, out: &mut String, indent: usize) {
-        let whole = self.width() + indent <= COLUMNS;
-        let (open, close, len) = match self {
-            Self::Object(members) => ('{', '}', members.len()),
-            Self::List(items) => ('[', ']', items.len()),
+        let (open, close, parts): (char, char, Vec<(Option<&str>, &Ordered)>) = match self {
+            Self::Object(members) => {
+                ('{', '}', members.iter().map(|(name, value)| (Some(name.as_str()), value)).collect())
+            }
+            Self::List(items) => ('[', ']', items.iter().map(|item| (None, item)).collect()),
             Self::Other(value) => return out.push_str(&value.to_string()),
         };
+        let whole = indent + self.width() <= COLUMNS;
+        let line = |indent: usize| format!("\n{}", " ".repeat(indent));
+        let mut column = if whole { indent } else { COLUMNS };
         out.push(open);
-        for at in 0..len {
+        for (at, (name, value)) in parts.into_iter().enumerate() {
+            let width = name.map_or(0, |name| name.len() + 4) + value.width() + 2;
+            let fits = column + width <= COLUMNS || whole;
+            column = if fits { column + width } else { indent + 2 + width };
             out.push_str(if at > 0 { "," } else { "" });
-            match whole {
-                true => out.push_str(if at > 0 { " " } else { "" }),
-                false => out.push_str(&format!("\n{}", " ".repeat(indent + 2))),
-            }
-            self.write_part(at, out, indent + 2);
+            out.push_str(&if !fits {
+                line(indent + 2)
+            } else if at > 0 {
+                " ".to_owned()
+            } else {
+                String::new()
+            });
+            out.push_str(&name.map(|name| format!("{NAME}{}{NAME:#}: ", Value::from(name))).unwrap_or_default());
+            value.write(out, indent + 2);
         }
         if !whole {
-            out.push_str(&format!("\n{}", " ".repeat(indent)));
+            out.push_str(&line(indent));
         }
         out.push(close);
-    }
-
-    fn write_part(&self, at: usize, out: &mut String, indent: usize) {
-        match self {
-            Self::Object(members) => {
-                let (name, value) = &members[at];
-                out.push_str(&format!("{NAME}{}{NAME:#}: ", Value::from(name.as_str())));
-                // What follows on the name's line starts further right.
-                let fits = indent + name.len() + 4 + value.width() <= COLUMNS;
-                value.write(out, if fits { 0 } else { indent });
-            }
-            Self::List(items) => items[at].write(out, indent),
-            Self::Other(_) => {}
-        }
     }
 
     /// Columns of the value on one line.

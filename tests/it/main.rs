@@ -1,5 +1,7 @@
 //! The tests of the whole, one binary.
 
+#![allow(clippy::indexing_slicing, reason = "a test may fail by a panic")]
+
 mod binary;
 mod config;
 mod config_refused;
