@@ -1,0 +1,27 @@
+# The commands of the project by short names. CI runs `tests/run`, as `just test` does.
+
+# List the commands
+default:
+    @just --list
+
+# A nats-server, the service, and a short story told to them
+demo:
+    cargo demo
+
+# Everything that must hold
+test:
+    tests/run
+
+# Compile and check style, without running anything
+check:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+
+# Write the tables in docs/ anew from the code
+docs:
+    UPDATE_DOCS=1 cargo test --test it docs::
+    cargo doc --no-deps --document-private-items --open
+
+# Known vulnerabilities of the dependencies; needs the advisory database
+advisories:
+    cargo deny --config .deny.toml check advisories
