@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::value::StringDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::invalid::joined;
 
@@ -81,7 +81,7 @@ impl<'de> Deserializer<'de> for Sent {
         match self.0 {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
-            Value::Number(value) => value.deserialize_any(visitor).map_err(|_| Malformed::here("unfit number")),
+            Value::Number(value) => visit_number(&value, visitor),
             Value::String(value) => visitor.visit_string(value),
             Value::Array(items) => visit_items(items, visitor),
             Value::Object(members) => visitor.visit_map(Members::from(members)),
@@ -217,6 +217,15 @@ impl<'de> de::VariantAccess<'de> for Sent {
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Malformed> {
         visitor.visit_map(Members::from(object(self.0)?))
+    }
+}
+
+fn visit_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::Value, Malformed> {
+    match (number.as_u64(), number.as_i64(), number.as_f64()) {
+        (Some(value), _, _) => visitor.visit_u64(value),
+        (None, Some(value), _) => visitor.visit_i64(value),
+        (None, None, Some(value)) => visitor.visit_f64(value),
+        (None, None, None) => Err(Malformed::here("the number does not fit 64 bits")),
     }
 }
 
