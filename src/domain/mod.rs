@@ -32,7 +32,7 @@ pub use display::DisplayNames;
 pub use event::{Event, EventKind, UnknownEventKind};
 pub use invalid::Invalid;
 pub use name::{NameComponents, NamingConvention, PersonName};
-pub use person::{Lifecycle, Person, evolve};
+pub use person::{Lifecycle, LifecycleState, Person, evolve};
 pub use refusal::{Party, Refusal};
 pub use strict::Malformed;
 pub use value::{Date, NotADate, NotATime, NotAUuid, PersonId, Timestamp};

@@ -51,11 +51,11 @@ impl de::Error for Malformed {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::here(format!("expected {expected}, not {}", shape(found)))
+        Self::here(format!("expected {}, not {}", wanted(expected), shape(found)))
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::here(format!("expected {expected}"))
+        Self::here(format!("expected {}", wanted(expected)))
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
@@ -242,10 +242,21 @@ fn object(value: Value) -> Result<Map<String, Value>, Malformed> {
     }
 }
 
+/// serde's names of Rust's types, in words.
+fn wanted(expected: &dyn Expected) -> String {
+    match expected.to_string().as_str() {
+        "i64" => "a whole number that fits 64 bits".to_owned(),
+        "f64" => "a number".to_owned(),
+        "a sequence" => "an array".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 fn shape(found: Unexpected<'_>) -> &'static str {
     match found {
         Unexpected::Bool(_) => "a boolean",
-        Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
+        Unexpected::Unsigned(_) | Unexpected::Signed(_) => "a number",
+        Unexpected::Float(_) => "a number with a fraction",
         Unexpected::Char(_) | Unexpected::Str(_) => "a string",
         Unexpected::Seq => "an array",
         Unexpected::Map => "an object",
@@ -254,8 +265,9 @@ fn shape(found: Unexpected<'_>) -> &'static str {
     }
 }
 
-/// A name that could stand in our own types may be told back; one that could be data or a joke on the log may not.
+/// A name that somebody could take for one of our members is told back; one that could be data or a joke on the log is
+/// not.
 fn presentable(name: &str) -> &str {
-    let plain = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    if plain { name } else { "(another name)" }
+    let plain = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    if plain && name.starts_with(|first: char| first.is_ascii_lowercase()) { name } else { "(another name)" }
 }

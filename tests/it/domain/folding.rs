@@ -82,7 +82,7 @@ fn the_lifecycle_follows_the_events() {
         assert_eq!(person.lifecycle, lifecycle);
         assert_eq!(person.updated_at, at);
         assert_eq!(serde_json::to_value(&person.lifecycle).unwrap(), shown);
-        assert_eq!(shown["state"], lifecycle.as_str());
+        assert_eq!(shown["state"], lifecycle.state().as_str());
     };
     check(
         std::slice::from_ref(&deactivated),
