@@ -6,6 +6,7 @@ mod binary;
 mod config;
 mod config_refused;
 mod docs;
+mod domain;
 mod logging;
 mod notify;
 mod tidy;
