@@ -34,6 +34,6 @@ pub use invalid::Invalid;
 pub use name::{NameComponents, NamingConvention, PersonName};
 pub use person::{Lifecycle, LifecycleState, Person, evolve};
 pub use refusal::{Party, Refusal};
-pub use strict::Malformed;
+pub use strict::{Malformed, from_json};
 pub use value::{Date, NotADate, NotATime, NotAUuid, PersonId, Timestamp};
 pub use view::PersonView;
