@@ -19,4 +19,5 @@ pub mod domain;
 pub mod engine;
 pub mod exit;
 pub mod memory;
+pub mod nats;
 pub mod wire;

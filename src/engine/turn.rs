@@ -80,6 +80,17 @@ pub struct Counts {
     pub loads: u64,
 }
 
+impl Counts {
+    /// Adds what another turn counted.
+    pub fn add(&mut self, other: &Self) {
+        self.commits += other.commits;
+        self.conflicts += other.conflicts;
+        self.unsettled += other.unsettled;
+        self.cache_hits += other.cache_hits;
+        self.loads += other.loads;
+    }
+}
+
 /// What a turn brings.
 #[derive(Default)]
 pub struct Turn {
@@ -88,7 +99,7 @@ pub struct Turn {
     /// The snapshots that are due.
     pub snapshots: Vec<DueSnapshot>,
     /// Persons whose histories are too long to be read within a turn; to be given back by
-    /// [`Worker::loaded`](crate::engine::worker::Worker::loaded).
+    /// [`Worker::take_back`](crate::engine::worker::Worker::take_back).
     pub long_loads: Vec<Loading>,
     /// For the log.
     pub notices: Vec<Notice>,

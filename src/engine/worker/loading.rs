@@ -36,7 +36,7 @@ impl Worker {
         turn.counts.loads += cold.len() as u64;
         loadings.extend(load::start(self.snapshots.as_mut(), &cold));
         let (mut done, unfinished) = load::run(self.log.as_mut(), loadings, TURN_PAGES_MAX);
-        done.append(&mut self.loaded);
+        done.append(&mut self.taken_back);
         done.into_iter().for_each(|loading| self.take_loaded(loading, turn));
         for loading in unfinished {
             if let Some(work) = self.desk.get_mut(&loading.person()) {

@@ -30,7 +30,7 @@ pub struct Worker {
     /// What waits, by person; in the order of the ids, so that the same turn is the same each time it is run.
     desk: BTreeMap<PersonId, Work>,
     /// Long histories that were read outside the turn.
-    loaded: Vec<Loading>,
+    taken_back: Vec<Loading>,
 }
 
 /// What waits for one person.
@@ -66,7 +66,7 @@ impl Worker {
     /// A worker with an empty cache.
     pub fn new(log: Box<dyn EventLog + Send>, snapshots: Box<dyn SnapshotStore + Send>, limits: Limits) -> Self {
         let cache = Cache::new(limits.cache_bytes);
-        Self { log, snapshots, limits, cache, desk: BTreeMap::new(), loaded: Vec::new() }
+        Self { log, snapshots, limits, cache, desk: BTreeMap::new(), taken_back: Vec::new() }
     }
 
     /// Takes what arrived, and what was left over, through one turn.
@@ -85,13 +85,19 @@ impl Worker {
     }
 
     /// Takes back a history that was read outside the turn, done or not; the next turn goes on with it.
-    pub fn loaded(&mut self, loading: Loading) {
-        self.loaded.push(loading);
+    pub fn take_back(&mut self, loading: Loading) {
+        self.taken_back.push(loading);
     }
 
-    /// Whether nothing is left over for a next turn.
+    /// Whether nobody waits for a next turn.
     pub fn is_idle(&self) -> bool {
-        self.desk.is_empty()
+        self.taken_back.is_empty() && self.desk.values().all(Work::is_done)
+    }
+
+    /// How many requests are held back for a next turn.
+    pub fn backlog(&self) -> usize {
+        let held = |work: &Work| work.waiting.len() + work.attempt.as_ref().map_or(0, |attempt| attempt.decided.len());
+        self.desk.values().map(held).sum()
     }
 
     /// How many persons are in memory.
@@ -157,7 +163,7 @@ impl Worker {
     /// Puts what is done with back into the cache.
     fn clear_desk(&mut self) {
         self.desk.retain(|_, work| {
-            let done = work.waiting.is_empty() && work.attempt.is_none() && !work.is_loading;
+            let done = work.is_done() && !work.is_loading;
             if done
                 && work.reload.is_none()
                 && let Some(aggregate) = work.aggregate.take()
@@ -170,6 +176,11 @@ impl Worker {
 }
 
 impl Work {
+    /// Whether nobody waits.
+    fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.attempt.is_none()
+    }
+
     /// Whether requests can be decided: something waits, the person is loaded, and no commit is on its way.
     fn is_ready(&self) -> bool {
         !self.waiting.is_empty()

@@ -1,0 +1,128 @@
+//! The door: what arrives is decoded, checked and handed to the pool, or refused at once. Nothing here waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+
+use crate::daemon::clock::{Clock, micros, stamp};
+use crate::daemon::log_limit::RateLimited;
+use crate::daemon::pool::Pool;
+use crate::daemon::pulse::Pulse;
+use crate::daemon::replier::Replier;
+use crate::daemon::statistics::Statistics;
+use crate::daemon::threads::{self, Poison};
+use crate::engine::turn::{Moment, Task};
+use crate::nats::{Group, Incoming, Left, ReplyRule};
+use crate::wire::reply::{Code, Problem};
+use crate::wire::request::{self, NotARequest};
+use crate::wire::subject::Subjects;
+
+/// How long leaving a queue group may take.
+const LEAVE_WAIT: Duration = Duration::from_secs(2);
+/// How soon a request to leave is noticed when nothing arrives.
+const LOOK_UP: Duration = Duration::from_millis(50);
+/// What a task takes in memory besides its payload, in bytes.
+const TASK_BYTES: usize = 1024;
+
+static BAD_REPLY: RateLimited = RateLimited::new(Duration::from_secs(10));
+
+/// What stands between an arriving message and the pool.
+pub struct Door {
+    /// The subjects of this service.
+    pub subjects: Subjects,
+    /// Where replies may go.
+    pub reply_rule: ReplyRule,
+    /// Who carries commands out.
+    pub pool: Arc<Pool>,
+    /// The way back for what is refused here.
+    pub replier: Replier,
+    /// Where refusals are counted.
+    pub statistics: Arc<Statistics>,
+    /// The time.
+    pub clock: Clock,
+    /// From arrival to reply.
+    pub command_timeout: Duration,
+}
+
+impl Door {
+    /// Takes one message on, or refuses it.
+    pub fn take(&self, message: &Incoming) {
+        let reply_to = message.reply();
+        if reply_to.is_some_and(|reply| !self.reply_rule.allows(reply)) {
+            // Whoever sent it could make the service write where they may not.
+            self.statistics.dropped();
+            BAD_REPLY.warn(format_args!("a request was dropped: its reply subject is not one of REPLY_SUBJECTS"));
+            return;
+        }
+        match request::decode(&self.subjects, message.subject(), message, message.payload(), stamp()) {
+            Ok(request) => {
+                let arrived = self.clock.now();
+                let deadline = Moment(arrived.0.saturating_add(micros(self.command_timeout)));
+                let task = Task { request, reply_to: reply_to.map(str::to_owned), arrived, deadline };
+                if let Err(full) = self.pool.submit(task, TASK_BYTES + message.payload().len()) {
+                    self.refuse_overload(full.0);
+                }
+            }
+            Err(refused) => self.replier.refuse(reply_to, refused),
+        }
+    }
+
+    fn refuse_overload(&self, task: Task) {
+        let problem = Problem::new(Code::Overloaded, "no room is left in the queue; nothing was done");
+        let refused =
+            NotARequest { command_id: Some(task.request.command_id.text), person: Some(task.request.person), problem };
+        self.replier.refuse(task.reply_to.as_deref(), refused);
+    }
+}
+
+/// A thread that takes what arrives for a queue group, until it is told to leave.
+pub struct Doorkeeper {
+    leave: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Doorkeeper {
+    /// Starts the thread.
+    pub fn start(
+        name: &str,
+        group: Group,
+        pulse: Arc<Pulse>,
+        poison: &Poison,
+        take: impl Fn(&Incoming) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let leave = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&leave);
+        let thread = threads::start(name, poison, move || keep(group, &told, &pulse, take))?;
+        Ok(Self { leave, thread })
+    }
+
+    /// Tells the thread to leave the group. It ends once all that had been sent to it is taken.
+    pub fn leave(&self) {
+        self.leave.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has left and taken everything.
+    pub fn has_left(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+fn keep(group: Group, leave: &AtomicBool, pulse: &Pulse, take: impl Fn(&Incoming)) {
+    let arrivals = group.arrivals();
+    while !leave.load(Ordering::Relaxed) {
+        match arrivals.recv_timeout(LOOK_UP) {
+            Ok(message) => pulse.while_busy(|| take(&message)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if group.leave(LEAVE_WAIT) == Left::Abrupt {
+        log::warn!("the queue group was left without NATS confirming it: what was under way to it may be lost");
+    }
+    while let Ok(message) = arrivals.try_recv() {
+        pulse.while_busy(|| take(&message));
+    }
+}

@@ -1,0 +1,55 @@
+//! What a turn noticed, in the log: each damaged history once, not once a command.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+
+use crate::daemon::log_limit::RateLimited;
+use crate::domain::PersonId;
+use crate::engine::turn::Notice;
+
+/// Persons of whom it is remembered that their history was reported.
+const REPORTED_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
+
+static ODD: RateLimited = RateLimited::new(Duration::from_secs(1));
+
+/// The log's memory of what was said.
+pub struct Notices {
+    reported: Mutex<LruCache<PersonId, ()>>,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self { reported: Mutex::new(LruCache::new(REPORTED_MAX)) }
+    }
+}
+
+impl Notices {
+    /// Logs what is new.
+    pub fn log(&self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Odd(person, what) => ODD.warn(format_args!("person {person}: {what}")),
+                Notice::Damaged(person, what) if self.is_new(person) => log::error!(
+                    "person {person}: the stored history is damaged, {what}; its commands are answered \
+                     history_damaged, everybody else is served; compare the stream with a backup"
+                ),
+                Notice::TooNew(person, what) if self.is_new(person) => log::error!(
+                    "person {person}: the stored history is too new, {what}; bring this replica to the release \
+                     that wrote it"
+                ),
+                Notice::LostTail(person) if self.is_new(person) => log::error!(
+                    "person {person}: the stream has less of it than was acknowledged: it was restored from a \
+                     backup, or lost its newest part"
+                ),
+                Notice::Damaged(..) | Notice::TooNew(..) | Notice::LostTail(_) => {}
+            }
+        }
+    }
+
+    fn is_new(&self, person: PersonId) -> bool {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).put(person, ()).is_none()
+    }
+}

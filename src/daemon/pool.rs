@@ -1,0 +1,217 @@
+//! The worker pool: a bounded queue and a thread for each worker, and the hash of the person's id between them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never, select, unbounded};
+
+use crate::daemon::background::Background;
+use crate::daemon::clock::Clock;
+use crate::daemon::notices::Notices;
+use crate::daemon::pulse::Pulse;
+use crate::daemon::replier::Replier;
+use crate::daemon::statistics::Statistics;
+use crate::engine::load::Loading;
+use crate::engine::router::worker_of;
+use crate::engine::turn::{Task, Turn};
+use crate::engine::worker::Worker;
+
+/// Tasks that are taken into one turn.
+const TURN_TASKS_MAX: usize = 512;
+/// Bytes of payloads that may wait, over all workers.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The pauses between turns that bring nothing: from the first to the longest.
+const PAUSE_MIN: Duration = Duration::from_micros(500);
+const PAUSE_MAX: Duration = Duration::from_millis(16);
+
+/// The way into the pool.
+pub struct Pool {
+    queues: Vec<Queue>,
+    queue_bytes_max: usize,
+}
+
+/// The way to one worker.
+struct Queue {
+    tasks: Sender<Queued>,
+    orders: Sender<Order>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+struct Queued {
+    task: Task,
+    bytes: usize,
+}
+
+/// What a worker is told beside its tasks.
+enum Order {
+    /// A long history was read, or could not be.
+    TakeBack(Loading),
+    /// The stream is not the one that it was.
+    ForgetEverything,
+    /// Nothing more will come: end when nothing is left.
+    Finish,
+}
+
+/// A task that finds no room in its queue.
+#[derive(Debug)]
+pub struct Full(pub Task);
+
+/// What a worker's thread needs besides its worker.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The time.
+    pub clock: Clock,
+    /// The way back to the clients.
+    pub replier: Replier,
+    /// Where turns are counted.
+    pub statistics: Arc<Statistics>,
+    /// Where notices are logged.
+    pub notices: Arc<Notices>,
+    /// Who stores snapshots and reads long histories.
+    pub background: Background,
+}
+
+/// A worker's end of its queue, before its thread starts.
+pub struct Seat {
+    tasks: Receiver<Queued>,
+    orders: Receiver<Order>,
+    waiting_bytes: Arc<AtomicUsize>,
+    tasks_max: usize,
+}
+
+impl Pool {
+    /// The queues for this many workers, and the ends from which they take.
+    pub fn new(workers: usize, queue_len_max: usize) -> (Self, Vec<Seat>) {
+        let (queues, seats) = (0..workers).map(|_| queue(queue_len_max)).unzip();
+        (Self { queues, queue_bytes_max: WAITING_BYTES_MAX / workers.max(1) }, seats)
+    }
+
+    /// Hands a task, whose payload had this many bytes, to the worker that owns its person. Never waits.
+    pub fn submit(&self, task: Task, bytes: usize) -> Result<(), Box<Full>> {
+        let Some(queue) = self.queues.get(worker_of(task.request.person, self.queues.len())) else {
+            return Err(Box::new(Full(task)));
+        };
+        if queue.waiting_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.queue_bytes_max {
+            queue.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Box::new(Full(task)));
+        }
+        queue.tasks.try_send(Queued { task, bytes }).map_err(|refused| {
+            let (TrySendError::Full(back) | TrySendError::Disconnected(back)) = refused;
+            queue.waiting_bytes.fetch_sub(back.bytes, Ordering::Relaxed);
+            Box::new(Full(back.task))
+        })
+    }
+
+    /// Gives a history that was read outside the turn back to the worker that asked for it.
+    pub fn give_back(&self, loading: Loading) {
+        if let Some(queue) = self.queues.get(worker_of(loading.person(), self.queues.len())) {
+            // A worker that has ended needs it no more.
+            let _ = queue.orders.send(Order::TakeBack(loading));
+        }
+    }
+
+    /// Makes every worker forget what it has cached.
+    pub fn forget_everything(&self) {
+        self.queues.iter().for_each(|queue| drop(queue.orders.send(Order::ForgetEverything)));
+    }
+
+    /// Lets every worker end once it has answered what it was given; call it when nothing more is submitted.
+    pub fn finish(&self) {
+        self.queues.iter().for_each(|queue| drop(queue.orders.send(Order::Finish)));
+    }
+
+    /// How many tasks wait, over all workers.
+    pub fn waiting(&self) -> usize {
+        self.queues.iter().map(|queue| queue.tasks.len()).sum()
+    }
+}
+
+fn queue(len_max: usize) -> (Queue, Seat) {
+    let (task_sender, tasks) = bounded(len_max);
+    let (order_sender, orders) = unbounded();
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let seat = Seat { tasks, orders, waiting_bytes: Arc::clone(&waiting_bytes), tasks_max: len_max };
+    (Queue { tasks: task_sender, orders: order_sender, waiting_bytes }, seat)
+}
+
+/// Takes turn after turn, until it is told to finish and nothing is left.
+pub fn work(mut worker: Worker, seat: &Seat, pulse: &Pulse, around: &Surroundings) {
+    let mut pause = Duration::ZERO;
+    let mut finishing = false;
+    while !(finishing && worker.is_idle() && seat.tasks.is_empty()) {
+        let arrivals = match seat.next(&worker, pause) {
+            Next::Tasks(tasks) => tasks,
+            Next::Order(Order::TakeBack(loading)) => {
+                worker.take_back(loading);
+                Vec::new()
+            }
+            Next::Order(Order::ForgetEverything) => {
+                worker.forget_everything();
+                continue;
+            }
+            Next::Order(Order::Finish) => {
+                finishing = true;
+                continue;
+            }
+            Next::Nothing => Vec::new(),
+        };
+        let turn = pulse.while_busy(|| worker.turn(around.clock.now(), arrivals));
+        pause = next_pause(pause, &turn, worker.is_idle());
+        deliver(turn, &mut worker, around);
+    }
+}
+
+/// A turn that brought nothing is followed by a pause, longer each time, so that whoever is in the way gets on.
+fn next_pause(last: Duration, turn: &Turn, is_idle: bool) -> Duration {
+    if is_idle || !turn.answers.is_empty() {
+        return Duration::ZERO;
+    }
+    let longest = (last * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+    // Replicas that met in a conflict are not to meet again.
+    let random = u32::try_from(uuid::Uuid::new_v4().as_u128() % 1024).unwrap_or(0);
+    longest / 2 + longest * random / 2048
+}
+
+fn deliver(turn: Turn, worker: &mut Worker, around: &Surroundings) {
+    let Turn { answers, snapshots, long_loads, notices, counts } = turn;
+    around.statistics.turn(around.clock.now(), &answers, &counts);
+    around.replier.answer_all(answers);
+    around.notices.log(notices);
+    snapshots.into_iter().for_each(|snapshot| around.background.store(snapshot));
+    // What cannot be read now comes back unfinished: the next turn answers or tries again.
+    long_loads.into_iter().filter_map(|loading| around.background.load(loading).err()).for_each(|loading| {
+        worker.take_back(*loading);
+    });
+}
+
+/// What a worker's thread does next.
+enum Next {
+    Tasks(Vec<Task>),
+    Order(Order),
+    /// Go on with what is left over.
+    Nothing,
+}
+
+impl Seat {
+    /// Waits for something to do: for ever when nothing is left over from the last turn, else for the pause.
+    fn next(&self, worker: &Worker, pause: Duration) -> Next {
+        // What a worker holds back is bounded like what waits for it.
+        let room = self.tasks_max.saturating_sub(worker.backlog()).min(TURN_TASKS_MAX);
+        let tasks = if room == 0 { &never() } else { &self.tasks };
+        let pause = if worker.is_idle() { &never() } else { &after(pause) };
+        select! {
+            recv(self.orders) -> order => order.map_or(Next::Order(Order::Finish), Next::Order),
+            recv(tasks) -> first => {
+                let first = first.into_iter();
+                Next::Tasks(first.chain(tasks.try_iter().take(room - 1)).map(|queued| self.unpack(queued)).collect())
+            }
+            recv(pause) -> _ => Next::Nothing,
+        }
+    }
+
+    fn unpack(&self, queued: Queued) -> Task {
+        self.waiting_bytes.fetch_sub(queued.bytes, Ordering::Relaxed);
+        queued.task
+    }
+}

@@ -1,0 +1,58 @@
+//! Whether every thread makes progress: what the watchdogs of systemd and of the process itself look at.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::daemon::clock::Clock;
+
+/// The pulses of all threads that do work in bounded pieces.
+#[derive(Debug)]
+pub struct Pulses {
+    clock: Clock,
+    pulses: Mutex<Vec<Arc<Pulse>>>,
+}
+
+/// One thread's pulse: idle, or busy with one piece of work since some moment.
+#[derive(Debug)]
+pub struct Pulse {
+    thread: String,
+    clock: Clock,
+    /// Microseconds on the clock, from 1 on; 0 while idle.
+    busy_since: AtomicU64,
+}
+
+impl Pulses {
+    /// No thread yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, pulses: Mutex::new(Vec::new()) }
+    }
+
+    /// The pulse of a new thread, idle.
+    pub fn add(&self, thread: &str) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse { thread: thread.to_owned(), clock: self.clock, busy_since: AtomicU64::new(0) });
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&pulse));
+        pulse
+    }
+
+    /// The thread that has been busy with one piece of work for longest, and for how long.
+    pub fn longest_busy(&self) -> Option<(String, Duration)> {
+        let now = self.clock.now().0;
+        let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = pulses.iter().filter_map(|pulse| match pulse.busy_since.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some((pulse.thread.clone(), Duration::from_micros(now.saturating_sub(since)))),
+        });
+        busy.max_by_key(|(_, busy_for)| *busy_for)
+    }
+}
+
+impl Pulse {
+    /// Does one piece of work.
+    pub fn while_busy<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.busy_since.store(self.clock.now().0.max(1), Ordering::Relaxed);
+        let result = work();
+        self.busy_since.store(0, Ordering::Relaxed);
+        result
+    }
+}

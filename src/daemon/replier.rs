@@ -1,0 +1,82 @@
+//! The way back to the client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::daemon::log_limit::RateLimited;
+use crate::daemon::statistics::Statistics;
+use crate::domain::PersonId;
+use crate::engine::turn::Answer;
+use crate::nats::Store;
+use crate::wire::reply::{self, Outcome};
+use crate::wire::request::NotARequest;
+
+static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(1));
+static NOT_SENT: RateLimited = RateLimited::new(Duration::from_secs(10));
+
+/// Sends replies, over the store connection: a stranger's message can cost the intake its connection, not this one.
+#[derive(Clone)]
+pub struct Replier {
+    store: Store,
+    statistics: Arc<Statistics>,
+}
+
+impl Replier {
+    /// Replies over this connection.
+    pub fn new(store: Store, statistics: Arc<Statistics>) -> Self {
+        Self { store, statistics }
+    }
+
+    /// Sends what a turn brought, and sends it off.
+    pub fn answer_all(&self, answers: Vec<Answer>) {
+        if answers.is_empty() {
+            return;
+        }
+        for Answer { task, outcome } in answers {
+            let command_id = task.request.command_id.text.as_str();
+            self.reply(task.reply_to.as_deref(), Some(command_id), Some(task.request.person), &outcome);
+        }
+        self.store.mark_dirty();
+    }
+
+    /// Tells a client why its message was not taken on.
+    pub fn refuse(&self, reply_to: Option<&str>, refused: NotARequest) {
+        self.statistics.refused(refused.problem.code);
+        let outcome = Outcome::Problem(refused.problem);
+        self.reply(reply_to, refused.command_id.as_deref(), refused.person, &outcome);
+        self.store.mark_dirty();
+    }
+
+    fn reply(&self, to: Option<&str>, command_id: Option<&str>, person: Option<PersonId>, outcome: &Outcome) {
+        let Some(to) = to else { return log_unheard(command_id, person, outcome) };
+        let payload = reply::encode(command_id, person, outcome);
+        let sent = match outcome {
+            Outcome::Accepted(_) => self.store.publish(to, None, &[], &payload),
+            Outcome::Problem(problem) => {
+                let text = header_text(&problem.message);
+                let number = problem.code.number().to_string();
+                let headers = [("Nats-Service-Error", text.as_str()), ("Nats-Service-Error-Code", number.as_str())];
+                self.store.publish(to, None, &headers, &payload)
+            }
+        };
+        if let Err(error) = sent {
+            // The client sends it again with the same command id, and gets the same outcome.
+            NOT_SENT.warn(format_args!("a reply could not be sent: {error}"));
+        }
+    }
+}
+
+/// A refusal that nobody waits for is for the people who run the service.
+fn log_unheard(command_id: Option<&str>, person: Option<PersonId>, outcome: &Outcome) {
+    if let Outcome::Problem(problem) = outcome {
+        let person = person.map_or_else(|| "an unknown person".to_owned(), |person| person.to_string());
+        let command_id = command_id.unwrap_or("without an id");
+        let code = problem.code.as_str();
+        REFUSED.warn(format_args!("command {command_id} for {person}, which waits for no reply: {code}"));
+    }
+}
+
+/// A header holds one line of plain text.
+fn header_text(message: &str) -> String {
+    message.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}

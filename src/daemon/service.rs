@@ -1,0 +1,185 @@
+//! All threads of the service, put together and taken apart.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::daemon::background::{self, Background, Inlets};
+use crate::daemon::clock::{Clock, micros};
+use crate::daemon::intake::{Door, Doorkeeper};
+use crate::daemon::notices::Notices;
+use crate::daemon::pool::{self, Pool, Seat, Surroundings};
+use crate::daemon::pulse::Pulses;
+use crate::daemon::replier::Replier;
+use crate::daemon::startup::Connected;
+use crate::daemon::statistics::Statistics;
+use crate::daemon::threads::{self, Poison};
+use crate::engine::ports::SnapshotStore;
+use crate::engine::turn::Limits;
+use crate::engine::worker::Worker;
+use crate::memory::MemorySnapshots;
+use crate::nats::{Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
+use crate::wire::snapshot::claimed_version;
+use crate::wire::subject::{SERVICE_NAME, Subjects};
+
+/// The longest and the shortest wait for an answer of the store.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
+const ANSWER_WAIT_MIN: Duration = Duration::from_millis(50);
+/// Which part of a command's time one wait for the store may take.
+const ANSWER_WAIT_DIVISOR: u32 = 5;
+/// How long NATS may take to confirm a subscription.
+const JOIN_WAIT: Duration = Duration::from_secs(1);
+
+/// The running service.
+pub struct Service {
+    /// Appends, reads and replies.
+    pub store: Store,
+    /// What strangers send.
+    pub intake: Intake,
+    /// The names of things in the store.
+    pub layout: Layout,
+    /// The stream as it was found.
+    pub stream: StreamState,
+    /// The way into the pool.
+    pub pool: Arc<Pool>,
+    /// What was done.
+    pub statistics: Arc<Statistics>,
+    /// Whether every thread makes progress.
+    pub pulses: Pulses,
+    /// Whether a thread panicked.
+    pub poison: Poison,
+    /// The workers' threads. They end after [`Pool::finish`].
+    pub workers: Vec<JoinHandle<()>>,
+    /// The threads for what is slow. They end after the workers.
+    pub background: Vec<JoinHandle<()>>,
+    door: Arc<Door>,
+}
+
+impl Service {
+    /// Starts all threads but those that take commands in.
+    pub fn start(config: &Config, connected: Connected) -> io::Result<Self> {
+        let Connected { store, intake, prepared } = connected;
+        prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        let clock = Clock::start();
+        let (pool, seats) = Pool::new(config.workers, config.queue_len_max);
+        let statistics = Arc::new(Statistics::default());
+        let replier = Replier::new(store.clone(), Arc::clone(&statistics));
+        let pool = Arc::new(pool);
+        let door = Arc::new(Door {
+            subjects: Subjects::new(&config.subject_prefix),
+            reply_rule: ReplyRule::new(&config.reply_subjects),
+            pool: Arc::clone(&pool),
+            replier: replier.clone(),
+            statistics: Arc::clone(&statistics),
+            clock,
+            command_timeout: config.command_timeout,
+        });
+        let mut service = Self {
+            layout: Layout::new(config),
+            stream: prepared.stream,
+            pool,
+            statistics,
+            pulses: Pulses::new(clock),
+            poison: Poison::default(),
+            workers: Vec::new(),
+            background: Vec::new(),
+            door,
+            store,
+            intake,
+        };
+        let (background, inlets) = Background::new();
+        let around = Surroundings {
+            clock,
+            replier,
+            statistics: Arc::clone(&service.statistics),
+            notices: Arc::new(Notices::default()),
+            background,
+        };
+        let ports = Ports { config, with_bucket: prepared.snapshots, wait_max: answer_wait(config) };
+        service.start_background(&ports, inlets)?;
+        service.start_workers(&ports, seats, &around)?;
+        Ok(service)
+    }
+
+    /// Joins the queue group: from now on commands come in. `None` when NATS did not confirm it.
+    pub fn join(&self) -> Option<Doorkeeper> {
+        let group = self.intake.join(&self.door.subjects.all_commands(), Some(SERVICE_NAME)).ok()?;
+        let door = Arc::clone(&self.door);
+        let pulse = self.pulses.add("intake");
+        let keeper = Doorkeeper::start("intake", group, pulse, &self.poison, move |message| door.take(message)).ok()?;
+        if !self.intake.settle(JOIN_WAIT) {
+            keeper.leave();
+            return None;
+        }
+        Some(keeper)
+    }
+
+    fn start_workers(&mut self, ports: &Ports, seats: Vec<Seat>, around: &Surroundings) -> io::Result<()> {
+        for (number, seat) in seats.into_iter().enumerate() {
+            let name = format!("worker-{number}");
+            let worker = Worker::new(Box::new(ports.log(self)?), ports.snapshots(self)?, ports.limits());
+            let pulse = self.pulses.add(&name);
+            let around = around.clone();
+            let body = move || pool::work(worker, &seat, &pulse, &around);
+            self.workers.push(threads::start(&name, &self.poison, body)?);
+        }
+        Ok(())
+    }
+
+    fn start_background(&mut self, ports: &Ports, inlets: Inlets) -> io::Result<()> {
+        let Inlets { snapshots, loads } = inlets;
+        let mut store = ports.snapshots(self)?;
+        let statistics = Arc::clone(&self.statistics);
+        let pulse = self.pulses.add("snapshots");
+        let body = move || background::store_snapshots(store.as_mut(), &snapshots, &pulse, &statistics);
+        self.background.push(threads::start("snapshots", &self.poison, body)?);
+
+        let mut log = ports.log(self)?;
+        let pool = Arc::clone(&self.pool);
+        let pulse = self.pulses.add("histories");
+        let body = move || background::read_histories(&mut log, &loads, &pulse, &pool);
+        self.background.push(threads::start("histories", &self.poison, body)?);
+        Ok(())
+    }
+}
+
+/// What each thread's own ports are made from.
+struct Ports<'a> {
+    config: &'a Config,
+    with_bucket: bool,
+    wait_max: Duration,
+}
+
+impl Ports<'_> {
+    fn log(&self, service: &Service) -> io::Result<NatsLog> {
+        NatsLog::new(&service.store, &service.layout, self.wait_max).map_err(away)
+    }
+
+    /// Without a bucket every snapshot is forgotten at once.
+    fn snapshots(&self, service: &Service) -> io::Result<Box<dyn SnapshotStore + Send>> {
+        if !self.with_bucket {
+            return Ok(Box::new(MemorySnapshots::new()));
+        }
+        let snapshots = NatsSnapshots::new(&service.store, &service.layout, self.wait_max, claimed_version);
+        Ok(Box::new(snapshots.map_err(away)?))
+    }
+
+    fn limits(&self) -> Limits {
+        let cache_bytes = usize::try_from(self.config.cache_bytes).unwrap_or(usize::MAX);
+        Limits {
+            cache_bytes: cache_bytes / self.config.workers.max(1),
+            snapshot_frequency: if self.with_bucket { self.config.snapshot_frequency } else { 0 },
+            append_micros_max: micros(self.wait_max),
+        }
+    }
+}
+
+fn away(error: NotSent) -> io::Error {
+    io::Error::other(error)
+}
+
+fn answer_wait(config: &Config) -> Duration {
+    (config.command_timeout / ANSWER_WAIT_DIVISOR).clamp(ANSWER_WAIT_MIN, ANSWER_WAIT_MAX)
+}

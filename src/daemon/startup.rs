@@ -1,0 +1,101 @@
+//! From nothing to connected: as long as NATS is away it is tried again; what waiting cannot mend ends the start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::daemon::log_limit::RateLimited;
+use crate::daemon::logging;
+use crate::daemon::notify::Notifier;
+use crate::daemon::signals::{Signal, Signals};
+use crate::exit::ExitStatus;
+use crate::nats::{Connection, Intake, OpenError, Prepared, ProvisionError, Store, prepare};
+
+/// The pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+
+static WAITING: RateLimited = RateLimited::new(Duration::from_secs(30));
+
+/// Everything that is needed of NATS.
+pub struct Connected {
+    /// Appends, reads and replies.
+    pub store: Store,
+    /// What strangers send.
+    pub intake: Intake,
+    /// What was found of stream and bucket.
+    pub prepared: Prepared,
+}
+
+/// Why the service does not start.
+pub enum NotStarted {
+    /// A signal came first.
+    ToldToStop,
+    /// Waiting would not help.
+    Refused {
+        /// How the process ends.
+        status: ExitStatus,
+        /// For the operator.
+        why: String,
+        /// What is to be created by hand, as JSON.
+        by_hand: Vec<String>,
+    },
+}
+
+/// One attempt's end.
+enum Attempt {
+    /// Worth another one.
+    Away(String),
+    /// Not worth another one.
+    Refused(NotStarted),
+}
+
+/// Connects and prepares the store, however long NATS is away.
+pub fn connect(config: &Config, signals: &Signals, notifier: &Notifier) -> Result<Connected, NotStarted> {
+    let urls = config.nats.urls.join(",");
+    loop {
+        match attempt(config) {
+            Ok(connected) => return Ok(connected),
+            Err(Attempt::Refused(end)) => return Err(end),
+            Err(Attempt::Away(why)) => {
+                WAITING.warn(format_args!("waiting for NATS at {urls}: {why}"));
+                notifier.status(&format!("waiting for NATS at {urls}: {why}"));
+            }
+        }
+        match signals.received().recv_timeout(PAUSE) {
+            Ok(Signal::Stop | Signal::StopNow) => {
+                notifier.stopping();
+                log::info!("told to stop before it began to serve");
+                return Err(NotStarted::ToldToStop);
+            }
+            Ok(Signal::Reload) => logging::reload_level(&config.log_level_source),
+            Err(_) => {}
+        }
+    }
+}
+
+fn attempt(config: &Config) -> Result<Connected, Attempt> {
+    let connection = Connection::open(&config.nats, "store").map_err(not_opened)?;
+    let store = Store::new(Arc::new(connection));
+    let prepared = prepare(&store, config).map_err(not_prepared)?;
+    let intake = Intake::open(&config.nats).map_err(not_opened)?;
+    Ok(Connected { store, intake, prepared })
+}
+
+fn not_opened(error: OpenError) -> Attempt {
+    let refused = |status, why| Attempt::Refused(NotStarted::Refused { status, why, by_hand: Vec::new() });
+    match error {
+        OpenError::Away(why) => Attempt::Away(why),
+        OpenError::SignInRefused(_) => refused(ExitStatus::SignInRefused, error.to_string()),
+        OpenError::BadFile { .. } => refused(ExitStatus::BadConfiguration, error.to_string()),
+    }
+}
+
+fn not_prepared(error: ProvisionError) -> Attempt {
+    let why = error.to_string();
+    let by_hand = match error {
+        ProvisionError::Away(why) => return Attempt::Away(why),
+        ProvisionError::Missing(definitions) => definitions.into_iter().map(|definition| definition.json).collect(),
+        _ => Vec::new(),
+    };
+    Attempt::Refused(NotStarted::Refused { status: ExitStatus::Unavailable, why, by_hand })
+}

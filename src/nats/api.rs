@@ -1,0 +1,223 @@
+//! The JSON of JetStream, as far as the service speaks it.
+//!
+//! The client's own JetStream types are those of server 2.9, and an error that they do not know comes out of them as
+//! success. Here whatever holds an `error` is one, and an acknowledgement without a sequence acknowledges nothing.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::engine::ports::{Appended, Sequence, Unavailable};
+
+/// An error as JetStream puts it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct ApiError {
+    pub(super) code: u16,
+    pub(super) err_code: u16,
+    pub(super) description: String,
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}, {})", self.description, self.code, self.err_code)
+    }
+}
+
+/// The person's newest message has another sequence than expected, which the description names.
+const WRONG_LAST_SEQUENCE: u16 = 10071;
+
+/// The same, while a rival's message is on its way into the stream: its sequence is not known yet. The other two are
+/// kin: "try again" and "the same message is on its way".
+const WRONG_LAST_SEQUENCE_IN_FLIGHT: [u16; 3] = [10164, 10163, 10158];
+
+/// The message could not be written: a limit of the stream, or the disk.
+const STORE_FAILED: u16 = 10077;
+
+/// There is no message like that.
+pub(super) const MESSAGE_NOT_FOUND: u16 = 10037;
+
+/// There is no stream of that name.
+pub(super) const STREAM_NOT_FOUND: u16 = 10059;
+
+/// JetStream is still looking for its leader.
+pub(super) const TEMPORARILY_UNAVAILABLE: u16 = 10008;
+
+/// What came back for a published message.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PubAck {
+    stream: String,
+    seq: Sequence,
+    error: Option<ApiError>,
+}
+
+/// What an acknowledgement says about a message that was to be stored in a certain stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ack {
+    /// That stream has spoken.
+    Ours(Appended),
+    /// Another stream has: it takes our subject too, in another domain or in place of ours. Says nothing about ours.
+    Foreign(String),
+    /// It makes no sense.
+    Garbled,
+}
+
+/// Reads an acknowledgement.
+pub(super) fn read_ack(payload: &[u8], stream: &str) -> Ack {
+    let Ok(ack) = serde_json::from_slice::<PubAck>(payload) else { return Ack::Garbled };
+    if ack.stream != stream && !(ack.stream.is_empty() && ack.error.is_some()) {
+        return Ack::Foreign(ack.stream);
+    }
+    match ack.error {
+        None if ack.seq > 0 => Ack::Ours(Appended::Stored(ack.seq)),
+        None => Ack::Garbled,
+        Some(error) => Ack::Ours(refused(&error)),
+    }
+}
+
+fn refused(error: &ApiError) -> Appended {
+    match error.err_code {
+        WRONG_LAST_SEQUENCE => Appended::Conflict(last_sequence(&error.description)),
+        code if WRONG_LAST_SEQUENCE_IN_FLIGHT.contains(&code) => Appended::Conflict(None),
+        // A limit of the stream is decisive. A leader whose disk fails is not: the other copies may have stored it.
+        STORE_FAILED if !error.description.contains("maximum") => Appended::Unknown,
+        STORE_FAILED => Appended::Refused(Unavailable(error.to_string())),
+        _ if error.code == 400 => Appended::Refused(Unavailable(error.to_string())),
+        _ => Appended::Unavailable(Unavailable(error.to_string())),
+    }
+}
+
+/// The number in `wrong last sequence: 17`.
+fn last_sequence(description: &str) -> Option<Sequence> {
+    description.rsplit_once(": ")?.1.trim().parse().ok()
+}
+
+/// A message that a stream's leader showed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) sequence: Sequence,
+    pub(super) payload: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct MessageAnswer {
+    error: Option<ApiError>,
+    message: Option<RawMessage>,
+}
+
+#[derive(Deserialize)]
+struct RawMessage {
+    seq: Sequence,
+    #[serde(default)]
+    data: String,
+}
+
+/// Reads the answer to `STREAM.MSG.GET`; `None` when there is no such message.
+pub(super) fn read_shown(payload: &[u8]) -> Result<Option<Shown>, Unavailable> {
+    let garbled = || Unavailable("the stream's leader gave an answer that makes no sense".to_owned());
+    let answer: MessageAnswer = serde_json::from_slice(payload).map_err(|_| garbled())?;
+    match (answer.error, answer.message) {
+        (Some(error), _) if error.err_code == MESSAGE_NOT_FOUND => Ok(None),
+        (Some(error), _) => Err(Unavailable(error.to_string())),
+        (None, Some(message)) => {
+            let payload = STANDARD.decode(&message.data).map_err(|_| garbled())?;
+            Ok(Some(Shown { sequence: message.seq, payload }))
+        }
+        (None, None) => Err(garbled()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = "PERSON_EVENTS";
+
+    fn read(json: &str) -> Ack {
+        read_ack(json.as_bytes(), OURS)
+    }
+
+    /// The acknowledgement of our stream with this error.
+    fn error(code: u16, err_code: u16, description: &str) -> Appended {
+        let error = format!(r#"{{"code":{code},"err_code":{err_code},"description":"{description}"}}"#);
+        match read(&format!(r#"{{"error":{error},"stream":"PERSON_EVENTS","seq":0}}"#)) {
+            Ack::Ours(appended) => appended,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn stored() {
+        assert_eq!(read(r#"{"stream":"PERSON_EVENTS","seq":7}"#), Ack::Ours(Appended::Stored(7)));
+        let hub = r#"{"stream":"PERSON_EVENTS","domain":"hub","seq":7,"duplicate":true}"#;
+        assert_eq!(read(hub), Ack::Ours(Appended::Stored(7)));
+    }
+
+    #[test]
+    fn conflicts() {
+        assert_eq!(error(400, 10071, "wrong last sequence: 17"), Appended::Conflict(Some(17)));
+        assert_eq!(error(400, 10071, "wrong last sequence"), Appended::Conflict(None));
+        assert_eq!(error(400, 10164, "wrong last sequence"), Appended::Conflict(None));
+        assert_eq!(error(503, 10163, "temporarily unavailable"), Appended::Conflict(None));
+        assert_eq!(error(409, 10158, "duplicate message id is in process"), Appended::Conflict(None));
+    }
+
+    #[test]
+    fn decisive_refusals() {
+        for (code, err_code, description) in [
+            (400, 10060, "expected stream does not match"),
+            (503, 10077, "maximum messages per subject exceeded"),
+            (503, 10077, "maximum bytes exceeded"),
+            (400, 10054, "message size exceeds maximum allowed"),
+            (429, 10167, "too many requests"),
+            (500, 19999, "an error that nobody knew when this was written"),
+            (503, 0, "raft: not leader"),
+        ] {
+            let refused = error(code, err_code, description);
+            let (Appended::Unavailable(Unavailable(why)) | Appended::Refused(Unavailable(why))) = &refused else {
+                panic!("{description}: {refused:?}")
+            };
+            assert!(why.contains(description), "{why}");
+            let for_good = code == 400 || description.contains("maximum");
+            assert_eq!(matches!(refused, Appended::Refused(_)), for_good, "{description}");
+        }
+    }
+
+    /// A replicated message is agreed on before it is written, and one copy's disk may fail alone.
+    #[test]
+    fn a_disk_that_fails_leaves_it_open() {
+        assert_eq!(error(503, 10077, "no space left on device"), Appended::Unknown);
+    }
+
+    #[test]
+    fn what_is_no_acknowledgement_acknowledges_nothing() {
+        for json in ["", "{}x", "null", r#"{"stream":"PERSON_EVENTS","seq":0}"#, r#"{"stream":"PERSON_EVENTS"}"#] {
+            assert_eq!(read(json), Ack::Garbled, "{json:?}");
+        }
+    }
+
+    #[test]
+    fn another_streams_word_does_not_count() {
+        assert_eq!(read(r#"{"stream":"OTHER","seq":7}"#), Ack::Foreign("OTHER".to_owned()));
+        let conflict =
+            r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"OTHER"}"#;
+        assert_eq!(read(conflict), Ack::Foreign("OTHER".to_owned()));
+        assert_eq!(read(r#"{"seq":7}"#), Ack::Foreign(String::new()));
+    }
+
+    #[test]
+    fn shown_messages() {
+        let found = r#"{"type":"x","message":{"subject":"s","seq":9,"data":"aGk=","time":"2026-01-01T00:00:00Z"}}"#;
+        assert_eq!(read_shown(found.as_bytes()), Ok(Some(Shown { sequence: 9, payload: b"hi".to_vec() })));
+        let empty = r#"{"message":{"subject":"s","seq":9,"time":"2026-01-01T00:00:00Z"}}"#;
+        assert_eq!(read_shown(empty.as_bytes()), Ok(Some(Shown { sequence: 9, payload: Vec::new() })));
+        let none = r#"{"error":{"code":404,"err_code":10037,"description":"no message found"}}"#;
+        assert_eq!(read_shown(none.as_bytes()), Ok(None));
+        let gone = r#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;
+        assert!(read_shown(gone.as_bytes()).is_err());
+        for garbled in ["", "{}", r#"{"message":{"seq":9,"data":"%"}}"#] {
+            assert!(read_shown(garbled.as_bytes()).is_err(), "{garbled}");
+        }
+    }
+}

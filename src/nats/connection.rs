@@ -1,0 +1,263 @@
+//! A connection to NATS: opening it, watching it, closing it, none of which hangs.
+//!
+//! Once open, the client reconnects for ever, and what is published meanwhile is refused instead of being buffered:
+//! nothing is sent behind anybody's back. The first connect is tried once; trying again is the caller's loop.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::flusher::Flusher;
+use super::health::{Health, Vitals};
+use super::{probe, sign_in};
+use crate::config;
+
+/// What the client gets to connect and sign in, after the server was seen to be there.
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+/// The pause before the first attempt to reconnect; it doubles from attempt to attempt.
+const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(10);
+
+/// The longest pause between two attempts to reconnect, jitter apart.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// Up to this part of a pause is added to it, so that replicas do not come back in step.
+const JITTER_DIVISOR: u32 = 4;
+
+/// How often a wait looks whether what it waits for has come.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Why a connection was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No server could be spoken to. It may be there later.
+    #[error("{0}")]
+    Away(String),
+    /// The server does not know us, or does not want us.
+    #[error("the server refused the sign-in: {0}")]
+    SignInRefused(String),
+    /// A file of the configuration cannot be used.
+    #[error("cannot use {}: {why}", path.display())]
+    BadFile {
+        /// Which one.
+        path: PathBuf,
+        /// What is the matter with it.
+        why: String,
+    },
+}
+
+/// An open connection, with its flushing threads. The client reconnects it for ever.
+pub struct Connection {
+    client: nats::Connection,
+    vitals: Arc<Vitals>,
+    mark: Sender<()>,
+    flushers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Connection {
+    /// Tries once to connect and to sign in. `name` is what the server's operators see, and begins the threads' names.
+    pub fn open(config: &config::Nats, name: &str) -> Result<Self, OpenError> {
+        let probed = probe::probe(&config.urls);
+        if !probed.away.is_empty() {
+            // A file that cannot be used is worth knowing before the server is there.
+            sign_in::options(config, true)?;
+            return Err(OpenError::Away(probed.away));
+        }
+        let tls = probed.demands_tls || config.urls.iter().any(|url| url.starts_with("tls://"));
+        let vitals = Arc::new(Vitals::new());
+        let options = watched(sign_in::options(config, tls)?, &vitals)
+            .with_name(&format!("person-service {name}"))
+            .max_reconnects(None)
+            .reconnect_buffer_size(0);
+        let client = connect_within(CONNECT_WAIT, options, &probed.safe.join(","))?;
+        vitals.on_connected();
+        let flusher = Flusher::start(name, &client, &vitals).map_err(|error| OpenError::Away(error.to_string()))?;
+        let mark = flusher.mark();
+        Ok(Self { client, vitals, mark, flushers: Mutex::new(flusher.into_threads()) })
+    }
+
+    /// How it is doing.
+    pub fn health(&self) -> Health {
+        self.vitals.health()
+    }
+
+    /// Something was written: one of the flushing threads is to send it off.
+    pub fn mark_dirty(&self) {
+        // A mark that is there already says the same.
+        let _ = self.mark.try_send(());
+    }
+
+    /// Waits until all that was written before has reached the server, and all that the server had sent by then has
+    /// arrived here. False when that did not come about in time or when the connection was lost meanwhile.
+    pub fn round_trip(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        let generation = self.vitals.generation();
+        let proof = self.vitals.next_proof();
+        while !self.vitals.has_flushed(proof) {
+            if Instant::now() >= deadline || self.vitals.generation() != generation {
+                return false;
+            }
+            self.mark_dirty();
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        self.vitals.generation() == generation
+    }
+
+    /// Sends off what was written and closes the connection. The client's own way to do so may hang when the server is
+    /// away or mute: then this returns false after the time given, and the threads are left to the end of the process.
+    pub fn close(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        self.vitals.start_closing();
+        let (done, closed) = bounded(1);
+        let client = self.client.clone();
+        let close = move || {
+            client.close();
+            let _ = done.send(());
+        };
+        let thread = std::thread::Builder::new().name("nats-close".to_owned()).spawn(close);
+        let closed = thread.is_ok() && closed.recv_deadline(deadline).is_ok();
+        self.mark_dirty();
+        let flushers = std::mem::take(&mut *self.flushers.lock().unwrap_or_else(PoisonError::into_inner));
+        closed && flushers.into_iter().all(|flusher| join_until(deadline, flusher))
+    }
+
+    pub(super) fn client(&self) -> &nats::Connection {
+        &self.client
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.vitals.generation()
+    }
+}
+
+impl Drop for Connection {
+    /// Without [`Connection::close`] the threads are told to end and are not waited for.
+    fn drop(&mut self) {
+        self.vitals.start_closing();
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("health", &self.health()).finish_non_exhaustive()
+    }
+}
+
+impl From<sign_in::BadFile> for OpenError {
+    fn from(bad: sign_in::BadFile) -> Self {
+        Self::BadFile { path: bad.path, why: bad.why }
+    }
+}
+
+/// The options with all callbacks set. None of them panics or calls the client: a callback that panics kills the
+/// client's reader thread, one that calls back may lock it up.
+fn watched(options: nats::Options, vitals: &Arc<Vitals>) -> nats::Options {
+    let [lost, found, failed, attempts] = [(); 4].map(|()| Arc::clone(vitals));
+    options
+        .disconnect_callback(move || lost.on_lost())
+        .reconnect_callback(move || found.on_connected())
+        .error_callback(move |error| failed.on_error(&error))
+        .lame_duck_callback(|| log::info!("the NATS server is about to stop and asks its clients to leave"))
+        .reconnect_delay_callback(move |attempt| {
+            attempts.on_attempt();
+            if attempts.generation() == 0 { Duration::ZERO } else { reconnect_delay(attempt) }
+        })
+}
+
+fn reconnect_delay(attempt: usize) -> Duration {
+    let doublings = u32::try_from(attempt).unwrap_or(u32::MAX);
+    let delay = RECONNECT_DELAY_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(RECONNECT_DELAY_MAX);
+    delay + jitter(delay / JITTER_DIVISOR)
+}
+
+/// Some time below `max`. The clock's last digits are random enough to part replicas.
+fn jitter(max: Duration) -> Duration {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    max.mul_f64(f64::from(now.subsec_nanos() % 1000) / 1000.0)
+}
+
+/// The client's connect, with the time limit that it lacks. When the time is over its thread is left behind; that is
+/// rare, because only servers that were seen to speak are tried.
+fn connect_within(wait: Duration, options: nats::Options, urls: &str) -> Result<nats::Connection, OpenError> {
+    let (sender, connected) = bounded(1);
+    let urls = urls.to_owned();
+    let connect = move || {
+        if let Err(crossbeam_channel::SendError(Ok(late))) = sender.send(options.connect(&urls)) {
+            nats::Connection::close(late);
+        }
+    };
+    let thread = std::thread::Builder::new().name("nats-connect".to_owned()).spawn(connect);
+    thread.map_err(|error| OpenError::Away(error.to_string()))?;
+    match connected.recv_timeout(wait) {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => Err(classify(&error.to_string())),
+        Err(_) => Err(OpenError::Away(format!("the sign-in got no answer within {} s", wait.as_secs()))),
+    }
+}
+
+/// Complaints that say that the server knows our sign-in and refuses it; the last ones are TLS alerts about our
+/// certificate. Everything else may pass by itself.
+const REFUSALS: [&str; 10] = [
+    "authorization violation",
+    "authentication expired",
+    "authentication revoked",
+    "fatal alert: badcertificate",
+    "fatal alert: certificaterequired",
+    "fatal alert: certificateexpired",
+    "fatal alert: certificaterevoked",
+    "fatal alert: certificateunknown",
+    "fatal alert: unknownca",
+    "fatal alert: accessdenied",
+];
+
+fn classify(error: &str) -> OpenError {
+    // The client shows the server's complaint as `unexpected line while connecting: Err("…")`.
+    let said = error.split_once("Err(").map_or(error, |(_, said)| said.trim_matches([')', '"', '\'']));
+    let lower = said.to_lowercase();
+    if REFUSALS.iter().any(|refusal| lower.contains(refusal)) {
+        OpenError::SignInRefused(said.to_owned())
+    } else {
+        OpenError::Away(said.to_owned())
+    }
+}
+
+fn join_until(deadline: Instant, thread: JoinHandle<()>) -> bool {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    thread.join().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_second() {
+        let between = |attempt, min, max| {
+            let delay = reconnect_delay(attempt).as_millis();
+            assert!((min..=max).contains(&delay), "attempt {attempt}: {delay} ms");
+        };
+        between(0, 10, 12);
+        between(3, 80, 100);
+        between(7, 1000, 1250);
+        between(usize::MAX, 1000, 1250);
+    }
+
+    #[test]
+    fn complaints_are_told_apart() {
+        let refused = |text| matches!(classify(text), OpenError::SignInRefused(_));
+        assert!(refused(r#"unexpected line while connecting: Err("Authorization Violation")"#));
+        assert!(refused("TLS error: received fatal alert: CertificateRequired"));
+        assert!(!refused(r#"unexpected line while connecting: Err("maximum connections exceeded")"#));
+        assert!(!refused("TLS error: invalid peer certificate: UnknownIssuer"));
+        let said = classify(r#"unexpected line while connecting: Err("'Authorization Violation'")"#).to_string();
+        assert_eq!(said, "the server refused the sign-in: Authorization Violation");
+    }
+}

@@ -1,0 +1,231 @@
+//! How a connection is doing, seen from outside the client.
+//!
+//! The client cannot be asked: its reader thread may be dead while `publish` goes on saying `Ok`, and a call that would
+//! find out may hang for ever. So its callbacks and the flusher leave marks in atomics, and everybody else reads those.
+//! The callbacks run on the client's own threads, some of them under its locks: they must not panic, nor call back into
+//! the client.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// At most one log line in this time from each kind of callback.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a connection is doing at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Whether the client holds a connection, as far as it has noticed.
+    pub connected: bool,
+    /// How many connections were lost so far. When it changes, answers that were under way are lost.
+    pub generation: u64,
+    /// The time since a round trip to the server last finished. While connected it stays under a second, also on an
+    /// idle connection; when it grows, the server is mute or the client's reader thread is dead.
+    pub silent_for: Duration,
+    /// While disconnected: the time since the latest attempt to reconnect began. A single attempt may take as long as
+    /// the system tries to connect (two minutes on Linux); one that takes much longer hangs, and nothing but a new
+    /// connection or a new process will help.
+    pub attempt_age: Duration,
+}
+
+/// The marks behind [`Health`].
+#[derive(Debug)]
+pub(super) struct Vitals {
+    epoch: Instant,
+    connected: AtomicBool,
+    closing: AtomicBool,
+    generation: AtomicU64,
+    flushed_millis: AtomicU64,
+    attempted_millis: AtomicU64,
+    flushes_begun: AtomicU64,
+    flushes_failed: AtomicU64,
+    newest_flush: AtomicU64,
+    losses: Throttle,
+    errors: Throttle,
+}
+
+impl Vitals {
+    pub(super) fn new() -> Self {
+        let epoch = Instant::now();
+        Self {
+            epoch,
+            connected: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            flushed_millis: AtomicU64::new(0),
+            attempted_millis: AtomicU64::new(0),
+            flushes_begun: AtomicU64::new(0),
+            flushes_failed: AtomicU64::new(0),
+            newest_flush: AtomicU64::new(0),
+            losses: Throttle::new(epoch),
+            errors: Throttle::new(epoch),
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let now = self.now_millis();
+        let since = |mark: &AtomicU64| Duration::from_millis(now.saturating_sub(mark.load(SeqCst)));
+        Health {
+            connected: self.connected.load(SeqCst),
+            generation: self.generation(),
+            silent_for: since(&self.flushed_millis),
+            attempt_age: since(&self.attempted_millis),
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
+    }
+
+    /// A connection is there, for the first time or again.
+    pub(super) fn on_connected(&self) {
+        self.flushed_millis.store(self.now_millis(), SeqCst);
+        self.connected.store(true, SeqCst);
+        if self.generation() > 0 {
+            log::info!("connected to NATS again");
+        }
+    }
+
+    /// The connection is lost. The generation moves last: whoever notes it first and then finds `connected` true will
+    /// see it move when what is sent now gets lost.
+    pub(super) fn on_lost(&self) {
+        self.connected.store(false, SeqCst);
+        self.generation.fetch_add(1, SeqCst);
+        self.attempted_millis.store(self.now_millis(), SeqCst);
+        if !self.is_closing() {
+            self.losses.run(|left_out| log::warn!("lost the connection to NATS{left_out}"));
+        }
+    }
+
+    /// The client begins an attempt to connect.
+    pub(super) fn on_attempt(&self) {
+        self.attempted_millis.store(self.now_millis(), SeqCst);
+    }
+
+    /// The server, or the client itself, complains about something that no call reports.
+    pub(super) fn on_error(&self, error: &std::io::Error) {
+        self.errors.run(|left_out| log::warn!("NATS says: {}{left_out}", without_ids(&error.to_string())));
+    }
+
+    /// Nothing is to be reported or repeated any more.
+    pub(super) fn start_closing(&self) {
+        self.closing.store(true, SeqCst);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(SeqCst)
+    }
+
+    /// A flush begins; its number is for [`Vitals::flush_finished`].
+    pub(super) fn flush_begun(&self) -> u64 {
+        self.flushes_begun.fetch_add(1, SeqCst) + 1
+    }
+
+    pub(super) fn flush_finished(&self, number: u64) {
+        self.newest_flush.fetch_max(number, SeqCst);
+        self.flushed_millis.store(self.now_millis(), SeqCst);
+    }
+
+    pub(super) fn flush_failed(&self) {
+        self.flushes_failed.fetch_add(1, SeqCst);
+    }
+
+    /// The number of the first flush that begins from now on and that proves a full round trip.
+    ///
+    /// The client pairs PONGs with flushes by their order, and a flush that failed halfway may leave a PONG too many:
+    /// each later flush then returns one PONG early. So one more is waited for, for each that ever failed.
+    pub(super) fn next_proof(&self) -> u64 {
+        self.flushes_begun.load(SeqCst) + self.flushes_failed.load(SeqCst) + 1
+    }
+
+    pub(super) fn has_flushed(&self, number: u64) -> bool {
+        self.newest_flush.load(SeqCst) >= number
+    }
+
+    fn now_millis(&self) -> u64 {
+        millis(self.epoch.elapsed())
+    }
+}
+
+/// Lets one call in [`LOG_INTERVAL`] through and counts the others.
+#[derive(Debug)]
+struct Throttle {
+    epoch: Instant,
+    next_millis: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Throttle {
+    fn new(epoch: Instant) -> Self {
+        Self { epoch, next_millis: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+    }
+
+    /// Calls `line` with the words for how many were left out before it, or counts this one as left out.
+    fn run(&self, line: impl FnOnce(String)) {
+        let now = millis(self.epoch.elapsed());
+        let next = self.next_millis.load(SeqCst);
+        let then = now + millis(LOG_INTERVAL);
+        if now < next || self.next_millis.compare_exchange(next, then, SeqCst, SeqCst).is_err() {
+            self.left_out.fetch_add(1, SeqCst);
+            return;
+        }
+        match self.left_out.swap(0, SeqCst) {
+            0 => line(String::new()),
+            left_out => line(format!(" (and {left_out} times more since the last such line)")),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The text with every UUID left out: the server names subjects in its complaints, and ours end in a person's id.
+fn without_ids(text: &str) -> String {
+    let is_id = |token: &&str| uuid::Uuid::try_parse(token.trim_matches('"')).is_ok();
+    let ids: Vec<&str> = text.split(['.', ' ', '\'']).filter(is_id).collect();
+    ids.iter().fold(text.to_owned(), |text, id| text.replace(id.trim_matches('"'), "<id>"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_do_not_reach_the_log() {
+        let complaint = r#"Permissions Violation for Publish to "person.events.0197c5a0-0000-7000-8000-000000000001""#;
+        assert_eq!(without_ids(complaint), r#"Permissions Violation for Publish to "person.events.<id>""#);
+        assert_eq!(without_ids("Maximum Payload Violation"), "Maximum Payload Violation");
+    }
+
+    #[test]
+    fn a_loss_is_a_new_generation() {
+        let vitals = Vitals::new();
+        vitals.on_connected();
+        assert!(vitals.health().connected);
+        vitals.on_lost();
+        let health = vitals.health();
+        assert!(!health.connected);
+        assert_eq!(health.generation, 1);
+    }
+
+    #[test]
+    fn a_failed_flush_makes_the_next_proof_one_flush_longer() {
+        let vitals = Vitals::new();
+        let first = vitals.flush_begun();
+        vitals.flush_finished(first);
+        assert!(!vitals.has_flushed(vitals.next_proof()), "what is finished proves nothing for what comes now");
+        let proof = vitals.next_proof();
+        vitals.flush_failed();
+        assert_eq!(vitals.next_proof(), proof + 1);
+    }
+
+    #[test]
+    fn a_flood_of_lines_becomes_one() {
+        let throttle = Throttle::new(Instant::now());
+        let mut lines = Vec::new();
+        for _ in 0..100 {
+            throttle.run(|left_out| lines.push(left_out));
+        }
+        assert_eq!(lines, [""]);
+    }
+}

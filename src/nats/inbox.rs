@@ -1,0 +1,123 @@
+//! Asking many questions at once and collecting the answers.
+//!
+//! The client's own `request` subscribes and unsubscribes each time, and waits for a flush that comes every 5 ms. Here
+//! each user has one wildcard subscription for good; each question gets the next number as the last token of its reply
+//! subject, so an answer that comes late, for a question long given up, is recognised and dropped.
+
+use std::time::{Duration, Instant};
+
+use super::message::Incoming;
+use super::store::{NotSent, Store};
+
+/// While waiting, how often to look whether the connection is still the one that was asked over.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What became of one question.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Exchanged<T> {
+    /// The answer is complete.
+    Answered(T),
+    /// The question was not sent.
+    NotSent(NotSent),
+    /// The question may have been sent; no complete answer came in time, or the connection was lost meanwhile.
+    Silent,
+}
+
+/// One user's own place for answers.
+pub struct Inbox {
+    store: Store,
+    subscription: nats::Subscription,
+    prefix: String,
+    next: u64,
+}
+
+impl Inbox {
+    pub(super) fn open(store: Store) -> Result<Self, NotSent> {
+        let prefix = store.connection().client().new_inbox();
+        // This fails only on a client that is closed; while away it is remembered for the next connection.
+        let subscription = store.connection().client().subscribe(&format!("{prefix}.*")).map_err(|_| NotSent::Away)?;
+        Ok(Self { store, subscription, prefix, next: 0 })
+    }
+
+    /// The connection that it asks over.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Which of the connection's lives this is; see [`Health::generation`](super::Health::generation).
+    pub(super) fn generation(&self) -> u64 {
+        self.store.connection().generation()
+    }
+
+    /// Sends `count` questions in a row and collects their answers until all are complete or `wait` is over.
+    ///
+    /// `send` publishes the question of this index with this reply subject. `take` is given each message that answers
+    /// it, and returns the answer once it is complete; what comes after that is dropped.
+    pub fn exchange<T>(
+        &mut self,
+        count: usize,
+        wait: Duration,
+        mut send: impl FnMut(&Store, usize, &str) -> Result<(), NotSent>,
+        mut take: impl FnMut(usize, Incoming) -> Option<T>,
+    ) -> Vec<Exchanged<T>> {
+        let generation = self.generation();
+        let first = self.next;
+        let mut open = 0;
+        let mut results: Vec<Exchanged<T>> = Vec::with_capacity(count);
+        for index in 0..count {
+            let reply = format!("{}.{}", self.prefix, self.next);
+            self.next += 1;
+            results.push(match send(&self.store, index, &reply) {
+                Ok(()) => Exchanged::Silent,
+                Err(not_sent) => Exchanged::NotSent(not_sent),
+            });
+            open += usize::from(matches!(results.last(), Some(Exchanged::Silent)));
+        }
+        self.store.mark_dirty();
+        let deadline = Instant::now() + wait;
+        while open > 0 {
+            let Some(message) = self.next_message(deadline, generation) else { break };
+            let Some(index) = index_of(&message, first) else { continue };
+            let Some(result @ Exchanged::Silent) = results.get_mut(index) else { continue };
+            if let Some(answer) = take(index, message) {
+                *result = Exchanged::Answered(answer);
+                open -= 1;
+            }
+        }
+        results
+    }
+
+    /// One question with an answer of one message.
+    pub fn request(&mut self, subject: &str, payload: &[u8], wait: Duration) -> Exchanged<Incoming> {
+        let send = |store: &Store, _, reply: &str| store.publish(subject, Some(reply), &[], payload);
+        self.exchange(1, wait, send, |_, message| Some(message)).pop().unwrap_or(Exchanged::Silent)
+    }
+
+    /// The next message, as long as one may come: what the lost connection had brought is still taken.
+    fn next_message(&self, deadline: Instant, generation: u64) -> Option<Incoming> {
+        let receiver = self.subscription.receiver();
+        loop {
+            // The look comes before the wait: a message that arrived before a loss then cannot be overlooked.
+            let over = Instant::now() >= deadline || self.generation() != generation;
+            let until = deadline.min(Instant::now() + if over { Duration::ZERO } else { LOOK_INTERVAL });
+            match receiver.recv_deadline(until) {
+                Ok(message) => return Some(Incoming::new(message)),
+                Err(_) if over => return None,
+                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return None,
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("asked", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// Which question of those from `first` on the message answers.
+fn index_of(message: &Incoming, first: u64) -> Option<usize> {
+    let (_, number) = message.subject().rsplit_once('.')?;
+    usize::try_from(number.parse::<u64>().ok()?.checked_sub(first)?).ok()
+}

@@ -1,0 +1,99 @@
+//! Where everything lies: the names of stream, bucket and subjects, from the configuration.
+
+use crate::config::Config;
+use crate::domain::PersonId;
+
+/// The names of the store's parts. The JetStream domain, where there is one, is in those that need it.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    prefix: String,
+    stream: String,
+    bucket: String,
+    /// `$JS.API`, or `$JS.<domain>.API`.
+    api: String,
+    domain: Option<String>,
+}
+
+impl Layout {
+    /// The names that follow from the configuration.
+    pub fn new(config: &Config) -> Self {
+        let domain = config.nats.jetstream_domain.clone();
+        Self {
+            prefix: config.subject_prefix.clone(),
+            stream: config.store.stream.clone(),
+            bucket: config.store.bucket(),
+            api: domain.as_ref().map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
+            domain,
+        }
+    }
+
+    /// The stream of commits.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The stream under the snapshot bucket.
+    pub fn bucket_stream(&self) -> String {
+        format!("KV_{}", self.bucket)
+    }
+
+    /// All subjects that commits lie on.
+    pub fn event_subjects(&self) -> String {
+        format!("{}.events.>", self.prefix)
+    }
+
+    /// The subject of one person's commits.
+    pub fn event_subject(&self, person: PersonId) -> String {
+        format!("{}.events.{person}", self.prefix)
+    }
+
+    /// All subjects of the snapshot bucket.
+    pub fn bucket_subjects(&self) -> String {
+        format!("$KV.{}.>", self.bucket)
+    }
+
+    /// The subject on which one person's snapshot lies.
+    pub fn snapshot_subject(&self, person: PersonId) -> String {
+        format!("$KV.{}.v1.{person}", self.bucket)
+    }
+
+    /// The subject to which it is written. The server keeps plain `$KV` subjects inside a domain and takes those from
+    /// outside behind the domain's API prefix.
+    pub fn snapshot_target(&self, person: PersonId) -> String {
+        let subject = self.snapshot_subject(person);
+        if self.domain.is_some() { format!("{}.{subject}", self.api) } else { subject }
+    }
+
+    /// The subject of a JetStream API call: `STREAM.INFO.PERSON_EVENTS` and the like.
+    pub fn api(&self, call: &str) -> String {
+        format!("{}.{call}", self.api)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::nats) fn layout(domain: Option<&str>) -> Layout {
+        Layout {
+            prefix: "person".to_owned(),
+            stream: "PERSON_EVENTS".to_owned(),
+            bucket: "PERSON_EVENTS_SNAPSHOTS".to_owned(),
+            api: domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
+            domain: domain.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_domain_is_in_the_api_and_in_front_of_the_bucket_only() {
+        let person = "0197C5A0-0000-7000-8000-000000000001".parse().unwrap();
+        let (plain, hub) = (layout(None), layout(Some("hub")));
+        assert_eq!(plain.event_subject(person), "person.events.0197c5a0-0000-7000-8000-000000000001");
+        assert_eq!(hub.event_subject(person), plain.event_subject(person));
+        assert_eq!(hub.snapshot_subject(person), plain.snapshot_subject(person));
+        assert_eq!(plain.snapshot_target(person), plain.snapshot_subject(person));
+        assert!(hub.snapshot_target(person).starts_with("$JS.hub.API.$KV.PERSON_EVENTS_SNAPSHOTS.v1."));
+        assert_eq!(plain.api("INFO"), "$JS.API.INFO");
+        assert_eq!(hub.api("INFO"), "$JS.hub.API.INFO");
+    }
+}

@@ -1,0 +1,118 @@
+//! A message that arrived, without the client's types around it.
+
+use semver::Version;
+
+use crate::wire::request::{Header, Headers};
+
+/// A message that arrived. Its payload is moved, never copied.
+pub struct Incoming(nats::Message);
+
+impl Headers for Incoming {
+    fn get(&self, name: &str) -> Header<'_> {
+        self.header(name)
+    }
+}
+
+impl Incoming {
+    pub(super) fn new(message: nats::Message) -> Self {
+        Self(message)
+    }
+
+    /// The subject that it was sent to.
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// Where its sender wants the reply.
+    pub fn reply(&self) -> Option<&str> {
+        self.0.reply.as_deref()
+    }
+
+    /// The header of exactly this name; upper and lower case differ. The same value given twice counts as one: the
+    /// client does not tell.
+    pub fn header(&self, name: &str) -> Header<'_> {
+        let mut values = self.0.headers.iter().filter_map(|headers| headers.get_key_value(name)).flat_map(|(_, v)| v);
+        match (values.next(), values.next()) {
+            (None, _) => Header::Absent,
+            (Some(value), None) => Header::One(value),
+            (Some(_), Some(_)) => Header::Several,
+        }
+    }
+
+    /// The bytes.
+    pub fn payload(&self) -> &[u8] {
+        &self.0.data
+    }
+
+    /// The bytes, for keeps.
+    pub fn into_payload(self) -> Vec<u8> {
+        self.0.data
+    }
+
+    /// The status by which a server answers without a message of anybody's: 404, 503 and the like.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self.header("Status") {
+            Header::One(status) => status.parse().ok(),
+            Header::Absent | Header::Several => None,
+        }
+    }
+
+    /// The status with its description, for people.
+    pub(super) fn status_text(&self) -> String {
+        let word = |name| match self.header(name) {
+            Header::One(value) => value.to_owned(),
+            Header::Absent | Header::Several => String::new(),
+        };
+        format!("{} {}", word("Status"), word("Description")).trim().to_owned()
+    }
+
+    /// Whether the server says that nobody listens on the subject.
+    pub(super) fn is_no_responders(&self) -> bool {
+        self.0.data.is_empty() && self.status() == Some(503)
+    }
+
+    /// The version of the server that we are connected to. The client shows it nowhere else than behind a message.
+    pub(super) fn server_version(&self) -> Option<Version> {
+        let info = self.0.client.as_ref()?.server_info();
+        Version::parse(info.version.trim_start_matches('v')).ok()
+    }
+}
+
+impl std::fmt::Debug for Incoming {
+    /// Without payload and headers: they may hold personal data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Incoming").field("payload_bytes", &self.0.data.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nats::HeaderMap;
+
+    fn with(headers: &[(&str, &str)]) -> Incoming {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, *value);
+        }
+        Incoming::new(nats::Message::new("s", None, b"", Some(map)))
+    }
+
+    #[test]
+    fn headers_are_absent_single_or_several() {
+        let message = with(&[("A", "1"), ("B", "1"), ("B", "2"), ("C", "")]);
+        assert_eq!(message.header("A"), Header::One("1"));
+        assert_eq!(message.header("a"), Header::Absent);
+        assert_eq!(message.header("B"), Header::Several);
+        assert_eq!(message.header("C"), Header::One(""));
+    }
+
+    #[test]
+    fn a_status_is_a_number_with_words() {
+        let message = with(&[("Status", "404"), ("Description", "Message Not Found")]);
+        assert_eq!(message.status(), Some(404));
+        assert_eq!(message.status_text(), "404 Message Not Found");
+        assert!(with(&[("Status", "503")]).is_no_responders());
+        assert!(!with(&[]).is_no_responders());
+    }
+}

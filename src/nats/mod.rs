@@ -1,0 +1,47 @@
+//! NATS: the one folder that names the client crate, so that replacing the client is one folder's work.
+//!
+//! The blocking `nats` crate is deprecated upstream and gets security fixes only; `docs/decisions` says why it is used
+//! all the same. It is fast when it is fed and flushed in its own way, and it has traps: each file here says on top
+//! which of them it keeps away from the rest of the service.
+//!
+//! ```text
+//!  probe ── sign_in ──► connection ── health, flusher
+//!                        │        │
+//!               store ◄──┘        └──► intake        two connections: strangers' messages can break
+//!                 │                    (commands,    the one that receives them, never the store's
+//!               inbox                   queries)
+//!                 │
+//!   provision, event_log (+ pages), snapshots        raw JetStream JSON, shapes in `api`, names in `layout`
+//! ```
+#![expect(deprecated, reason = "the user asked for this client; nothing outside this folder names it")]
+
+mod api;
+mod connection;
+mod event_log;
+mod flusher;
+mod health;
+mod inbox;
+mod intake;
+mod layout;
+mod leader;
+mod message;
+mod pages;
+mod probe;
+mod provision;
+mod replies;
+mod sign_in;
+mod snapshots;
+mod store;
+mod stream_rules;
+
+pub use connection::{Connection, OpenError};
+pub use event_log::NatsLog;
+pub use health::Health;
+pub use inbox::{Exchanged, Inbox};
+pub use intake::{Arrivals, Group, Intake, Left};
+pub use layout::Layout;
+pub use message::Incoming;
+pub use provision::{Definition, Prepared, ProvisionError, StreamState, prepare, stream_state};
+pub use replies::ReplyRule;
+pub use snapshots::{NatsSnapshots, VersionOf};
+pub use store::{NotSent, Store};

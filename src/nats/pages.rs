@@ -1,0 +1,198 @@
+//! Reading commits: pages from whichever copy of the stream answers, or message by message from its leader.
+//!
+//! A direct read sends up to a page of messages of one subject and then an end marker. Its answers are trusted only as
+//! far as they prove themselves: each names its sequence and the one before it. Where they do not, or where a stored
+//! message's own headers get in the way, the leader is asked instead, message by message.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::inbox::Inbox;
+use super::layout::Layout;
+use super::leader::{answered, ask_leader, next_of_subject};
+use super::message::Incoming;
+use super::store::{NotSent, Store};
+use crate::domain::PersonId;
+use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
+use crate::wire::request::Header;
+
+/// Commits in a page.
+const PAGE_COMMITS_MAX: usize = 256;
+
+/// Bytes in a page; the commit that goes beyond is still in it.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Some reads on their way to becoming pages.
+pub(super) struct Reading<'a> {
+    layout: &'a Layout,
+    drafts: Vec<Draft>,
+}
+
+impl<'a> Reading<'a> {
+    /// Those of the persons to be shunned are read from the leader alone.
+    pub(super) fn new(layout: &'a Layout, reads: &[Read], shunned: &HashSet<PersonId>) -> Self {
+        let stage = |read: &Read| match read.consistency {
+            Consistency::Any if !shunned.contains(&read.person) => Stage::AnyCopy,
+            Consistency::Any | Consistency::Leader => Stage::Leader,
+        };
+        let draft = |read: &Read| Draft { read: *read, page: Page::default(), bytes: 0, stage: stage(read) };
+        Self { layout, drafts: reads.iter().map(draft).collect() }
+    }
+
+    /// One round: a page each, from any copy.
+    pub(super) fn ask_any_copy(&mut self, inbox: &mut Inbox, wait: Duration) {
+        let subject = self.layout.api(&format!("DIRECT.GET.{}", self.layout.stream()));
+        let mut asked: Vec<&mut Draft> = self.drafts.iter_mut().filter(|draft| draft.stage == Stage::AnyCopy).collect();
+        let questions: Vec<String> =
+            asked.iter().map(|draft| draft.question(&self.layout.event_subject(draft.read.person))).collect();
+        let send = |store: &Store, index: usize, reply: &str| match questions.get(index) {
+            Some(question) => store.publish(&subject, Some(reply), &[], question.as_bytes()),
+            None => Err(NotSent::Malformed("index")),
+        };
+        let take = |index: usize, answer| asked.get_mut(index).and_then(|draft| draft.take(answer));
+        let ends = inbox.exchange(questions.len(), wait, send, take);
+        for (draft, end) in asked.into_iter().zip(ends) {
+            draft.stage = match answered(end) {
+                Ok(stage) => stage,
+                Err(why) => Stage::Failed(why),
+            };
+        }
+    }
+
+    /// Whose direct reading got no complete answer.
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = PersonId> + '_ {
+        self.drafts.iter().filter(|draft| matches!(draft.stage, Stage::Failed(_))).map(|draft| draft.read.person)
+    }
+
+    /// As many rounds as it takes: the next message each, from the leader, until it has no more.
+    pub(super) fn ask_leader(&mut self, inbox: &mut Inbox, wait: Duration) {
+        let subject = self.layout.api(&format!("STREAM.MSG.GET.{}", self.layout.stream()));
+        loop {
+            let mut asked: Vec<&mut Draft> =
+                self.drafts.iter_mut().filter(|draft| draft.stage == Stage::Leader).collect();
+            if asked.is_empty() {
+                return;
+            }
+            let questions: Vec<Value> =
+                asked.iter().map(|draft| draft.next_question(&self.layout.event_subject(draft.read.person))).collect();
+            let shown = ask_leader(inbox, &subject, &questions, wait);
+            for (draft, shown) in asked.iter_mut().zip(shown) {
+                draft.stage = match shown {
+                    Ok(Some(shown)) => draft.add_from_leader(shown.into()),
+                    Ok(None) => Stage::Done,
+                    Err(why) => Stage::Failed(why),
+                };
+            }
+        }
+    }
+
+    /// What came of them, in their order.
+    pub(super) fn into_pages(self) -> Vec<Result<Page, Unavailable>> {
+        let result = |draft: Draft| match draft.stage {
+            Stage::Done => Ok(draft.page),
+            Stage::Failed(why) => Err(why),
+            Stage::AnyCopy | Stage::Leader => Err(Unavailable("the store was not asked".to_owned())),
+        };
+        self.drafts.into_iter().map(result).collect()
+    }
+}
+
+/// A page in the making.
+struct Draft {
+    read: Read,
+    page: Page,
+    bytes: usize,
+    stage: Stage,
+}
+
+/// Who is to be asked next, or how it ended.
+#[derive(PartialEq, Eq)]
+enum Stage {
+    AnyCopy,
+    Leader,
+    Done,
+    Failed(Unavailable),
+}
+
+impl Draft {
+    fn question(&self, subject: &str) -> String {
+        let (from, position) = match self.read.start {
+            Start::Sequence(sequence) => ("seq", json!(sequence.max(1))),
+            Start::Time(time) => ("start_time", json!(time)),
+        };
+        let (batch, max_bytes) = (PAGE_COMMITS_MAX, PAGE_BYTES_MAX);
+        json!({ (from): position, "next_by_subj": subject, "batch": batch, "max_bytes": max_bytes }).to_string()
+    }
+
+    /// The question to the leader for what comes after the page so far.
+    fn next_question(&self, subject: &str) -> Value {
+        match (self.page.commits.last(), self.read.start) {
+            (Some(last), _) => next_of_subject(subject, last.sequence.saturating_add(1)),
+            (None, Start::Sequence(from)) => next_of_subject(subject, from),
+            (None, Start::Time(from)) => json!({ "start_time": from, "next_by_subj": subject }),
+        }
+    }
+
+    /// Takes one message of a direct answer; says what is next once it was the last.
+    fn take(&mut self, answer: Incoming) -> Option<Stage> {
+        match number(&answer, "Nats-Sequence") {
+            Number::Absent => Some(self.end(&answer)),
+            Number::Given(sequence) if self.follows(sequence, &answer) => {
+                self.add(StoredCommit { sequence, payload: answer.into_payload().into() });
+                None
+            }
+            Number::Given(_) | Number::Unclear => Some(Stage::Leader),
+        }
+    }
+
+    /// Whether the message comes right after those so far, by what the server says on it.
+    fn follows(&self, sequence: Sequence, answer: &Incoming) -> bool {
+        let last = self.page.commits.last().map_or(0, |commit| commit.sequence);
+        sequence > last && matches!(number(answer, "Nats-Last-Sequence"), Number::Given(before) if before == last)
+    }
+
+    fn end(&mut self, answer: &Incoming) -> Stage {
+        match (answer.status(), number(answer, "Nats-Num-Pending")) {
+            (Some(204), Number::Given(pending)) if pending > 0 => {
+                self.page.more = true;
+                Stage::Done
+            }
+            (Some(204), Number::Given(_)) | (Some(404), _) => Stage::Done,
+            (Some(503), _) => Stage::Failed(Unavailable("no copy of the stream answers".to_owned())),
+            _ => Stage::Failed(Unavailable(format!("the stream answered {}", answer.status_text()))),
+        }
+    }
+
+    fn add(&mut self, commit: StoredCommit) {
+        self.bytes += commit.payload.len();
+        self.page.commits.push(commit);
+    }
+
+    fn add_from_leader(&mut self, commit: StoredCommit) -> Stage {
+        if self.page.commits.last().is_some_and(|last| last.sequence >= commit.sequence) {
+            return Stage::Failed(Unavailable("the stream's leader answered out of order".to_owned()));
+        }
+        self.add(commit);
+        self.page.more = self.page.commits.len() >= PAGE_COMMITS_MAX || self.bytes >= PAGE_BYTES_MAX;
+        if self.page.more { Stage::Done } else { Stage::Leader }
+    }
+}
+
+/// A number in a header.
+#[derive(Debug, PartialEq, Eq)]
+enum Number {
+    Absent,
+    Given(u64),
+    /// It is none, or there are several: the stored message bears a header of the server's names.
+    Unclear,
+}
+
+fn number(answer: &Incoming, name: &str) -> Number {
+    match answer.header(name) {
+        Header::Absent => Number::Absent,
+        Header::One(value) => value.parse().map_or(Number::Unclear, Number::Given),
+        Header::Several => Number::Unclear,
+    }
+}

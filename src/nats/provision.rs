@@ -1,0 +1,309 @@
+//! Making sure that the store is there: a server that is new enough, JetStream, the stream and the snapshot bucket.
+
+use std::time::Duration;
+
+use semver::Version;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::api::{ApiError, STREAM_NOT_FOUND, TEMPORARILY_UNAVAILABLE};
+use super::inbox::{Exchanged, Inbox};
+use super::layout::Layout;
+use super::message::Incoming;
+use super::store::Store;
+use super::stream_rules::{StreamConfig, bucket, is_bucket_usable, judge_stream, stream};
+use crate::config::Config;
+use crate::engine::ports::{Sequence, Unavailable};
+
+/// Older servers can let two writers win in a cluster, and know no batched reads.
+const SERVER_MIN: Version = Version::new(2, 11, 0);
+
+/// The JetStream API level that came with [`SERVER_MIN`]. The stream may be kept by another server than the one that
+/// we are connected to.
+const API_LEVEL_MIN: u64 = 1;
+
+/// What a call may take. Making a stream in a cluster takes an election.
+const API_WAIT: Duration = Duration::from_secs(10);
+
+/// The store is there.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The version of the server that we are connected to.
+    pub server: Version,
+    /// The stream as it is now.
+    pub stream: StreamState,
+    /// Whether there is a bucket to keep snapshots in.
+    pub snapshots: bool,
+    /// What an operator should know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What tells a stream from one that was restored or lost its tail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamState {
+    /// When it was created, as the server writes it.
+    pub created: String,
+    /// The sequence of its newest message; 0 when there never was one.
+    pub last_sequence: Sequence,
+}
+
+/// A stream that somebody has to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Its name.
+    pub name: String,
+    /// Its configuration in JSON, as `nats stream add --config <file>` takes it.
+    pub json: String,
+}
+
+/// Why the store is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// The server gave no answer. It may later.
+    #[error("{0}")]
+    Away(String),
+    /// The server is too old.
+    #[error("nats-server {found} is too old: {needed} or newer is needed")]
+    ServerTooOld {
+        /// What is there.
+        found: String,
+        /// What has to be there.
+        needed: Version,
+    },
+    /// There is no JetStream for us.
+    #[error("JetStream is not available: {0}")]
+    NoJetStream(String),
+    /// The service may not create what is missing.
+    #[error("missing: {}", names(.0))]
+    Missing(Vec<Definition>),
+    /// The server did not create it.
+    #[error("cannot create stream {name}: {why}")]
+    NotCreated {
+        /// Which one.
+        name: String,
+        /// The server's words.
+        why: String,
+    },
+    /// There is a stream of this name that cannot hold commits.
+    #[error("stream {name} cannot be used: {}", .why.join("; "))]
+    Unusable {
+        /// Which one.
+        name: String,
+        /// All reasons.
+        why: Vec<String>,
+    },
+}
+
+/// Checks server and JetStream, finds or creates stream and bucket. Several replicas may do so at once.
+pub fn prepare(store: &Store, config: &Config) -> Result<Prepared, ProvisionError> {
+    let inbox = store.inbox().map_err(|error| ProvisionError::Away(error.to_string()))?;
+    let mut provision = Provision { inbox, layout: Layout::new(config), config };
+    let server = provision.check_server()?;
+    let with_snapshots = config.snapshot_frequency > 0;
+    provision.check_all_there(with_snapshots)?;
+    let (state, mut warnings) = provision.stream()?;
+    let snapshots = with_snapshots && provision.bucket(&mut warnings)?;
+    Ok(Prepared { server, stream: state, snapshots, warnings })
+}
+
+/// The stream as it is now, by its leader's word.
+pub fn stream_state(store: &Store, layout: &Layout) -> Result<StreamState, Unavailable> {
+    let mut inbox = store.inbox().map_err(|error| Unavailable(error.to_string()))?;
+    match stream_info(&mut inbox, layout, layout.stream()) {
+        Ok(info) => Ok(info.into_state()),
+        Err(Trouble::Away(why)) => Err(Unavailable(why)),
+        Err(Trouble::Refused(error)) => Err(Unavailable(error.to_string())),
+    }
+}
+
+struct Provision<'a> {
+    inbox: Inbox,
+    layout: Layout,
+    config: &'a Config,
+}
+
+impl Provision<'_> {
+    fn check_server(&mut self) -> Result<Version, ProvisionError> {
+        let answer = match self.inbox.request(&self.layout.api("INFO"), b"", API_WAIT) {
+            Exchanged::Answered(answer) => answer,
+            other => return Err(ProvisionError::Away(no_answer(&other))),
+        };
+        let server = answer.server_version().unwrap_or(Version::new(0, 0, 0));
+        let too_old = |found: String| ProvisionError::ServerTooOld { found, needed: SERVER_MIN };
+        if (server.major, server.minor) < (SERVER_MIN.major, SERVER_MIN.minor) {
+            return Err(too_old(server.to_string()));
+        }
+        match read_answer::<AccountInfo>(&answer) {
+            Ok(info) if info.api.level >= API_LEVEL_MIN => Ok(server),
+            Ok(_) => Err(too_old("(the one with JetStream)".to_owned())),
+            Err(Trouble::Refused(error)) if error.err_code == TEMPORARILY_UNAVAILABLE => {
+                Err(ProvisionError::Away(error.to_string()))
+            }
+            Err(Trouble::Refused(error)) => Err(ProvisionError::NoJetStream(error.to_string())),
+            Err(Trouble::Away(why)) => Err(ProvisionError::NoJetStream(why)),
+        }
+    }
+
+    /// Where nothing may be created, all that is missing is named at once.
+    fn check_all_there(&mut self, with_snapshots: bool) -> Result<(), ProvisionError> {
+        if self.config.store.create {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        let bucket = self.bucket_config();
+        for config in [Some(self.stream_config()), with_snapshots.then_some(bucket)].into_iter().flatten() {
+            let name = name_of(&config);
+            match stream_info(&mut self.inbox, &self.layout, &name) {
+                Err(Trouble::Refused(error)) if error.err_code == STREAM_NOT_FOUND => {
+                    missing.push(Definition { name, json: format!("{config:#}") });
+                }
+                Err(Trouble::Away(why)) => return Err(ProvisionError::Away(why)),
+                Ok(_) | Err(Trouble::Refused(_)) => {}
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { Err(ProvisionError::Missing(missing)) }
+    }
+
+    fn stream(&mut self) -> Result<(StreamState, Vec<String>), ProvisionError> {
+        let config = self.stream_config();
+        let info = self.find_or_create(&config)?;
+        let verdict = judge_stream(&info.config, &self.layout, self.config.store.replicas);
+        let name = self.layout.stream().to_owned();
+        if !verdict.fatal.is_empty() {
+            return Err(ProvisionError::Unusable { name, why: verdict.fatal });
+        }
+        let warnings = verdict.warnings.into_iter().map(|words| format!("stream {name}: {words}")).collect();
+        Ok((info.into_state(), warnings))
+    }
+
+    /// Without a bucket commands go on, so nothing about it but an outage stands in the way of the start.
+    fn bucket(&mut self, warnings: &mut Vec<String>) -> Result<bool, ProvisionError> {
+        let config = self.bucket_config();
+        let why = match self.find_or_create(&config) {
+            Ok(info) if is_bucket_usable(&info.config, &self.layout) => return Ok(true),
+            Ok(_) => "it is not a bucket that the service can use".to_owned(),
+            Err(ProvisionError::Away(why)) => return Err(ProvisionError::Away(why)),
+            Err(error) => error.to_string(),
+        };
+        warnings.push(format!("no snapshots, stream {}: {why}", self.layout.bucket_stream()));
+        Ok(false)
+    }
+
+    /// A rival may create it between our look and our try, and two equal tries both succeed: so whatever comes of the
+    /// try, what counts is what is there afterwards.
+    fn find_or_create(&mut self, config: &Value) -> Result<StreamInfo, ProvisionError> {
+        let name = name_of(config);
+        match stream_info(&mut self.inbox, &self.layout, &name) {
+            Ok(info) => return Ok(info),
+            Err(Trouble::Away(why)) => return Err(ProvisionError::Away(why)),
+            Err(Trouble::Refused(error)) if error.err_code == STREAM_NOT_FOUND => {}
+            Err(Trouble::Refused(error)) => return Err(refused(name, &error)),
+        }
+        let create = self.layout.api(&format!("STREAM.CREATE.{name}"));
+        match call::<StreamInfo>(&mut self.inbox, &create, config.to_string().as_bytes()) {
+            Ok(info) => Ok(info),
+            Err(Trouble::Away(why)) => Err(ProvisionError::Away(why)),
+            Err(Trouble::Refused(error)) => {
+                stream_info(&mut self.inbox, &self.layout, &name).map_err(|_| refused(name, &error))
+            }
+        }
+    }
+
+    fn stream_config(&self) -> Value {
+        stream(&self.layout, self.config.store.replicas)
+    }
+
+    fn bucket_config(&self) -> Value {
+        bucket(&self.layout, self.config.store.replicas)
+    }
+}
+
+/// JetStream looking for a leader is an outage, not an answer.
+fn refused(name: String, error: &ApiError) -> ProvisionError {
+    match error.err_code {
+        TEMPORARILY_UNAVAILABLE => ProvisionError::Away(error.to_string()),
+        _ => ProvisionError::NotCreated { name, why: error.to_string() },
+    }
+}
+
+/// Why a call brought nothing.
+enum Trouble {
+    Away(String),
+    Refused(ApiError),
+}
+
+fn stream_info(inbox: &mut Inbox, layout: &Layout, name: &str) -> Result<StreamInfo, Trouble> {
+    call(inbox, &layout.api(&format!("STREAM.INFO.{name}")), b"")
+}
+
+fn call<T: for<'de> Deserialize<'de>>(inbox: &mut Inbox, subject: &str, payload: &[u8]) -> Result<T, Trouble> {
+    match inbox.request(subject, payload, API_WAIT) {
+        Exchanged::Answered(answer) => read_answer(&answer),
+        other => Err(Trouble::Away(no_answer(&other))),
+    }
+}
+
+fn read_answer<T: for<'de> Deserialize<'de>>(answer: &Incoming) -> Result<T, Trouble> {
+    if answer.is_no_responders() {
+        return Err(Trouble::Away("nobody answers JetStream calls (is it off, or the domain another one?)".to_owned()));
+    }
+    let garbled = |error: serde_json::Error| Trouble::Away(format!("JetStream's answer makes no sense: {error}"));
+    let error: ErrorPart = serde_json::from_slice(answer.payload()).map_err(garbled)?;
+    match error.error {
+        Some(error) => Err(Trouble::Refused(error)),
+        None => serde_json::from_slice(answer.payload()).map_err(garbled),
+    }
+}
+
+fn no_answer<T>(exchanged: &Exchanged<T>) -> String {
+    match exchanged {
+        Exchanged::NotSent(why) => why.to_string(),
+        Exchanged::Answered(_) | Exchanged::Silent => {
+            format!("JetStream gave no answer within {} s (or we have no right to ask it)", API_WAIT.as_secs())
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ErrorPart {
+    error: Option<ApiError>,
+}
+
+#[derive(Deserialize)]
+struct AccountInfo {
+    #[serde(default)]
+    api: ApiPart,
+}
+
+#[derive(Default, Deserialize)]
+struct ApiPart {
+    #[serde(default)]
+    level: u64,
+}
+
+#[derive(Deserialize)]
+struct StreamInfo {
+    config: StreamConfig,
+    created: String,
+    state: StatePart,
+}
+
+#[derive(Deserialize)]
+struct StatePart {
+    last_seq: Sequence,
+}
+
+impl StreamInfo {
+    fn into_state(self) -> StreamState {
+        StreamState { created: self.created, last_sequence: self.state.last_seq }
+    }
+}
+
+fn name_of(config: &Value) -> String {
+    config.get("name").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn names(definitions: &[Definition]) -> String {
+    let names: Vec<&str> = definitions.iter().map(|definition| definition.name.as_str()).collect();
+    format!("stream {}", names.join(" and stream "))
+}

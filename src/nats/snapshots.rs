@@ -1,0 +1,107 @@
+//! The snapshots, in a KV bucket that all replicas share.
+//!
+//! A cache: what cannot be read in time is "none", and a snapshot that was not written is written another time. The one
+//! rule that is kept is that a newer snapshot is never overwritten by an older one, by the bucket's own compare-and-set.
+
+use std::time::Duration;
+
+use super::api::{Ack, Shown, read_ack};
+use super::event_log::QUESTIONS_MAX;
+use super::inbox::{Exchanged, Inbox};
+use super::layout::Layout;
+use super::leader::{answered, ask_leader, last_of_subject};
+use super::message::Incoming;
+use super::store::{NotSent, Store};
+use crate::domain::PersonId;
+use crate::engine::ports::{Appended, Sequence, SnapshotStore, SnapshotStored, Unavailable};
+use crate::wire::request::Header;
+
+/// How often a snapshot is compared and set anew when a rival was quicker. Snapshots of one person are rare.
+const STORE_ATTEMPTS_MAX: usize = 4;
+
+/// Tells the version of a snapshot from its bytes; `None` when they are none, and may be overwritten.
+pub type VersionOf = fn(&[u8]) -> Option<u64>;
+
+/// The snapshot bucket, for one user.
+#[derive(Debug)]
+pub struct NatsSnapshots {
+    inbox: Inbox,
+    layout: Layout,
+    wait_max: Duration,
+    version_of: VersionOf,
+}
+
+impl NatsSnapshots {
+    /// The bucket over this connection; no round of answers is waited for longer than `wait_max`.
+    pub fn new(store: &Store, layout: &Layout, wait_max: Duration, version_of: VersionOf) -> Result<Self, NotSent> {
+        Ok(Self { inbox: store.inbox()?, layout: layout.clone(), wait_max, version_of })
+    }
+
+    fn load_chunk(&mut self, persons: &[PersonId]) -> Vec<Option<Vec<u8>>> {
+        let subject = self.layout.api(&format!("DIRECT.GET.{}", self.layout.bucket_stream()));
+        let send = |store: &Store, index: usize, reply: &str| match persons.get(index) {
+            Some(person) => {
+                let question = last_of_subject(&self.layout.snapshot_subject(*person)).to_string();
+                store.publish(&subject, Some(reply), &[], question.as_bytes())
+            }
+            None => Err(NotSent::Malformed("index")),
+        };
+        let answers = self.inbox.exchange(persons.len(), self.wait_max, send, |_, answer| Some(value(answer)));
+        answers.into_iter().map(|answer| answered(answer).ok().flatten()).collect()
+    }
+
+    /// What lies there now, by the leader's word.
+    fn current(&mut self, person: PersonId) -> Result<Option<Shown>, Unavailable> {
+        let subject = self.layout.api(&format!("STREAM.MSG.GET.{}", self.layout.bucket_stream()));
+        let question = [last_of_subject(&self.layout.snapshot_subject(person))];
+        let shown = ask_leader(&mut self.inbox, &subject, &question, self.wait_max);
+        shown.into_iter().next().unwrap_or_else(|| Err(Unavailable("the bucket was not asked".to_owned())))
+    }
+
+    /// Writes the snapshot if the last revision is still this one.
+    fn set(&mut self, person: PersonId, revision: Sequence, snapshot: &[u8]) -> Appended {
+        let subject = self.layout.snapshot_target(person);
+        let (revision, stream) = (revision.to_string(), self.layout.bucket_stream());
+        let headers = [("Nats-Expected-Last-Subject-Sequence", revision.as_str())];
+        let send = |store: &Store, _, reply: &str| store.publish(&subject, Some(reply), &headers, snapshot);
+        let take = |_, answer: Incoming| match read_ack(answer.payload(), &stream) {
+            Ack::Ours(appended) => Some(appended),
+            _ if answer.is_no_responders() => Some(Appended::Unavailable(Unavailable("there is no bucket".to_owned()))),
+            Ack::Foreign(_) | Ack::Garbled => None,
+        };
+        match self.inbox.exchange(1, self.wait_max, send, take).pop() {
+            Some(Exchanged::Answered(appended)) => appended,
+            Some(Exchanged::NotSent(why)) => Appended::Unavailable(Unavailable(why.to_string())),
+            Some(Exchanged::Silent) | None => Appended::Unknown,
+        }
+    }
+}
+
+impl SnapshotStore for NatsSnapshots {
+    fn load(&mut self, persons: &[PersonId]) -> Vec<Option<Vec<u8>>> {
+        persons.chunks(QUESTIONS_MAX).flat_map(|chunk| self.load_chunk(chunk)).collect()
+    }
+
+    fn store(&mut self, person: PersonId, version: u64, snapshot: &[u8]) -> Result<SnapshotStored, Unavailable> {
+        for _ in 0..STORE_ATTEMPTS_MAX {
+            let current = self.current(person)?;
+            if current.as_ref().and_then(|shown| (self.version_of)(&shown.payload)) >= Some(version) {
+                return Ok(SnapshotStored::NewerExists);
+            }
+            match self.set(person, current.map_or(0, |shown| shown.sequence), snapshot) {
+                Appended::Stored(_) => return Ok(SnapshotStored::Written),
+                Appended::Conflict(_) => {}
+                Appended::Unavailable(why) | Appended::Refused(why) => return Err(why),
+                Appended::Unknown => return Err(Unavailable("the bucket gave no answer in time".to_owned())),
+            }
+        }
+        Err(Unavailable("other replicas keep writing this snapshot".to_owned()))
+    }
+}
+
+/// The value that a direct read shows; `None` for a status, and for the tombstone of a deleted key.
+fn value(answer: Incoming) -> Option<Vec<u8>> {
+    let is_message = answer.header("Nats-Sequence") != Header::Absent;
+    let is_tombstone = ["KV-Operation", "Nats-Marker-Reason"].iter().any(|name| answer.header(name) != Header::Absent);
+    (is_message && !is_tombstone).then(|| answer.into_payload())
+}
