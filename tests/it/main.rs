@@ -1,6 +1,11 @@
 //! The tests of the whole, one binary.
-
-#![allow(clippy::indexing_slicing, reason = "a test may fail by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what fails here is to fail the test, and what is printed is for who reads it"
+)]
 
 mod binary;
 mod config;
@@ -8,5 +13,8 @@ mod config_refused;
 mod docs;
 mod domain;
 mod logging;
+mod nats;
 mod notify;
+mod port_contract;
+mod support;
 mod tidy;
