@@ -121,7 +121,7 @@ fn limits_of_the_stream_are_decisive() {
     let mut log = log(&store_connection, &config);
     store(&mut log, somebody(), 0, b"full");
     let outcome = log.append(&[append(somebody(), 0, *b"more")]).remove(0);
-    let Appended::Unavailable(why) = &outcome else { panic!("{outcome:?}") };
+    let Appended::Refused(why) = &outcome else { panic!("{outcome:?}") };
     assert!(why.0.contains("maximum messages exceeded"), "{why}");
 }
 

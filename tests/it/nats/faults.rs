@@ -138,7 +138,7 @@ fn a_server_killed_in_the_middle_of_appends_makes_no_liar_of_the_log() {
         let tip = tip.unwrap();
         match outcome {
             Appended::Stored(sequence) => assert_eq!(tip.map(|tip| tip.sequence), Some(*sequence)),
-            Appended::Unavailable(why) => assert_eq!(tip, None, "{why}"),
+            Appended::Unavailable(why) | Appended::Refused(why) => assert_eq!(tip, None, "{why}"),
             Appended::Unknown => {}
             Appended::Conflict(_) => panic!("nobody else writes"),
         }

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use cim_domain_person::nats::{Header, Incoming, Intake, Left};
+use cim_domain_person::nats::{Incoming, Intake, Left};
+use cim_domain_person::wire::request::Header;
 
 use crate::support::nats_server::NatsServer;
 use crate::support::proxy::Proxy;

@@ -6,7 +6,7 @@ pub mod raw;
 
 use std::time::{Duration, Instant};
 
-use cim_domain_person::config::{Config, Nats, SignIn, Store};
+use cim_domain_person::config::{Config, LevelSource, Nats, SignIn, Store};
 use cim_domain_person::domain::PersonId;
 
 /// Long enough for anything on a busy machine.
@@ -27,6 +27,7 @@ pub fn config(url: &str) -> Config {
         reply_subjects: vec!["_INBOX.>".to_owned(), "_R_.>".to_owned()],
         snapshot_frequency: 100,
         log_level: log::LevelFilter::Info,
+        log_level_source: LevelSource::Environment,
         workers: 1,
         queue_len_max: 4096,
         cache_bytes: 128 * 1024 * 1024,
