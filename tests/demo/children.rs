@@ -142,10 +142,11 @@ fn start_service(place: &Place, notify: &Path) -> Result<Child> {
     Ok(command.process_group(0).stdin(Stdio::null()).spawn()?)
 }
 
-/// Builds the service in the profile that the demo itself was built in, and says where it is.
+/// Builds the service in the profile that the demo itself was built in, and says where it is. Together with the demo, so
+/// that cargo need not compile the dependencies a second time with other features.
 fn built() -> Result<PathBuf> {
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.current_dir(root()).args(["build", "--quiet", "--bin", "person-service"]);
+    build.current_dir(root()).args(["build", "--quiet", "--bin", "person-service", "--example", "story"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
