@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Barrier;
+use std::time::Duration;
 
 use cim_domain_person::config::Config;
 use cim_domain_person::domain::PersonId;
@@ -9,7 +10,7 @@ use cim_domain_person::engine::ports::{Appended, Consistency, EventLog};
 use cim_domain_person::nats::prepare;
 use serde_json::json;
 
-use super::{log, open, snapshots};
+use super::{impatient_log, log, open, snapshots};
 use crate::port_contract::{append, check_event_log, check_snapshot_store, read, store};
 use crate::support::nats_server::NatsServer;
 use crate::support::raw::Raw;
@@ -113,8 +114,8 @@ fn what_is_stored_is_read_from_the_leader_at_once() {
 #[test]
 fn a_leader_that_is_killed_is_replaced() {
     let mut cluster = Cluster::start();
-    let connection = open(&cluster.config);
-    let mut log = log(&connection, &cluster.config);
+    // Impatient: what is sent while there is no leader gets no answer at all.
+    let mut log = impatient_log(&open(&cluster.config), &cluster.config, Duration::from_secs(1));
     let person = somebody();
     let first = store(&mut log, person, 0, b"1");
     let info = Raw::connect(cluster.servers[0].port()).api("STREAM.INFO.PERSON_EVENTS", &json!(null));

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 use super::PATIENCE;
 use super::raw::Raw;
 
+/// Lines of a server's log that are shown when a test fails.
+const LOG_LINES_SHOWN: usize = 30;
+
 /// A running server. It is killed when dropped.
 pub struct NatsServer {
     binary: PathBuf,
@@ -142,7 +145,9 @@ impl NatsServer {
 impl Drop for NatsServer {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the log of nats-server on port {} ---\n{}", self.port, self.log());
+            let log = self.log();
+            let newest: Vec<&str> = log.lines().rev().take(LOG_LINES_SHOWN).collect();
+            eprintln!("--- nats-server on port {}, newest line first ---\n{}", self.port, newest.join("\n"));
         }
         self.kill();
     }
