@@ -12,6 +12,7 @@ pub mod notices;
 pub mod notify;
 pub mod pool;
 pub mod pulse;
+pub mod queries;
 pub mod replier;
 pub mod service;
 pub mod signals;

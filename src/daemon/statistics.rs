@@ -43,6 +43,10 @@ pub struct Tally {
     pub turns: Counts,
     /// Snapshots written.
     pub snapshots: u64,
+    /// Queries answered.
+    pub queries: u64,
+    /// Queries refused or failed.
+    pub query_problems: u64,
 }
 
 /// What a report says of the time since the one before.
@@ -85,6 +89,14 @@ impl Statistics {
     /// Takes in a snapshot that was written.
     pub fn snapshot_written(&self) {
         self.lock().each(|tally| tally.snapshots += 1);
+    }
+
+    /// Takes in a query.
+    pub fn query(&self, answered: bool) {
+        self.lock().each(|tally| match answered {
+            true => tally.queries += 1,
+            false => tally.query_problems += 1,
+        });
     }
 
     /// The highest position in the stream that was acknowledged to this replica.
@@ -167,7 +179,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { accepted, duplicates, problems, dropped, turns, snapshots } = &self.tally;
+        let Tally { accepted, duplicates, problems, dropped, turns, snapshots, queries, query_problems } = &self.tally;
         let [p50, p95, p99, max] = self.latency_micros.map(|micros| Duration::from_micros(micros).as_secs_f64() * 1e3);
         write!(f, "{:.1} commands/s, accepted {accepted} (duplicates {duplicates})", self.rate())?;
         for (code, count) in problems {
@@ -176,6 +188,6 @@ impl fmt::Display for Report {
         write!(f, ", dropped {dropped}; latency ms p50 {p50:.2} p95 {p95:.2} p99 {p99:.2} max {max:.2}; ")?;
         let Counts { commits, conflicts, unsettled, cache_hits, loads } = turns;
         write!(f, "commits {commits}, conflicts {conflicts}, unsettled {unsettled}, cache hits {cache_hits}, ")?;
-        write!(f, "loads {loads}, snapshots {snapshots}")
+        write!(f, "loads {loads}, snapshots {snapshots}; queries {queries}, refused {query_problems}")
     }
 }

@@ -11,7 +11,11 @@ use super::name::PersonName;
 use super::strict::{Malformed, Sent};
 use super::value::{Date, PersonId};
 
-/// A request to change one person. Decoding is strict: an unknown member anywhere in it is an error.
+/// A request to change one person.
+///
+/// Decoding, by [`from_json`](Self::from_json) or through serde's trait as in `serde_json::from_slice`, is strict: an
+/// unknown member anywhere in it is an error. (The function `Command::deserialize` that is not the trait's is a part of
+/// the workings and takes what the trait refuses.)
 ///
 /// Append only: the binary form is the index of the variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]

@@ -244,7 +244,7 @@ fn check_size(state: Option<&Person>, decision: &Decision) -> Result<(), Refusal
 }
 
 fn not_allowed(party: Party, lifecycle: &Lifecycle, command: &Command) -> Refusal {
-    Refusal::InvalidState { party, state: lifecycle.as_str(), command: command.kind() }
+    Refusal::InvalidState { party, state: lifecycle.state(), command: command.kind() }
 }
 
 fn happened(event: Event) -> Result<Decision, Refusal> {

@@ -27,7 +27,7 @@ pub const JSON_BYTES_MAX: usize = 16 * 1024;
 /// The most levels of arrays and objects inside one another in a `Json` value. A reader of JSON gives up at some depth
 /// (ours at 128), and in a stored commit a value lies deeper than in its command: without this limit a command could be
 /// accepted whose commit nobody can read.
-pub const JSON_DEPTH_MAX: usize = 64;
+pub const JSON_DEPTH_MAX: usize = 100;
 
 /// The most entries of a provenance's `trace`.
 pub const TRACE_ENTRIES_MAX: usize = 32;

@@ -9,6 +9,7 @@ pub mod binary;
 mod choices;
 mod command;
 mod decide;
+mod display;
 mod event;
 mod invalid;
 pub mod limits;
@@ -17,6 +18,7 @@ mod person;
 mod refusal;
 mod strict;
 mod value;
+mod view;
 
 pub use attribute::{
     Attribute, AttributeType, AttributeValue, BiologicalSex, BloodType, Confidence, EyeColor, HairColor, Handedness,
@@ -26,10 +28,12 @@ pub use attribute::{DemographicType, HealthcareType, IdentifyingType, PhysicalTy
 pub use attributes::Attributes;
 pub use command::{Command, MergeReason};
 pub use decide::{Context, Decision, TargetState, decide};
+pub use display::DisplayNames;
 pub use event::{Event, EventKind, UnknownEventKind};
 pub use invalid::Invalid;
 pub use name::{NameComponents, NamingConvention, PersonName};
-pub use person::{Lifecycle, Person, evolve};
+pub use person::{Lifecycle, LifecycleState, Person, evolve};
 pub use refusal::{Party, Refusal};
-pub use strict::Malformed;
+pub use strict::{Malformed, from_json};
 pub use value::{Date, NotADate, NotATime, NotAUuid, PersonId, Timestamp};
+pub use view::PersonView;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::attributes::Attributes;
 use super::binary;
+use super::choices::choices;
 use super::event::Event;
 use super::name::PersonName;
 use super::value::{Date, PersonId, Timestamp};
@@ -68,6 +69,11 @@ pub enum Lifecycle {
         /// Since when.
         since: Timestamp,
     },
+}
+
+choices! {
+    /// The states of [`Lifecycle`], by the same names.
+    LifecycleState { Active, Deactivated, Deceased, MergedInto, Archived, }
 }
 
 /// Folds one event into the state. Total: an event that does not fit, such as a second creation or a change of a person
@@ -133,14 +139,14 @@ impl Person {
 }
 
 impl Lifecycle {
-    /// The state's name, as written in JSON.
-    pub const fn as_str(&self) -> &'static str {
+    /// The state without what belongs to it.
+    pub const fn state(&self) -> LifecycleState {
         match self {
-            Self::Active => "Active",
-            Self::Deactivated { .. } => "Deactivated",
-            Self::Deceased { .. } => "Deceased",
-            Self::MergedInto { .. } => "MergedInto",
-            Self::Archived { .. } => "Archived",
+            Self::Active => LifecycleState::Active,
+            Self::Deactivated { .. } => LifecycleState::Deactivated,
+            Self::Deceased { .. } => LifecycleState::Deceased,
+            Self::MergedInto { .. } => LifecycleState::MergedInto,
+            Self::Archived { .. } => LifecycleState::Archived,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::invalid::Invalid;
+use super::person::LifecycleState;
 use super::value::PersonId;
 
 /// A command that was refused. The messages are for people and hold no personal data.
@@ -22,12 +23,12 @@ pub enum Refusal {
     #[error("the person exists already")]
     AlreadyExists,
     /// The lifecycle state does not allow the command.
-    #[error("the {party} is {state}, which does not allow {command}")]
+    #[error("the {party} is {}, which does not allow {command}", state.as_str())]
     InvalidState {
         /// Whose state.
         party: Party,
-        /// The state's name.
-        state: &'static str,
+        /// Which state.
+        state: LifecycleState,
         /// The command's name.
         command: &'static str,
     },
@@ -75,7 +76,7 @@ impl Refusal {
     pub fn is_final(&self) -> bool {
         match self {
             Self::AlreadyExists | Self::PersonMerged { party: Party::Person, .. } => true,
-            Self::InvalidState { party: Party::Person, state, .. } => *state == "Archived",
+            Self::InvalidState { party: Party::Person, state, .. } => *state == LifecycleState::Archived,
             _ => false,
         }
     }

@@ -10,9 +10,17 @@ use std::fmt;
 use serde::de::value::StringDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::invalid::joined;
+
+/// Reads a value of any type that strangers may send, strictly.
+///
+/// # Errors
+/// The value has not the shape of the type; the error names the place and quotes nothing.
+pub fn from_json<T: de::DeserializeOwned>(sent: Value) -> Result<T, Malformed> {
+    T::deserialize(Sent(sent))
+}
 
 /// What was sent has not the shape of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +59,11 @@ impl de::Error for Malformed {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::here(format!("expected {expected}, not {}", shape(found)))
+        Self::here(format!("expected {}, not {}", wanted(expected), shape(found)))
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::here(format!("expected {expected}"))
+        Self::here(format!("expected {}", wanted(expected)))
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
@@ -81,7 +89,7 @@ impl<'de> Deserializer<'de> for Sent {
         match self.0 {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
-            Value::Number(value) => value.deserialize_any(visitor).map_err(|_| Malformed::here("unfit number")),
+            Value::Number(value) => visit_number(&value, visitor),
             Value::String(value) => visitor.visit_string(value),
             Value::Array(items) => visit_items(items, visitor),
             Value::Object(members) => visitor.visit_map(Members::from(members)),
@@ -220,6 +228,15 @@ impl<'de> de::VariantAccess<'de> for Sent {
     }
 }
 
+fn visit_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::Value, Malformed> {
+    match (number.as_u64(), number.as_i64(), number.as_f64()) {
+        (Some(value), _, _) => visitor.visit_u64(value),
+        (None, Some(value), _) => visitor.visit_i64(value),
+        (None, None, Some(value)) => visitor.visit_f64(value),
+        (None, None, None) => Err(Malformed::here("the number does not fit 64 bits")),
+    }
+}
+
 fn visit_items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, Malformed> {
     let mut items = Items { rest: items.into_iter(), index: 0 };
     let value = visitor.visit_seq(&mut items)?;
@@ -233,10 +250,21 @@ fn object(value: Value) -> Result<Map<String, Value>, Malformed> {
     }
 }
 
+/// serde's names of Rust's types, in words.
+fn wanted(expected: &dyn Expected) -> String {
+    match expected.to_string().as_str() {
+        "i64" => "a whole number that fits 64 bits".to_owned(),
+        "f64" => "a number".to_owned(),
+        "a sequence" => "an array".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 fn shape(found: Unexpected<'_>) -> &'static str {
     match found {
         Unexpected::Bool(_) => "a boolean",
-        Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
+        Unexpected::Unsigned(_) | Unexpected::Signed(_) => "a number",
+        Unexpected::Float(_) => "a number with a fraction",
         Unexpected::Char(_) | Unexpected::Str(_) => "a string",
         Unexpected::Seq => "an array",
         Unexpected::Map => "an object",
@@ -245,8 +273,9 @@ fn shape(found: Unexpected<'_>) -> &'static str {
     }
 }
 
-/// A name that could stand in our own types may be told back; one that could be data or a joke on the log may not.
+/// A name that somebody could take for one of our members is told back; one that could be data or a joke on the log is
+/// not.
 fn presentable(name: &str) -> &str {
-    let plain = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    if plain { name } else { "(another name)" }
+    let plain = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    if plain && name.starts_with(|first: char| first.is_ascii_lowercase()) { name } else { "(another name)" }
 }

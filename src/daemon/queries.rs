@@ -1,0 +1,95 @@
+//! Queries, on threads of their own: commands never wait for them, and quick ones not for slow ones.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::daemon::intake::permitted_reply;
+use crate::daemon::pulse::Pulse;
+use crate::daemon::replier::Replier;
+use crate::engine::inquiry::Inquiry;
+use crate::nats::{Incoming, ReplyRule};
+use crate::wire::query::{self, Query};
+use crate::wire::reply::{Code, Problem};
+use crate::wire::subject::Subjects;
+
+/// Queries that may wait in each lane.
+const WAITING_LEN_MAX: usize = 4096;
+/// Threads for queries of the present, and for those that may read a whole history.
+const QUICK_THREADS: [&str; 1] = ["queries-quick"];
+const SLOW_THREADS: [&str; 2] = ["queries-slow-0", "queries-slow-1"];
+
+/// A query with its way back.
+pub struct Asked {
+    query: Query,
+    reply_to: String,
+    deadline: Instant,
+}
+
+/// What stands between an arriving query and the threads that answer.
+pub struct QueryDoor {
+    subjects: Subjects,
+    reply_rule: ReplyRule,
+    replier: Replier,
+    timeout: Duration,
+    quick: Sender<Asked>,
+    slow: Sender<Asked>,
+}
+
+/// Where the threads take queries from.
+pub struct Lanes {
+    quick: Receiver<Asked>,
+    slow: Receiver<Asked>,
+}
+
+impl Lanes {
+    /// The threads to start, by name.
+    pub fn threads(self) -> impl Iterator<Item = (&'static str, Receiver<Asked>)> {
+        let quick = QUICK_THREADS.into_iter().map(move |name| (name, self.quick.clone()));
+        quick.chain(SLOW_THREADS.into_iter().map(move |name| (name, self.slow.clone())))
+    }
+}
+
+impl QueryDoor {
+    /// A door, and the lanes behind it. A query is answered within `timeout`, or not at all begun.
+    pub fn new(subjects: Subjects, reply_rule: ReplyRule, replier: Replier, timeout: Duration) -> (Self, Lanes) {
+        let (quick, quick_lane) = bounded(WAITING_LEN_MAX);
+        let (slow, slow_lane) = bounded(WAITING_LEN_MAX);
+        (Self { subjects, reply_rule, replier, timeout, quick, slow }, Lanes { quick: quick_lane, slow: slow_lane })
+    }
+
+    /// Takes one query on, or refuses it. One that nobody waits for is not answered.
+    pub fn take(&self, message: &Incoming) {
+        let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
+        let name = self.subjects.query_name(message.subject()).unwrap_or_default();
+        match query::decode(name, message.payload()) {
+            Ok(query) => self.hand_on(query, reply_to),
+            Err(refused) => self.replier.answer_query(reply_to, refused.person, Err(refused.problem)),
+        }
+    }
+
+    fn hand_on(&self, query: Query, reply_to: &str) {
+        let lane = if Inquiry::is_slow(&query) { &self.slow } else { &self.quick };
+        let asked = Asked { query, reply_to: reply_to.to_owned(), deadline: Instant::now() + self.timeout };
+        if let Err(refused) = lane.try_send(asked) {
+            let asked = refused.into_inner();
+            overloaded(&asked, "too many queries wait", &self.replier);
+        }
+    }
+}
+
+/// Answers what waits in a lane, until the door is gone.
+pub fn answer(mut inquiry: Inquiry, lane: &Receiver<Asked>, pulse: &Pulse, replier: &Replier) {
+    for asked in lane {
+        if Instant::now() >= asked.deadline {
+            overloaded(&asked, "it waited past its deadline", replier);
+            continue;
+        }
+        let answer = pulse.while_busy(|| inquiry.answer(&asked.query));
+        replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer);
+    }
+}
+
+fn overloaded(asked: &Asked, why: &str, replier: &Replier) {
+    replier.answer_query(&asked.reply_to, Some(asked.query.person()), Err(Problem::new(Code::Overloaded, why)));
+}
