@@ -5,6 +5,7 @@
 
 pub mod background;
 pub mod clock;
+pub mod discovery;
 pub mod intake;
 pub mod log_limit;
 pub mod logging;

@@ -23,6 +23,7 @@ const SLOW_THREADS: [&str; 2] = ["queries-slow-0", "queries-slow-1"];
 pub struct Asked {
     query: Query,
     reply_to: String,
+    arrived: Instant,
     deadline: Instant,
 }
 
@@ -64,13 +65,14 @@ impl QueryDoor {
         let name = self.subjects.query_name(message.subject()).unwrap_or_default();
         match query::decode(name, message.payload()) {
             Ok(query) => self.hand_on(query, reply_to),
-            Err(refused) => self.replier.answer_query(reply_to, refused.person, Err(refused.problem)),
+            Err(refused) => self.replier.answer_query(reply_to, refused.person, Err(refused.problem), Duration::ZERO),
         }
     }
 
     fn hand_on(&self, query: Query, reply_to: &str) {
         let lane = if Inquiry::is_slow(&query) { &self.slow } else { &self.quick };
-        let asked = Asked { query, reply_to: reply_to.to_owned(), deadline: Instant::now() + self.timeout };
+        let arrived = Instant::now();
+        let asked = Asked { query, reply_to: reply_to.to_owned(), arrived, deadline: arrived + self.timeout };
         if let Err(refused) = lane.try_send(asked) {
             let asked = refused.into_inner();
             overloaded(&asked, "too many queries wait", &self.replier);
@@ -86,10 +88,11 @@ pub fn answer(mut inquiry: Inquiry, lane: &Receiver<Asked>, pulse: &Pulse, repli
             continue;
         }
         let answer = pulse.while_busy(|| inquiry.answer(&asked.query));
-        replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer);
+        replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, asked.arrived.elapsed());
     }
 }
 
 fn overloaded(asked: &Asked, why: &str, replier: &Replier) {
-    replier.answer_query(&asked.reply_to, Some(asked.query.person()), Err(Problem::new(Code::Overloaded, why)));
+    let problem = Problem::new(Code::Overloaded, why);
+    replier.answer_query(&asked.reply_to, Some(asked.query.person()), Err(problem), asked.arrived.elapsed());
 }

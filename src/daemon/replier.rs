@@ -47,9 +47,15 @@ impl Replier {
         self.store.mark_dirty();
     }
 
+    /// Sends an answer that is neither to a command nor to a query, and sends it off.
+    pub fn tell(&self, to: &str, json: &[u8]) {
+        self.send(to, &[], json);
+        self.store.mark_dirty();
+    }
+
     /// Sends the answer to a query, and sends it off.
-    pub fn answer_query(&self, to: &str, person: Option<PersonId>, answer: Result<Vec<u8>, Problem>) {
-        self.statistics.query(answer.is_ok());
+    pub fn answer_query(&self, to: &str, person: Option<PersonId>, answer: Result<Vec<u8>, Problem>, took: Duration) {
+        self.statistics.query(answer.as_ref().err().map(|problem| problem.code), took);
         match answer {
             Ok(json) => self.send(to, &[], &json),
             Err(problem) => self.reply(Some(to), None, person, &Outcome::Problem(problem)),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
+use crate::daemon::discovery::Discovery;
 use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
@@ -17,12 +18,14 @@ use crate::daemon::replier::Replier;
 use crate::daemon::startup::Connected;
 use crate::daemon::statistics::Statistics;
 use crate::daemon::threads::{self, Poison};
+use crate::domain::Timestamp;
 use crate::engine::inquiry::Inquiry;
 use crate::engine::ports::SnapshotStore;
 use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
 use crate::memory::MemorySnapshots;
 use crate::nats::{Incoming, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
+use crate::wire::service::{ALL_SERVICES, Instance};
 use crate::wire::snapshot::claimed_version;
 use crate::wire::subject::{SERVICE_NAME, Subjects};
 
@@ -61,6 +64,7 @@ pub struct Service {
     /// The way to the threads that answer queries.
     pub query_door: Option<Arc<QueryDoor>>,
     door: Arc<Door>,
+    discovery: Arc<Discovery>,
 }
 
 impl Service {
@@ -88,11 +92,21 @@ impl Service {
             layout: Layout::new(config),
             stream: prepared.stream,
             pool,
-            statistics,
+            statistics: Arc::clone(&statistics),
             pulses: Pulses::new(clock),
             poison: Poison::default(),
             answering: Vec::new(),
             background: Vec::new(),
+            discovery: Arc::new(Discovery {
+                instance: Instance {
+                    id: uuid::Uuid::new_v4().simple().to_string(),
+                    started: Timestamp::now(),
+                    subjects: door.subjects.clone(),
+                },
+                reply_rule: door.reply_rule.clone(),
+                replier: replier.clone(),
+                statistics: Arc::clone(&statistics),
+            }),
             door,
             query_door: Some(Arc::new(query_door)),
             store,
@@ -115,21 +129,33 @@ impl Service {
 
     /// Joins the queue group: from now on commands and queries come in. `None` when NATS did not confirm it.
     pub fn join(&self) -> Option<Doorkeepers> {
-        let (door, query_door) = (Arc::clone(&self.door), Arc::clone(self.query_door.as_ref()?));
+        let door = Arc::clone(&self.door);
+        let query_door = Arc::clone(self.query_door.as_ref()?);
+        let discovery = Arc::clone(&self.discovery);
         let subjects = &self.door.subjects;
-        let keepers = Doorkeepers(vec![
-            self.keeper("commands", &subjects.all_commands(), move |message| door.take(message))?,
-            self.keeper("queries", &subjects.all_queries(), move |message| query_door.take(message))?,
-        ]);
-        if !self.intake.settle(JOIN_WAIT) {
+        let shared = Some(SERVICE_NAME);
+        let started = [
+            self.keeper("commands", &subjects.all_commands(), shared, move |message| door.take(message)),
+            self.keeper("queries", &subjects.all_queries(), shared, move |message| query_door.take(message)),
+            self.keeper("discovery", ALL_SERVICES, None, move |message| discovery.take(message)),
+        ];
+        let all_started = started.iter().all(Option::is_some);
+        let keepers = Doorkeepers(started.into_iter().flatten().collect());
+        if !all_started || !self.intake.settle(JOIN_WAIT) {
             keepers.leave();
             return None;
         }
         Some(keepers)
     }
 
-    fn keeper(&self, name: &str, subjects: &str, take: impl Fn(&Incoming) + Send + 'static) -> Option<Doorkeeper> {
-        let group = self.intake.join(subjects, Some(SERVICE_NAME)).ok()?;
+    fn keeper(
+        &self,
+        name: &str,
+        subjects: &str,
+        queue_group: Option<&str>,
+        take: impl Fn(&Incoming) + Send + 'static,
+    ) -> Option<Doorkeeper> {
+        let group = self.intake.join(subjects, queue_group).ok()?;
         Doorkeeper::start(name, group, self.pulses.add(name), &self.poison, take).ok()
     }
 

@@ -1,7 +1,7 @@
 //! The Person domain, pure: no clock, no randomness, no input or output.
 //!
 //! In reading order: the values that a command carries, the commands, the events, the state that the events add up to
-//! ([`evolve`]), the decision which event a command becomes ([`decide`]), and what a query shows ([`PersonView`]).
+//! ([`evolve`]), the decision which event a command becomes ([`decide()`]), and what a query shows ([`PersonView`]).
 
 mod attribute;
 mod attributes;

@@ -8,5 +8,6 @@ pub mod digest;
 pub mod query;
 pub mod reply;
 pub mod request;
+pub mod service;
 pub mod snapshot;
 pub mod subject;

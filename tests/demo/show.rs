@@ -28,9 +28,10 @@ impl Show {
     }
 
     /// What is sent.
-    pub fn request(&self, title: &str, subject: &str, command_id: &str, payload: &str) {
+    pub fn request(&self, title: &str, subject: &str, command_id: Option<&str>, payload: &str) {
         self.heading(title);
-        println!("{BLUE}-> {subject}{BLUE:#}   {DIM}Nats-Msg-Id: {command_id}{DIM:#}\n{}", laid_out(payload, 3));
+        let header = command_id.map(|id| format!("   {DIM}Nats-Msg-Id: {id}{DIM:#}")).unwrap_or_default();
+        println!("{BLUE}-> {subject}{BLUE:#}{header}\n{}", laid_out(payload, 3));
     }
 
     /// What comes back.

@@ -32,7 +32,8 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(6);
 struct Step {
     /// What happens, for the reader.
     title: &'static str,
-    command_id: &'static str,
+    /// Queries have none.
+    command_id: Option<&'static str>,
     subject: String,
     payload: String,
     /// A member of the reply, and what it has to be.
@@ -72,10 +73,17 @@ fn run() -> Result<()> {
 fn story(person: uuid::Uuid) -> Vec<Step> {
     let command = |title, command_id, payload: &str, expected| Step {
         title,
-        command_id,
+        command_id: Some(command_id),
         subject: format!("person.commands.{person}"),
         payload: payload.replace("PERSON", &person.to_string()),
         expected,
+    };
+    let query = |title, payload: &str| Step {
+        title,
+        command_id: None,
+        subject: "person.queries.get".to_owned(),
+        payload: payload.replace("PERSON", &person.to_string()),
+        expected: ("status", json!("ok")),
     };
     let retry =
         "The reply to the change of name got lost, so it is sent again: the same outcome, and nothing done twice";
@@ -86,6 +94,8 @@ fn story(person: uuid::Uuid) -> Vec<Step> {
         command("Somebody creates her again: refused", "story-4", CREATE, ("status", json!("rejected"))),
         command(retry, "story-2", RENAME, ("duplicate", json!(true))),
         command("Two facts in one array: both or neither", "story-5", TWO_FACTS, ("version", json!(5))),
+        query("Who is she now?", r#"{"person_id":"PERSON"}"#),
+        query("And who was she at the beginning?", r#"{"person_id":"PERSON","at_version":1}"#),
     ]
 }
 
@@ -104,7 +114,7 @@ const TWO_FACTS: &str = r#"[{"SetBirthDate":{"person_id":"PERSON","birth_date":"
 
 /// Sends one command and shows it with its reply.
 fn tell(nats: &Connection, show: &Show, step: &Step) -> Result<()> {
-    let headers: HeaderMap = [("Nats-Msg-Id", step.command_id)].into_iter().collect();
+    let headers: HeaderMap = step.command_id.map(|id| ("Nats-Msg-Id", id)).into_iter().collect();
     show.request(step.title, &step.subject, step.command_id, &step.payload);
     let reply =
         nats.request_with_headers_or_timeout(&step.subject, Some(&headers), Some(REPLY_TIMEOUT), &step.payload)?;
