@@ -1,5 +1,6 @@
 //! Queries, on threads of their own: commands never wait for them, and quick ones not for slow ones.
 
+use std::iter;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -15,6 +16,8 @@ use crate::wire::subject::Subjects;
 
 /// Queries that may wait in each lane.
 const WAITING_LEN_MAX: usize = 4096;
+/// Queries of the present that are answered together.
+const QUICK_TOGETHER_MAX: usize = 256;
 /// Threads for queries of the present, and for those that may read a whole history.
 const QUICK_THREADS: [&str; 1] = ["queries-quick"];
 const SLOW_THREADS: [&str; 2] = ["queries-slow-0", "queries-slow-1"];
@@ -37,15 +40,23 @@ pub struct QueryDoor {
     slow: Sender<Asked>,
 }
 
-/// Where the threads take queries from.
+/// Where a thread takes queries from.
+#[derive(Clone)]
+pub struct Lane {
+    waiting: Receiver<Asked>,
+    /// How many are answered together.
+    together_max: usize,
+}
+
+/// The lanes behind the door.
 pub struct Lanes {
-    quick: Receiver<Asked>,
-    slow: Receiver<Asked>,
+    quick: Lane,
+    slow: Lane,
 }
 
 impl Lanes {
     /// The threads to start, by name.
-    pub fn threads(self) -> impl Iterator<Item = (&'static str, Receiver<Asked>)> {
+    pub fn threads(self) -> impl Iterator<Item = (&'static str, Lane)> {
         let quick = QUICK_THREADS.into_iter().map(move |name| (name, self.quick.clone()));
         quick.chain(SLOW_THREADS.into_iter().map(move |name| (name, self.slow.clone())))
     }
@@ -56,7 +67,11 @@ impl QueryDoor {
     pub fn new(subjects: Subjects, reply_rule: ReplyRule, replier: Replier, timeout: Duration) -> (Self, Lanes) {
         let (quick, quick_lane) = bounded(WAITING_LEN_MAX);
         let (slow, slow_lane) = bounded(WAITING_LEN_MAX);
-        (Self { subjects, reply_rule, replier, timeout, quick, slow }, Lanes { quick: quick_lane, slow: slow_lane })
+        let lanes = Lanes {
+            quick: Lane { waiting: quick_lane, together_max: QUICK_TOGETHER_MAX },
+            slow: Lane { waiting: slow_lane, together_max: 1 },
+        };
+        (Self { subjects, reply_rule, replier, timeout, quick, slow }, lanes)
     }
 
     /// Takes one query on, or refuses it. One that nobody waits for is not answered.
@@ -80,15 +95,18 @@ impl QueryDoor {
     }
 }
 
-/// Answers what waits in a lane, until the door is gone.
-pub fn answer(mut inquiry: Inquiry, lane: &Receiver<Asked>, pulse: &Pulse, replier: &Replier) {
-    for asked in lane {
-        if Instant::now() >= asked.deadline {
-            overloaded(&asked, "it waited past its deadline", replier);
-            continue;
+/// Answers what waits in a lane, as much of it together as is allowed, until the door is gone.
+pub fn answer(mut inquiry: Inquiry, lane: &Lane, pulse: &Pulse, replier: &Replier) {
+    for first in &lane.waiting {
+        let rest = lane.waiting.try_iter().take(lane.together_max - 1);
+        let now = Instant::now();
+        let (in_time, late): (Vec<_>, Vec<_>) = iter::once(first).chain(rest).partition(|asked| now < asked.deadline);
+        late.iter().for_each(|asked| overloaded(asked, "it waited past its deadline", replier));
+        let queries: Vec<Query> = in_time.iter().map(|asked| asked.query.clone()).collect();
+        let answers = pulse.while_busy(|| inquiry.answer(&queries));
+        for (asked, answer) in in_time.into_iter().zip(answers) {
+            replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, asked.arrived.elapsed());
         }
-        let answer = pulse.while_busy(|| inquiry.answer(&asked.query));
-        replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, asked.arrived.elapsed());
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every answer includes all that the stream's leader has when it is asked, so that whoever got a reply to a command
 //! from any replica sees its effect here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
@@ -19,7 +20,7 @@ use crate::wire::reply::{Code, Problem};
 /// Places in histories that are remembered, so that the next page need not be looked for from the beginning.
 const BOOKMARKS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
-/// Answers questions, one after the other.
+/// Answers questions.
 pub struct Inquiry {
     log: Box<dyn EventLog + Send>,
     snapshots: Box<dyn SnapshotStore + Send>,
@@ -46,33 +47,66 @@ impl Inquiry {
         !matches!(query, Query::Get(Get { at: RecordedAt::Now, .. }))
     }
 
-    /// The answer's JSON.
-    pub fn answer(&mut self, query: &Query) -> Result<Vec<u8>, Problem> {
-        let now = self.load(query.person())?;
-        if now.version == 0 {
-            self.cache.put(now);
-            return Err(Problem::new(Code::PersonNotFound, "the person does not exist").on_version(0));
-        }
-        let answer = match query {
-            Query::Get(get) => self.get(get, &now),
-            Query::History(history) => self.history(history, &now),
-        };
-        self.cache.put(now);
-        let json = answer?;
-        if json.len() > self.answer_bytes_max {
-            return Err(self.too_large());
-        }
-        Ok(json)
+    /// The answers' JSON, in the order of the questions. Everybody is brought up to date together.
+    pub fn answer(&mut self, queries: &[Query]) -> Vec<Result<Vec<u8>, Problem>> {
+        let persons: BTreeSet<PersonId> = queries.iter().map(Query::person).collect();
+        let present = self.bring_up_to_date(persons);
+        let answers = queries.iter().map(|query| match present.get(&query.person()) {
+            Some(Ok(now)) => self.answer_one(query, now),
+            Some(Err(problem)) => Err(problem.clone()),
+            None => Err(Problem::new(Code::Unavailable, "the person was not read")),
+        });
+        let answers = answers.collect();
+        present.into_values().flatten().for_each(|aggregate| self.cache.put(aggregate));
+        answers
     }
 
-    fn load(&mut self, person: PersonId) -> Result<Box<Aggregate>, Problem> {
-        let loading = match self.cache.take(person) {
-            Some(cached) => vec![Loading::from_cached(cached, Freshness::Newest)],
-            None => load::start(self.snapshots.as_mut(), &[(person, Freshness::Newest)]),
-        };
-        let (done, _) = load::run(self.log.as_mut(), loading, usize::MAX);
-        let loaded = done.into_iter().next().map(|loading| loading.finish().0);
-        loaded.unwrap_or_else(|| Ok(Box::new(Aggregate::absent(person)))).map_err(|error| error.problem())
+    fn answer_one(&mut self, query: &Query, now: &Aggregate) -> Result<Vec<u8>, Problem> {
+        if now.version == 0 {
+            return Err(Problem::new(Code::PersonNotFound, "the person does not exist").on_version(0));
+        }
+        let json = match query {
+            Query::Get(get) => self.get(get, now),
+            Query::History(history) => self.history(history, now),
+        }?;
+        if json.len() > self.answer_bytes_max { Err(self.too_large()) } else { Ok(json) }
+    }
+
+    /// Every person with all that the leader has. Of those in memory the leader's newest commit tells what is missing.
+    fn bring_up_to_date(&mut self, persons: BTreeSet<PersonId>) -> BTreeMap<PersonId, Result<Box<Aggregate>, Problem>> {
+        let mut cached = Vec::new();
+        let mut cold = Vec::new();
+        for person in persons {
+            match self.cache.take(person) {
+                Some(aggregate) => cached.push(aggregate),
+                None => cold.push((person, Freshness::Newest)),
+            }
+        }
+        let known: Vec<PersonId> = cached.iter().map(|aggregate| aggregate.person).collect();
+        let tips = if known.is_empty() { Vec::new() } else { self.log.tips(&known) };
+        let mut present = BTreeMap::new();
+        let mut loadings = load::start(self.snapshots.as_mut(), &cold);
+        for (aggregate, tip) in cached.into_iter().zip(tips) {
+            match tip.map(|tip| tip.map_or(0, |commit| commit.sequence)) {
+                Ok(newest) if newest == aggregate.sequence => drop(present.insert(aggregate.person, Ok(aggregate))),
+                Ok(newest) if newest > aggregate.sequence => {
+                    loadings.push(Loading::from_cached(aggregate, Freshness::Reaching(newest)));
+                }
+                // The stream has less than it had: what is known is worth nothing.
+                Ok(_) => {
+                    loadings.extend(load::start(self.snapshots.as_mut(), &[(aggregate.person, Freshness::Newest)]))
+                }
+                Err(error) => {
+                    let problem = Problem::new(Code::Unavailable, error.to_string());
+                    present.insert(aggregate.person, Err(problem));
+                }
+            }
+        }
+        let (done, _) = load::run(self.log.as_mut(), loadings, usize::MAX);
+        present.extend(
+            done.into_iter().map(|loading| (loading.person(), loading.finish().0.map_err(|error| error.problem()))),
+        );
+        present
     }
 
     fn get(&mut self, get: &Get, now: &Aggregate) -> Result<Vec<u8>, Problem> {
