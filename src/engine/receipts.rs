@@ -11,8 +11,8 @@ use crate::wire::digest::Digest;
 use crate::wire::request::CommandId;
 use crate::wire::snapshot::Receipt;
 
-/// How many commands of a person are remembered in its snapshots.
-pub const REMEMBERED: usize = 128;
+/// How many commands of a person are remembered in its snapshots: each until more than 128 later ones came.
+pub const REMEMBERED: usize = 128 + 1;
 /// How many more are kept in memory, while they are young.
 const ELDERS_MAX: usize = 65_536;
 /// How long after a UUIDv7 was made its retries are recognised, in microseconds: the 10 minutes that are promised, and
