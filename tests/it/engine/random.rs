@@ -118,7 +118,7 @@ impl Story {
     }
 
     fn harm_a_snapshot(&mut self) {
-        let person: &str = self.chance.pick(&PERSONS);
+        let person = *self.chance.pick(&PERSONS);
         let person = id(person);
         let old = match self.chance.draw(3) {
             0 => None,
