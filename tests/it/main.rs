@@ -12,6 +12,7 @@ mod config;
 mod config_refused;
 mod docs;
 mod domain;
+mod engine;
 mod logging;
 mod nats;
 mod notify;
