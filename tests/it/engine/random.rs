@@ -118,7 +118,7 @@ impl Story {
     }
 
     fn harm_a_snapshot(&mut self) {
-        let person = *self.chance.pick(&PERSONS);
+        let person = self.chance.pick::<&str>(&PERSONS);
         let person = id(person);
         let old = match self.chance.draw(3) {
             0 => None,
