@@ -190,7 +190,7 @@ impl Inquiry {
         let mut from = self.bookmarks.get(&(now.person, from_version)).copied().unwrap_or(1);
         let mut consistency = Consistency::Any;
         while from <= now.sequence {
-            let read = Read { person: now.person, start: Start::Sequence(from), consistency };
+            let read = Read { person: now.person, start: Start::Sequence(from), consistency, newest: None };
             let page = self.log.read(&[read]).pop().unwrap_or_else(|| Ok(Default::default()));
             let page = page.map_err(|error| Problem::new(Code::Unavailable, error.to_string()))?;
             let Some(last) = page.commits.last().map(|commit| commit.sequence) else {

@@ -127,7 +127,11 @@ impl Loading {
 
     fn next_read(&self) -> Read {
         let from = if self.proved { self.aggregate.sequence + 1 } else { self.aggregate.sequence };
-        Read { person: self.person(), start: Start::Sequence(from), consistency: self.consistency }
+        let newest = match self.freshness {
+            Freshness::Reaching(sequence) if sequence >= from => Some(sequence),
+            Freshness::Reaching(_) | Freshness::Guess | Freshness::Newest => None,
+        };
+        Read { person: self.person(), start: Start::Sequence(from), consistency: self.consistency, newest }
     }
 
     fn take(&mut self, page: Result<Page, Unavailable>) {

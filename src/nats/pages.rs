@@ -204,7 +204,7 @@ mod tests {
 
     fn draft() -> Draft {
         let person = PersonId::from_uuid(uuid::Uuid::nil());
-        let read = Read { person, start: Start::Sequence(1), consistency: Consistency::Any };
+        let read = Read { person, start: Start::Sequence(1), consistency: Consistency::Any, newest: None };
         Draft { read, page: Page::default(), bytes: 0, stage: Stage::AnyCopy }
     }
 

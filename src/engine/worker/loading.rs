@@ -202,7 +202,7 @@ fn commands_since(
     let mut next_version = None;
     let mut commits = 0;
     while commits < SEARCH_COMMITS_MAX {
-        let read = Read { person: aggregate.person, start, consistency };
+        let read = Read { person: aggregate.person, start, consistency, newest: None };
         let page = log.read(&[read]).pop()?.ok()?;
         let Some(last) = page.commits.last().map(|commit| commit.sequence) else {
             match consistency {
