@@ -1,5 +1,6 @@
 //! The stored form of what happened: one message, the events of one request or of several that waited together.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::de::IgnoredAny;
@@ -125,7 +126,13 @@ fn why_undecodable(payload: &[u8]) -> CommitError {
     }
     #[derive(Deserialize)]
     struct EventOutline {
-        event: std::collections::BTreeMap<String, IgnoredAny>,
+        event: Tagged,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Tagged {
+        With(BTreeMap<String, IgnoredAny>),
+        Alone(String),
     }
     #[derive(Deserialize)]
     struct SchemaOnly {
@@ -139,7 +146,11 @@ fn why_undecodable(payload: &[u8]) -> CommitError {
     match serde_json::from_slice::<Outline>(payload) {
         Ok(outline) if outline.schema < SCHEMA => CommitError::Damaged(format!("no schema {}", outline.schema)),
         Ok(outline) => {
-            let unknown = |event: &EventOutline| event.event.keys().any(|kind| EventKind::from_str(kind).is_err());
+            let is_unknown = |kind: &String| EventKind::from_str(kind).is_err();
+            let unknown = |event: &EventOutline| match &event.event {
+                Tagged::With(members) => members.keys().any(is_unknown),
+                Tagged::Alone(kind) => is_unknown(kind),
+            };
             if outline.events.iter().any(unknown) {
                 CommitError::TooNew("a type of event that this release does not know".to_owned())
             } else {

@@ -19,3 +19,4 @@ mod notify;
 mod port_contract;
 mod support;
 mod tidy;
+mod wire;

@@ -131,6 +131,7 @@ impl World {
 pub struct History {
     pub state: Option<Person>,
     pub version: u64,
+    /// By their correlation ids, which are their own ids where none were sent.
     pub commands: Vec<String>,
     pub receipts: Vec<Receipt>,
     pub kinds: Vec<&'static str>,
@@ -156,7 +157,7 @@ impl History {
                 history.kinds.push(record.event.kind().as_str());
             }
             assert_eq!(commit.version, history.version);
-            history.commands.extend(commit.commands.iter().map(|command| command.command_id.clone()));
+            history.commands.extend(commit.by_command().map(|(_, own)| own[0].correlation_id.clone()));
             history.receipts.extend(receipts_in(&commit, stored.sequence));
             history.commits.push(commit.events.len());
             (previous, last_sequence) = (Digest::of(&stored.payload), stored.sequence);
@@ -286,6 +287,10 @@ pub fn ask(command_id: &str, commands: Value) -> Ask {
 }
 
 impl Ask {
+    pub fn has_id(&self) -> bool {
+        self.headers.iter().any(|(name, _)| *name == "Nats-Msg-Id")
+    }
+
     pub fn expecting(mut self, version: u64) -> Self {
         self.headers.push(("Expected-Version", version.to_string()));
         self

@@ -213,3 +213,27 @@ fn the_same_turns_bring_the_same_bytes() {
     };
     assert_eq!(story(), story());
 }
+
+/// A value lies deeper in a commit than in its command, and a reader of JSON gives up at some depth.
+#[test]
+fn whatever_is_accepted_can_be_read_again() {
+    for depth in [99, 100, 101] {
+        let world = World::new();
+        let deep = (1..depth).fold(json!([]), |inner, _| json!([inner]));
+        let mut command = note(ANN, "x");
+        let attribute = &mut command["RecordAttribute"]["attribute"];
+        attribute["attribute_type"] =
+            json!({ "Custom": { "organization": "o", "attribute_name": "a", "category": "c" } });
+        attribute["value"] = json!({ "Json": deep });
+        let payload = serde_json::to_vec(&command).unwrap();
+        let decoded = request::decode_commands(&payload);
+        assert_eq!(decoded.is_ok(), depth <= 100, "{decoded:?}");
+        if depth <= 100 {
+            let mut replica = world.replica_with(Limits { snapshot_frequency: 1, ..LIMITS });
+            assert_eq!(replica.tell([ask("1", create(ANN)), ask("2", command.clone())]).len(), 2);
+            assert_eq!(world.history(ANN).version, 2);
+            let again = "accepted v2 #1 AttributeRecorded again";
+            assert_eq!(world.replica().tell([ask("2", command)]), [again]);
+        }
+    }
+}

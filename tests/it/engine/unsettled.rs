@@ -129,6 +129,35 @@ fn what_was_decided_on_top_shares_its_fate() {
     assert_eq!(told, [(0, "invalid_state v4".to_owned()), (1, "invalid_state v4".to_owned())]);
 }
 
+/// When the commit was found to be stored, what had been decided on top of it was answered with it, however much had been
+/// stored since: "nothing to change" where there was something to change by then.
+#[test]
+fn what_was_decided_on_top_is_decided_again_when_others_came_after() {
+    let world = World::new();
+    world.given([ask("0", create(ANN))]);
+    let mut replica = world.replica();
+    replica.faults.on_append([OnAppend::AckLost]);
+    let asks = [
+        ask("1", rename(ANN, "Bea")),
+        ask("2", rename(ANN, "Bea")),
+        ask("3", reactivate(ANN)),
+        ask("1", rename(ANN, "Bea")),
+    ];
+    assert_eq!(replica.turn(asks), []);
+    world.given([ask("9", rename(ANN, "Cy")), ask("10", deactivate(ANN))]);
+    let told: Vec<_> = (0..5).flat_map(|_| replica.turn([])).collect();
+    let told: Vec<_> = told.iter().map(|(number, outcome)| (*number, outcome.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (0, "accepted v2 #2 NameUpdated"),
+            (3, "accepted v2 #2 NameUpdated again"),
+            (1, "invalid_state v4"),
+            (2, "accepted v5 #5 PersonReactivated"),
+        ]
+    );
+}
+
 #[test]
 fn nobody_else_waits_for_an_unsettled_append() {
     let world = World::new();
