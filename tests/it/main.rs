@@ -14,6 +14,7 @@ mod docs;
 mod domain;
 mod engine;
 mod logging;
+mod memory;
 mod nats;
 mod notify;
 mod port_contract;
