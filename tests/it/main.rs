@@ -1,12 +1,20 @@
 //! The tests of the whole, one binary.
-
-#![allow(clippy::indexing_slicing, reason = "a test may fail by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what fails here is to fail the test, and what is printed is for who reads it"
+)]
 
 mod binary;
 mod config;
 mod config_refused;
+mod daemon;
 mod docs;
 mod domain;
 mod logging;
 mod notify;
+#[allow(dead_code, reason = "other tests use the rest")]
+mod support;
 mod tidy;

@@ -1,0 +1,152 @@
+//! Leaving under load: what was taken is answered.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::client::{Client, Command};
+use super::flood::{Flood, Flooded};
+use super::process::Service;
+use super::{check_answer, checked_history, create, record, somebody};
+use crate::support::PATIENCE;
+use crate::support::nats_server::NatsServer;
+use crate::support::proxy::Proxy;
+
+/// Notes of new persons: each creates one, so that all of them can be under way at once.
+fn creations(count: usize) -> Vec<Command> {
+    let persons = (0..count).map(|_| somebody());
+    persons.map(|person| Command::new(&person, &create(&person))).collect()
+}
+
+/// Every acceptance says what is stored.
+fn check(client: &mut Client, commands: &[Command], flooded: &Flooded) {
+    let history = checked_history(client);
+    for (command, answer) in std::iter::zip(commands, &flooded.answers) {
+        if let Some(answer) = answer.as_ref().filter(|answer| answer["status"] == "accepted") {
+            check_answer(&history, &command.id, answer);
+        }
+    }
+}
+
+/// One replica alone: what reached it is answered, and what comes later finds nobody and is told so by the server.
+#[test]
+fn every_command_that_was_delivered_is_answered() {
+    let server = NatsServer::start();
+    for in_flight in [64, 512] {
+        let mut service = Service::start(&server.url(), &[]);
+        let mut client = Client::connect(server.port());
+        let commands = creations(6_000);
+        let mut signalled = None;
+        let flooded = client.flood(&commands, Flood::careless(in_flight), |done| {
+            if done == 2_000 {
+                signalled = Some(Instant::now());
+                service.signal("TERM");
+            }
+        });
+        let (status, _) = service.wait(PATIENCE);
+        let took = signalled.unwrap().elapsed();
+        assert_eq!(status, 0, "{}", service.log());
+        let told = service.told_since(signalled.unwrap());
+        assert_eq!(told.first().map(String::as_str), Some("STOPPING=1"), "{told:?}");
+        assert!(told.contains(&"STATUS=draining".to_owned()));
+        service.wait_for_log("drained: every command that was taken is answered");
+        assert_eq!(flooded.unanswered(), 0, "of {in_flight} in flight: {}", service.log());
+        let accepted = flooded.answers.iter().flatten().filter(|answer| answer["status"] == "accepted").count();
+        assert!(accepted >= 2_000 && accepted < commands.len(), "{accepted}");
+        println!("{in_flight} in flight: {accepted} accepted, {} found nobody, {took:?}", flooded.failures.len());
+        check(&mut client, &commands, &flooded);
+    }
+}
+
+/// With a second replica nothing is lost even for clients that never send anything twice.
+#[test]
+fn a_second_replica_takes_over() {
+    let server = NatsServer::start();
+    let mut leaving = Service::start(&server.url(), &[]);
+    let mut staying = Service::start(&server.url(), &[]);
+    let mut client = Client::connect(server.port());
+    let commands = creations(8_000);
+    let flooded = client.flood(&commands, Flood::careless(256), |done| {
+        if done == 2_000 {
+            leaving.signal("TERM");
+        }
+    });
+    assert_eq!(leaving.wait(PATIENCE).0, 0);
+    assert_eq!(flooded.failures, Vec::<Value>::new());
+    flooded.all_accepted();
+    check(&mut client, &commands, &flooded);
+    staying.stop();
+}
+
+/// Rolling restarts, again and again, under clients that never send anything twice.
+#[test]
+fn replicas_come_and_go() {
+    let server = NatsServer::start();
+    let commands = creations(9_000);
+    let over = AtomicBool::new(false);
+    let mut client = Client::connect(server.port());
+    let _staying = Service::start(&server.url(), &[]);
+    let (flooded, restarts) = std::thread::scope(|scope| {
+        let restarts = scope.spawn(|| {
+            let mut restarts = 0;
+            while !over.load(Ordering::SeqCst) {
+                let mut passing = Service::start(&server.url(), &[]);
+                std::thread::sleep(Duration::from_millis(200));
+                passing.stop();
+                restarts += 1;
+            }
+            restarts
+        });
+        let flooded = client.flood(&commands, Flood::careless(128), |_| {});
+        over.store(true, Ordering::SeqCst);
+        (flooded, restarts.join().unwrap())
+    });
+    println!("{restarts} replicas came and went");
+    assert!(restarts > 0);
+    assert_eq!(flooded.failures, Vec::<Value>::new());
+    flooded.all_accepted();
+    check(&mut client, &commands, &flooded);
+}
+
+/// A second signal does not wait for what hangs.
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    let mut service = Service::start(&proxy.url(), &[("COMMAND_TIMEOUT", "2m"), ("DRAIN_TIMEOUT", "2m")]);
+    let client = Client::connect(server.port());
+    let person = somebody();
+    for _ in 0..100 {
+        client.publish("person.commands.x", "", &[], create(&person).to_string().as_bytes());
+    }
+    proxy.lose_answers(true);
+    for number in 0..100 {
+        client.publish("person.commands.x", "", &[], record(&person, &number.to_string()).to_string().as_bytes());
+    }
+    service.signal("TERM");
+    service.wait_for("STATUS=draining");
+    std::thread::sleep(Duration::from_millis(100));
+    service.signal("INT");
+    let (_, took) = service.wait(PATIENCE);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    service.wait_for_log("told to leave at once");
+}
+
+/// NATS that went away for good does not keep the service from leaving in time.
+#[test]
+fn it_leaves_while_nats_is_away() {
+    let mut server = NatsServer::start();
+    let mut service = Service::start(&server.url(), &[("DRAIN_TIMEOUT", "5s")]);
+    let client = Client::connect(server.port());
+    let person = somebody();
+    for number in 0..500 {
+        client.publish("person.commands.x", "", &[], record(&person, &number.to_string()).to_string().as_bytes());
+    }
+    server.kill();
+    service.signal("TERM");
+    let (status, took) = service.wait(PATIENCE);
+    println!("left after {took:?} with {status}\n{}", service.log());
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(service.told().contains(&"STOPPING=1".to_owned()));
+}
