@@ -50,13 +50,10 @@ pub struct Door {
 impl Door {
     /// Takes one message on, or refuses it.
     pub fn take(&self, message: &Incoming) {
-        let reply_to = message.reply();
-        if reply_to.is_some_and(|reply| !self.reply_rule.allows(reply)) {
-            // Whoever sent it could make the service write where they may not.
+        let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
             self.statistics.dropped();
-            BAD_REPLY.warn(format_args!("a request was dropped: its reply subject is not one of REPLY_SUBJECTS"));
             return;
-        }
+        };
         match request::decode(&self.subjects, message.subject(), message, message.payload(), stamp()) {
             Ok(request) => {
                 let arrived = self.clock.now();
@@ -75,6 +72,20 @@ impl Door {
         let refused =
             NotARequest { command_id: Some(task.request.command_id.text), person: Some(task.request.person), problem };
         self.replier.refuse(task.reply_to.as_deref(), refused);
+    }
+}
+
+/// A reply subject that would let a stranger write with the service's rights.
+pub(super) struct Forbidden;
+
+/// Where the reply may go; forbidden when the message wants it elsewhere than in an inbox.
+pub(super) fn permitted_reply<'a>(message: &'a Incoming, rule: &ReplyRule) -> Result<Option<&'a str>, Forbidden> {
+    match message.reply() {
+        Some(reply) if !rule.allows(reply) => {
+            BAD_REPLY.warn(format_args!("a request was dropped: its reply subject is not one of REPLY_SUBJECTS"));
+            Err(Forbidden)
+        }
+        reply => Ok(reply),
     }
 }
 
@@ -107,6 +118,21 @@ impl Doorkeeper {
     /// Whether it has left and taken everything.
     pub fn has_left(&self) -> bool {
         self.thread.is_finished()
+    }
+}
+
+/// The threads of all groups that the service is a member of.
+pub struct Doorkeepers(pub Vec<Doorkeeper>);
+
+impl Doorkeepers {
+    /// Tells all to leave.
+    pub fn leave(&self) {
+        self.0.iter().for_each(Doorkeeper::leave);
+    }
+
+    /// Whether all have left and taken everything.
+    pub fn have_left(&self) -> bool {
+        self.0.iter().all(Doorkeeper::has_left)
     }
 }
 

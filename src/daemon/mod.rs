@@ -5,6 +5,7 @@
 
 pub mod background;
 pub mod clock;
+pub mod discovery;
 pub mod intake;
 pub mod log_limit;
 pub mod logging;
@@ -12,6 +13,7 @@ pub mod notices;
 pub mod notify;
 pub mod pool;
 pub mod pulse;
+pub mod queries;
 pub mod replier;
 pub mod service;
 pub mod signals;

@@ -31,7 +31,10 @@ impl Pulses {
     /// The pulse of a new thread, idle.
     pub fn add(&self, thread: &str) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse { thread: thread.to_owned(), clock: self.clock, busy_since: AtomicU64::new(0) });
-        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&pulse));
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        // Threads that have ended have let go of theirs.
+        pulses.retain(|pulse| Arc::strong_count(pulse) > 1);
+        pulses.push(Arc::clone(&pulse));
         pulse
     }
 

@@ -8,7 +8,7 @@ use crate::daemon::statistics::Statistics;
 use crate::domain::PersonId;
 use crate::engine::turn::Answer;
 use crate::nats::Store;
-use crate::wire::reply::{self, Outcome};
+use crate::wire::reply::{self, Outcome, Problem};
 use crate::wire::request::NotARequest;
 
 static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(1));
@@ -47,19 +47,38 @@ impl Replier {
         self.store.mark_dirty();
     }
 
+    /// Sends an answer that is neither to a command nor to a query, and sends it off.
+    pub fn tell(&self, to: &str, json: &[u8]) {
+        self.send(to, &[], json);
+        self.store.mark_dirty();
+    }
+
+    /// Sends the answer to a query, and sends it off.
+    pub fn answer_query(&self, to: &str, person: Option<PersonId>, answer: Result<Vec<u8>, Problem>, took: Duration) {
+        self.statistics.query(answer.as_ref().err().map(|problem| problem.code), took);
+        match answer {
+            Ok(json) => self.send(to, &[], &json),
+            Err(problem) => self.reply(Some(to), None, person, &Outcome::Problem(problem)),
+        }
+        self.store.mark_dirty();
+    }
+
     fn reply(&self, to: Option<&str>, command_id: Option<&str>, person: Option<PersonId>, outcome: &Outcome) {
         let Some(to) = to else { return log_unheard(command_id, person, outcome) };
         let payload = reply::encode(command_id, person, outcome);
-        let sent = match outcome {
-            Outcome::Accepted(_) => self.store.publish(to, None, &[], &payload),
+        match outcome {
+            Outcome::Accepted(_) => self.send(to, &[], &payload),
             Outcome::Problem(problem) => {
                 let text = header_text(&problem.message);
                 let number = problem.code.number().to_string();
                 let headers = [("Nats-Service-Error", text.as_str()), ("Nats-Service-Error-Code", number.as_str())];
-                self.store.publish(to, None, &headers, &payload)
+                self.send(to, &headers, &payload);
             }
-        };
-        if let Err(error) = sent {
+        }
+    }
+
+    fn send(&self, to: &str, headers: &[(&str, &str)], payload: &[u8]) {
+        if let Err(error) = self.store.publish(to, None, headers, payload) {
             // The client sends it again with the same command id, and gets the same outcome.
             NOT_SENT.warn(format_args!("a reply could not be sent: {error}"));
         }

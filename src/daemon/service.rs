@@ -8,19 +8,24 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
-use crate::daemon::intake::{Door, Doorkeeper};
+use crate::daemon::discovery::Discovery;
+use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
 use crate::daemon::pulse::Pulses;
+use crate::daemon::queries::{self, Lanes, QueryDoor};
 use crate::daemon::replier::Replier;
 use crate::daemon::startup::Connected;
 use crate::daemon::statistics::Statistics;
 use crate::daemon::threads::{self, Poison};
+use crate::domain::Timestamp;
+use crate::engine::inquiry::Inquiry;
 use crate::engine::ports::SnapshotStore;
 use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
 use crate::memory::MemorySnapshots;
-use crate::nats::{Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
+use crate::nats::{Incoming, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
+use crate::wire::service::{ALL_SERVICES, Instance};
 use crate::wire::snapshot::claimed_version;
 use crate::wire::subject::{SERVICE_NAME, Subjects};
 
@@ -31,6 +36,8 @@ const ANSWER_WAIT_MIN: Duration = Duration::from_millis(50);
 const ANSWER_WAIT_DIVISOR: u32 = 5;
 /// How long NATS may take to confirm a subscription.
 const JOIN_WAIT: Duration = Duration::from_secs(1);
+/// What each thread that answers queries may keep of persons in memory, in bytes.
+const QUERY_CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The running service.
 pub struct Service {
@@ -50,11 +57,14 @@ pub struct Service {
     pub pulses: Pulses,
     /// Whether a thread panicked.
     pub poison: Poison,
-    /// The workers' threads. They end after [`Pool::finish`].
-    pub workers: Vec<JoinHandle<()>>,
+    /// The threads that answer commands, which end after [`Pool::finish`], and queries, which end without a door.
+    pub answering: Vec<JoinHandle<()>>,
     /// The threads for what is slow. They end after the workers.
     pub background: Vec<JoinHandle<()>>,
+    /// The way to the threads that answer queries.
+    pub query_door: Option<Arc<QueryDoor>>,
     door: Arc<Door>,
+    discovery: Arc<Discovery>,
 }
 
 impl Service {
@@ -76,16 +86,29 @@ impl Service {
             clock,
             command_timeout: config.command_timeout,
         });
+        let (query_door, query_lanes) =
+            QueryDoor::new(door.subjects.clone(), door.reply_rule.clone(), replier.clone(), config.command_timeout);
         let mut service = Self {
             layout: Layout::new(config),
             stream: prepared.stream,
             pool,
-            statistics,
+            statistics: Arc::clone(&statistics),
             pulses: Pulses::new(clock),
             poison: Poison::default(),
-            workers: Vec::new(),
+            answering: Vec::new(),
             background: Vec::new(),
+            discovery: Arc::new(Discovery {
+                instance: Instance {
+                    id: uuid::Uuid::new_v4().simple().to_string(),
+                    started: Timestamp::now(),
+                    subjects: door.subjects.clone(),
+                },
+                reply_rule: door.reply_rule.clone(),
+                replier: replier.clone(),
+                statistics: Arc::clone(&statistics),
+            }),
             door,
+            query_door: Some(Arc::new(query_door)),
             store,
             intake,
         };
@@ -99,21 +122,57 @@ impl Service {
         };
         let ports = Ports { config, with_bucket: prepared.snapshots, wait_max: answer_wait(config) };
         service.start_background(&ports, inlets)?;
+        service.start_queries(&ports, query_lanes, &around.replier)?;
         service.start_workers(&ports, seats, &around)?;
         Ok(service)
     }
 
-    /// Joins the queue group: from now on commands come in. `None` when NATS did not confirm it.
-    pub fn join(&self) -> Option<Doorkeeper> {
-        let group = self.intake.join(&self.door.subjects.all_commands(), Some(SERVICE_NAME)).ok()?;
+    /// Joins the queue group: from now on commands and queries come in. `None` when NATS did not confirm it.
+    pub fn join(&self) -> Option<Doorkeepers> {
         let door = Arc::clone(&self.door);
-        let pulse = self.pulses.add("intake");
-        let keeper = Doorkeeper::start("intake", group, pulse, &self.poison, move |message| door.take(message)).ok()?;
-        if !self.intake.settle(JOIN_WAIT) {
-            keeper.leave();
+        let query_door = Arc::clone(self.query_door.as_ref()?);
+        let discovery = Arc::clone(&self.discovery);
+        let subjects = &self.door.subjects;
+        let shared = Some(SERVICE_NAME);
+        let started = [
+            self.keeper("commands", &subjects.all_commands(), shared, move |message| door.take(message)),
+            self.keeper("queries", &subjects.all_queries(), shared, move |message| query_door.take(message)),
+            self.keeper("discovery", ALL_SERVICES, None, move |message| discovery.take(message)),
+        ];
+        let all_started = started.iter().all(Option::is_some);
+        let keepers = Doorkeepers(started.into_iter().flatten().collect());
+        if !all_started || !self.intake.settle(JOIN_WAIT) {
+            keepers.leave();
             return None;
         }
-        Some(keeper)
+        Some(keepers)
+    }
+
+    fn keeper(
+        &self,
+        name: &str,
+        subjects: &str,
+        queue_group: Option<&str>,
+        take: impl Fn(&Incoming) + Send + 'static,
+    ) -> Option<Doorkeeper> {
+        let group = self.intake.join(subjects, queue_group).ok()?;
+        Doorkeeper::start(name, group, self.pulses.add(name), &self.poison, take).ok()
+    }
+
+    fn start_queries(&mut self, ports: &Ports, lanes: Lanes, replier: &Replier) -> io::Result<()> {
+        for (name, lane) in lanes.threads() {
+            let inquiry = Inquiry::new(
+                Box::new(ports.log(self)?),
+                ports.snapshots(self)?,
+                QUERY_CACHE_BYTES,
+                self.store.message_bytes_max(),
+            );
+            let pulse = self.pulses.add(name);
+            let replier = replier.clone();
+            let body = move || queries::answer(inquiry, &lane, &pulse, &replier);
+            self.answering.push(threads::start(name, &self.poison, body)?);
+        }
+        Ok(())
     }
 
     fn start_workers(&mut self, ports: &Ports, seats: Vec<Seat>, around: &Surroundings) -> io::Result<()> {
@@ -123,7 +182,7 @@ impl Service {
             let pulse = self.pulses.add(&name);
             let around = around.clone();
             let body = move || pool::work(worker, &seat, &pulse, &around);
-            self.workers.push(threads::start(&name, &self.poison, body)?);
+            self.answering.push(threads::start(&name, &self.poison, body)?);
         }
         Ok(())
     }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::daemon::clock::micros;
 use crate::engine::turn::{Answer, Counts, Moment};
 use crate::wire::commit::Sequence;
 use crate::wire::reply::{Code, Outcome};
+use crate::wire::service::EndpointStats;
 
 /// Latencies above this, in microseconds, are counted as this.
 const LATENCY_MICROS_MAX: u64 = 60_000_000;
@@ -43,6 +45,18 @@ pub struct Tally {
     pub turns: Counts,
     /// Snapshots written.
     pub snapshots: u64,
+    /// Queries answered.
+    pub queries: u64,
+    /// Queries refused or failed.
+    pub query_problems: u64,
+    /// The code of the last command with a problem.
+    pub last_problem: Option<Code>,
+    /// The code of the last query with a problem.
+    pub last_query_problem: Option<Code>,
+    /// Microseconds from the arrival of commands to their answers, over all of them.
+    pub command_micros: u64,
+    /// The same of queries.
+    pub query_micros: u64,
 }
 
 /// What a report says of the time since the one before.
@@ -62,7 +76,10 @@ impl Statistics {
         let mut inner = self.lock();
         inner.each(|tally| {
             tally.turns.add(counts);
-            answers.iter().for_each(|answer| tally.outcome(&answer.outcome));
+            for answer in answers {
+                tally.outcome(&answer.outcome);
+                tally.command_micros += now.0.saturating_sub(answer.task.arrived.0);
+            }
         });
         for answer in answers {
             inner.latency(now.0.saturating_sub(answer.task.arrived.0));
@@ -74,7 +91,7 @@ impl Statistics {
 
     /// Takes in a request that was refused at the door.
     pub fn refused(&self, code: Code) {
-        self.lock().each(|tally| *tally.problems.entry(code).or_default() += 1);
+        self.lock().each(|tally| tally.problem(code));
     }
 
     /// Takes in a request that was dropped.
@@ -85,6 +102,16 @@ impl Statistics {
     /// Takes in a snapshot that was written.
     pub fn snapshot_written(&self) {
         self.lock().each(|tally| tally.snapshots += 1);
+    }
+
+    /// Takes in a query: the code of its problem, if it had one, and how long it took.
+    pub fn query(&self, problem: Option<Code>, took: Duration) {
+        self.lock().each(|tally| {
+            tally.query_micros += micros(took);
+            tally.queries += u64::from(problem.is_none());
+            tally.query_problems += u64::from(problem.is_some());
+            tally.last_query_problem = problem.or(tally.last_query_problem);
+        });
     }
 
     /// The highest position in the stream that was acknowledged to this replica.
@@ -147,13 +174,39 @@ impl Tally {
                 self.accepted += 1;
                 self.duplicates += u64::from(accepted.duplicate);
             }
-            Outcome::Problem(problem) => *self.problems.entry(problem.code).or_default() += 1,
+            Outcome::Problem(problem) => self.problem(problem.code),
         }
+    }
+
+    fn problem(&mut self, code: Code) {
+        *self.problems.entry(code).or_default() += 1;
+        self.last_problem = Some(code);
+    }
+
+    /// What the services protocol says of the two endpoints: commands, queries.
+    pub fn endpoints(&self) -> [EndpointStats; 2] {
+        let errors = self.problems.values().sum();
+        let queries = self.queries + self.query_problems;
+        [
+            endpoint(self.commands(), errors, self.last_problem, self.command_micros),
+            endpoint(queries, self.query_problems, self.last_query_problem, self.query_micros),
+        ]
     }
 
     /// Every command that came to an end.
     pub fn commands(&self) -> u64 {
         self.accepted + self.problems.values().sum::<u64>()
+    }
+}
+
+fn endpoint(num_requests: u64, num_errors: u64, last_error: Option<Code>, micros: u64) -> EndpointStats {
+    let processing_time = micros.saturating_mul(1000);
+    EndpointStats {
+        num_requests,
+        num_errors,
+        last_error: last_error.map_or("", Code::as_str),
+        processing_time,
+        average_processing_time: processing_time.checked_div(num_requests).unwrap_or(0),
     }
 }
 
@@ -167,7 +220,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { accepted, duplicates, problems, dropped, turns, snapshots } = &self.tally;
+        let Tally { accepted, duplicates, problems, dropped, turns, snapshots, queries, query_problems, .. } =
+            &self.tally;
         let [p50, p95, p99, max] = self.latency_micros.map(|micros| Duration::from_micros(micros).as_secs_f64() * 1e3);
         write!(f, "{:.1} commands/s, accepted {accepted} (duplicates {duplicates})", self.rate())?;
         for (code, count) in problems {
@@ -176,6 +230,6 @@ impl fmt::Display for Report {
         write!(f, ", dropped {dropped}; latency ms p50 {p50:.2} p95 {p95:.2} p99 {p99:.2} max {max:.2}; ")?;
         let Counts { commits, conflicts, unsettled, cache_hits, loads } = turns;
         write!(f, "commits {commits}, conflicts {conflicts}, unsettled {unsettled}, cache hits {cache_hits}, ")?;
-        write!(f, "loads {loads}, snapshots {snapshots}")
+        write!(f, "loads {loads}, snapshots {snapshots}; queries {queries}, refused {query_problems}")
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
-use crate::daemon::intake::Doorkeeper;
+use crate::daemon::intake::Doorkeepers;
 use crate::daemon::logging;
 use crate::daemon::notify::{self, Notifier};
 use crate::daemon::service::Service;
@@ -35,8 +35,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Whether commands come in.
 enum Membership {
-    In(Doorkeeper),
-    Leaving(Doorkeeper),
+    In(Doorkeepers),
+    Leaving(Doorkeepers),
     Out,
 }
 
@@ -152,16 +152,16 @@ impl<'a> Supervisor<'a> {
     fn keep_membership(&mut self, is_good: bool) {
         let membership = std::mem::replace(&mut self.membership, Membership::Out);
         self.membership = match membership {
-            Membership::In(keeper) if self.store_good_at.elapsed() > AWAY_MAX => {
+            Membership::In(keepers) if self.store_good_at.elapsed() > AWAY_MAX => {
                 log::warn!("the store has been away for {} s: commands are left to other replicas", AWAY_MAX.as_secs());
-                keeper.leave();
-                Membership::Leaving(keeper)
+                keepers.leave();
+                Membership::Leaving(keepers)
             }
-            Membership::Leaving(keeper) if !keeper.has_left() => Membership::Leaving(keeper),
+            Membership::Leaving(keepers) if !keepers.have_left() => Membership::Leaving(keepers),
             Membership::Leaving(_) | Membership::Out if is_good => match self.service.join() {
-                Some(keeper) => {
+                Some(keepers) => {
                     self.joined();
-                    Membership::In(keeper)
+                    Membership::In(keepers)
                 }
                 None => Membership::Out,
             },
@@ -171,7 +171,7 @@ impl<'a> Supervisor<'a> {
 
     fn joined(&mut self) {
         let group = self.config.subject_prefix.as_str();
-        log::info!("serving {group}.commands.> with {} workers", self.config.workers);
+        log::info!("serving {group}.commands.> and {group}.queries.> with {} workers", self.config.workers);
         self.notifier.status("serving");
         if !self.is_ready {
             self.is_ready = true;
@@ -265,10 +265,7 @@ impl<'a> Supervisor<'a> {
         let deadline = Instant::now() + self.config.drain_timeout;
         let drained = self.leave_group(deadline) && self.finish_workers(deadline);
         let replies_sent = self.service.store.connection().round_trip(FAREWELL);
-        let status = match (drained, self.service.workers.is_empty()) {
-            (true, true) => clean,
-            _ => ExitStatus::Bug,
-        };
+        let status = if drained { clean } else { ExitStatus::Bug };
         log::info!("{}", self.service.statistics.report(self.reported_at.elapsed()));
         match status {
             ExitStatus::Clean if replies_sent => log::info!("drained: every command that was taken is answered"),
@@ -281,20 +278,21 @@ impl<'a> Supervisor<'a> {
     }
 
     fn leave_group(&mut self, deadline: Instant) -> bool {
-        let (Membership::In(keeper) | Membership::Leaving(keeper)) =
+        let (Membership::In(keepers) | Membership::Leaving(keepers)) =
             std::mem::replace(&mut self.membership, Membership::Out)
         else {
             return true;
         };
-        keeper.leave();
-        self.wait_until(deadline, |_| keeper.has_left())
+        keepers.leave();
+        self.wait_until(deadline, |_| keepers.have_left())
     }
 
     fn finish_workers(&mut self, deadline: Instant) -> bool {
         self.service.pool.finish();
+        self.service.query_door = None;
         let workers_ended = self.wait_until(deadline, |service| {
-            service.workers.retain(|thread| !thread.is_finished());
-            service.workers.is_empty()
+            service.answering.retain(|thread| !thread.is_finished());
+            service.answering.is_empty()
         });
         // Their snapshots are worth a moment, not more: they are a cache.
         let background = std::mem::take(&mut self.service.background);

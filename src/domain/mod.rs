@@ -1,7 +1,7 @@
 //! The Person domain, pure: no clock, no randomness, no input or output.
 //!
 //! In reading order: the values that a command carries, the commands, the events, the state that the events add up to
-//! ([`evolve`]), the decision which event a command becomes ([`decide`]), and what a query shows ([`PersonView`]).
+//! ([`evolve`]), the decision which event a command becomes ([`decide()`]), and what a query shows ([`PersonView`]).
 
 mod attribute;
 mod attributes;
@@ -34,6 +34,6 @@ pub use invalid::Invalid;
 pub use name::{NameComponents, NamingConvention, PersonName};
 pub use person::{Lifecycle, LifecycleState, Person, evolve};
 pub use refusal::{Party, Refusal};
-pub use strict::Malformed;
+pub use strict::{Malformed, from_json};
 pub use value::{Date, NotADate, NotATime, NotAUuid, PersonId, Timestamp};
 pub use view::PersonView;

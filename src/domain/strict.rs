@@ -14,6 +14,14 @@ use serde_json::{Map, Number, Value};
 
 use super::invalid::joined;
 
+/// Reads a value of any type that strangers may send, strictly.
+///
+/// # Errors
+/// The value has not the shape of the type; the error names the place and quotes nothing.
+pub fn from_json<T: de::DeserializeOwned>(sent: Value) -> Result<T, Malformed> {
+    T::deserialize(Sent(sent))
+}
+
 /// What was sent has not the shape of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {

@@ -8,6 +8,7 @@ use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::ports::{Consistency, EventLog, Page, Read, Sequence, SnapshotStore, Start, Unavailable};
 use crate::wire::commit::CommitError;
 use crate::wire::digest::Digest;
+use crate::wire::reply::{Code, Problem};
 use crate::wire::snapshot;
 
 /// How fresh a loaded person has to be.
@@ -30,6 +31,17 @@ pub enum LoadError {
     /// The history, as the leader itself shows it, does not check out, or a newer release wrote it.
     #[error(transparent)]
     Broken(#[from] Broken),
+}
+
+impl LoadError {
+    /// The answer to whoever needed the person.
+    pub fn problem(&self) -> Problem {
+        let code = match self {
+            Self::Unavailable(_) => Code::Unavailable,
+            Self::Broken(broken) => broken.error.code(),
+        };
+        Problem::new(code, self.to_string())
+    }
 }
 
 /// What the state is built on, from most to least trusting.

@@ -2,11 +2,13 @@
 //!
 //! In reading order: [`ports`] (what it needs of the world), [`aggregate`] (a person as one replica knows it),
 //! [`receipts`] (which commands were carried out), [`draft`] (deciding requests into a commit), [`load`] (snapshot and
-//! tail), [`cache`], and [`worker`], where a batch of requests goes through one turn.
+//! tail), [`cache`], [`worker`], where a batch of requests goes
+//! through one turn, and [`inquiry`], which answers questions.
 
 pub mod aggregate;
 pub mod cache;
 pub mod draft;
+pub mod inquiry;
 pub mod load;
 pub mod ports;
 pub mod receipts;

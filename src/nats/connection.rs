@@ -60,19 +60,15 @@ pub struct Connection {
 impl Connection {
     /// Tries once to connect and to sign in. `name` is what the server's operators see, and begins the threads' names.
     pub fn open(config: &config::Nats, name: &str) -> Result<Self, OpenError> {
-        let probed = probe::probe(&config.urls);
-        if !probed.away.is_empty() {
-            // A file that cannot be used is worth knowing before the server is there.
-            sign_in::options(config, true)?;
-            return Err(OpenError::Away(probed.away));
-        }
-        let tls = probed.demands_tls || config.urls.iter().any(|url| url.starts_with("tls://"));
+        // A file that cannot be used is worth knowing also while no server is there.
+        let options = sign_in::options(config)?;
+        let safe_urls = probe::safe_urls(&config.urls).map_err(OpenError::Away)?;
         let vitals = Arc::new(Vitals::new());
-        let options = watched(sign_in::options(config, tls)?, &vitals)
+        let options = watched(options, &vitals)
             .with_name(&format!("person-service {name}"))
             .max_reconnects(None)
             .reconnect_buffer_size(0);
-        let client = connect_within(CONNECT_WAIT, options, &probed.safe.join(","))?;
+        let client = connect_within(CONNECT_WAIT, options, &safe_urls.join(","))?;
         vitals.on_connected();
         let flusher = Flusher::start(name, &client, &vitals).map_err(|error| OpenError::Away(error.to_string()))?;
         let mark = flusher.mark();

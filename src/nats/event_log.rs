@@ -16,9 +16,6 @@ use super::store::{NotSent, Store};
 use crate::domain::PersonId;
 use crate::engine::ports::{Append, Appended, EventLog, Page, Read, StoredCommit, Unavailable};
 
-/// Set aside for a commit's headers, in bytes: 256 event types with their commas, and the rest.
-const HEADER_BYTES_MAX: usize = 8 * 1024;
-
 /// Questions under way at once whose answers may be large.
 pub(super) const QUESTIONS_MAX: usize = 32;
 
@@ -59,7 +56,7 @@ impl NatsLog {
 
 impl EventLog for NatsLog {
     fn payload_bytes_max(&self) -> usize {
-        self.inbox.store().message_bytes_max().saturating_sub(HEADER_BYTES_MAX)
+        self.inbox.store().payload_bytes_max()
     }
 
     fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {

@@ -60,14 +60,12 @@ fn run(marks: &Receiver<()>, client: &nats::Connection, vitals: &Vitals) {
     }
 }
 
-/// One flush. During an outage it waits for the next connection, and it then returns `Ok` although what it was to
-/// flush is lost: it counts as finished only when the connection is still the same.
+/// One flush. During an outage it waits for the next connection and then returns `Ok`, although what it was to flush is
+/// lost: whoever waits for it has to look at the connection's generation too.
 fn flush(client: &nats::Connection, vitals: &Vitals) {
-    let generation = vitals.generation();
     let number = vitals.flush_begun();
     match client.flush() {
-        Ok(()) if vitals.generation() == generation => vitals.flush_finished(number),
-        Ok(()) => {}
+        Ok(()) => vitals.flush_finished(number),
         Err(_) => {
             vitals.flush_failed();
             std::thread::sleep(PAUSE_AFTER_FAILURE);

@@ -86,7 +86,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_domain_is_in_the_api_and_in_front_of_the_bucket_only() {
-        let person = "0197C5A0-0000-7000-8000-000000000001".parse().unwrap();
+        let person = "0197C5A0-0000-7000-8000-000000000001".parse().expect("a UUID");
         let (plain, hub) = (layout(None), layout(Some("hub")));
         assert_eq!(plain.event_subject(person), "person.events.0197c5a0-0000-7000-8000-000000000001");
         assert_eq!(hub.event_subject(person), plain.event_subject(person));

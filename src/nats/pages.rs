@@ -196,3 +196,73 @@ fn number(answer: &Incoming, name: &str) -> Number {
         Header::Several => Number::Unclear,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nats::{HeaderMap, Message};
+
+    fn draft(consistency: Consistency) -> Draft {
+        let person = PersonId::from_uuid(uuid::Uuid::nil());
+        let read = Read { person, start: Start::Sequence(1), consistency };
+        Draft { read, page: Page::default(), bytes: 0, stage: Stage::AnyCopy }
+    }
+
+    fn answer(headers: &[(&str, u64)]) -> Incoming {
+        let map: HeaderMap = headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
+        Incoming::new(Message::new("_INBOX.x", None, b"commit", Some(map)))
+    }
+
+    fn stored(sequence: u64, before: u64) -> Incoming {
+        answer(&[("Nats-Sequence", sequence), ("Nats-Last-Sequence", before), ("Nats-Num-Pending", 0)])
+    }
+
+    fn after(draft: &mut Draft, answers: impl IntoIterator<Item = Incoming>) -> Option<Stage> {
+        answers.into_iter().find_map(|answer| draft.take(answer))
+    }
+
+    #[test]
+    fn a_chain_without_gap_is_taken_up_to_the_end_marker() {
+        for (consistency, next) in [(Consistency::Any, Stage::Done), (Consistency::Leader, Stage::Leader)] {
+            let mut draft = draft(consistency);
+            let end = answer(&[("Status", 204), ("Nats-Num-Pending", 0)]);
+            assert!(after(&mut draft, [stored(3, 0), stored(7, 3), end]) == Some(next));
+            assert_eq!((draft.page.commits.len(), draft.page.more), (2, false));
+        }
+    }
+
+    #[test]
+    fn where_the_chain_breaks_the_leader_goes_on() {
+        let no_proof = || answer(&[("Nats-Sequence", 7)]);
+        for broken in [[stored(3, 0), stored(9, 7)], [stored(3, 0), stored(2, 3)], [stored(3, 0), no_proof()]] {
+            let mut draft = draft(Consistency::Any);
+            assert!(after(&mut draft, broken) == Some(Stage::Leader));
+            assert_eq!(draft.next_question("s"), json!({ "seq": 4, "next_by_subj": "s" }));
+        }
+    }
+
+    #[test]
+    fn a_full_page_needs_no_leader() {
+        let mut draft = draft(Consistency::Leader);
+        let end = answer(&[("Status", 204), ("Nats-Num-Pending", 5)]);
+        assert!(after(&mut draft, [stored(3, 0), end]) == Some(Stage::Done));
+        assert!(draft.page.more);
+    }
+
+    #[test]
+    fn nothing_there_is_an_answer_and_a_complaint_is_none() {
+        assert!(after(&mut draft(Consistency::Any), [answer(&[("Status", 404)])]) == Some(Stage::Done));
+        for status in [204, 408, 413, 500, 503] {
+            let stage = after(&mut draft(Consistency::Any), [answer(&[("Status", status)])]);
+            assert!(matches!(stage, Some(Stage::Failed(_))), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_leader_that_goes_in_circles_is_not_followed() {
+        let mut draft = draft(Consistency::Leader);
+        let commit = |sequence| StoredCommit { sequence, payload: (*b"x").into() };
+        assert!(draft.add_from_leader(commit(4)) == Stage::Leader);
+        assert!(matches!(draft.add_from_leader(commit(4)), Stage::Failed(_)));
+    }
+}

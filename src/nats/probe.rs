@@ -2,15 +2,13 @@
 //!
 //! The client's first connect has no time limit: a port that accepts and says nothing (a stopped server, a wrong port,
 //! TLS from the first byte on) holds its thread for ever, and a host that swallows packets holds it for minutes. A
-//! NATS server speaks first, so one short connection of our own tells all that: whether it is there, in which words it
-//! is not, and whether it will want TLS.
+//! NATS server speaks first, so one short connection of our own tells whether it is there, or in which words it is not.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, unbounded};
-use serde::Deserialize;
 
 /// What one server gets to be resolved, to accept and to introduce itself.
 const SERVER_WAIT: Duration = Duration::from_secs(2);
@@ -21,24 +19,15 @@ const TOTAL_WAIT: Duration = Duration::from_secs(3);
 /// The first line of a server is shorter than this, however large its cluster.
 const GREETING_BYTES_MAX: u64 = 256 * 1024;
 
-/// What the looking brought to light.
-pub(super) struct Probed {
-    /// The servers that the client may try without hanging: those that answered or refused at once.
-    pub(super) safe: Vec<String>,
-    /// Whether one of those that answered demands TLS, whatever its URL says.
-    pub(super) demands_tls: bool,
-    /// Why nobody answered, server by server; empty when at least one did.
-    pub(super) away: String,
-}
-
 enum Sight {
-    Greets { demands_tls: bool },
+    Greets,
     Refuses(String),
     Hangs(String),
 }
 
-/// Looks at all servers at once.
-pub(super) fn probe(urls: &[String]) -> Probed {
+/// Looks at all servers at once and returns those that the client may try without hanging: those that answered, and
+/// those that refused at once. When none answered: why, server by server.
+pub(super) fn safe_urls(urls: &[String]) -> Result<Vec<String>, String> {
     let (sender, sights) = unbounded();
     for url in urls {
         look_in_thread(url, &sender);
@@ -52,26 +41,24 @@ pub(super) fn probe(urls: &[String]) -> Probed {
     sum_up(urls, &seen)
 }
 
-fn sum_up(urls: &[String], seen: &[(String, Sight)]) -> Probed {
+fn sum_up(urls: &[String], seen: &[(String, Sight)]) -> Result<Vec<String>, String> {
     let (mut safe, mut away) = (Vec::new(), Vec::new());
-    let (mut greeted, mut demands_tls) = (false, false);
     for url in urls {
-        match seen.iter().find(|(seen, _)| seen == url).map(|(_, sight)| sight) {
-            Some(Sight::Greets { demands_tls: tls }) => {
-                greeted = true;
-                demands_tls |= tls;
+        let why = match seen.iter().find(|(seen, _)| seen == url).map(|(_, sight)| sight) {
+            Some(Sight::Hangs(why)) => why,
+            None => "it was not resolved and reached in time",
+            Some(Sight::Greets) => {
                 safe.push(url.clone());
+                continue;
             }
             Some(Sight::Refuses(why)) => {
-                away.push(format!("{url}: {why}"));
                 safe.push(url.clone());
+                why
             }
-            Some(Sight::Hangs(why)) => away.push(format!("{url}: {why}")),
-            None => away.push(format!("{url}: the name was not resolved in time")),
-        }
+        };
+        away.push(format!("{url}: {why}"));
     }
-    let away = if greeted { String::new() } else { away.join("; ") };
-    Probed { safe, demands_tls, away }
+    if away.len() < urls.len() { Ok(safe) } else { Err(away.join("; ")) }
 }
 
 fn look_in_thread(url: &str, sender: &Sender<(String, Sight)>) {
@@ -99,7 +86,7 @@ fn look(url: &str) -> Sight {
     let mut last = Sight::Refuses("the name has no address".to_owned());
     for address in addresses {
         match look_at(address) {
-            greets @ Sight::Greets { .. } => return greets,
+            Sight::Greets => return Sight::Greets,
             hangs @ Sight::Hangs(_) => last = hangs,
             refuses if !matches!(last, Sight::Hangs(_)) => last = refuses,
             _ => {}
@@ -115,24 +102,18 @@ fn look_at(address: std::net::SocketAddr) -> Sight {
         Err(error) => return Sight::Refuses(error.to_string()),
     };
     match greeting(stream) {
-        Ok(Some(greeting)) => Sight::Greets { demands_tls: greeting.tls_required },
-        Ok(None) => Sight::Refuses("what answers there is not a NATS server".to_owned()),
+        Ok(greeting) if greeting.starts_with("INFO ") => Sight::Greets,
+        Ok(_) => Sight::Refuses("what answers there is not a NATS server".to_owned()),
         Err(error) if is_timeout(&error) => Sight::Hangs("it accepts connections and says nothing".to_owned()),
         Err(error) => Sight::Refuses(error.to_string()),
     }
 }
 
-#[derive(Deserialize)]
-struct Greeting {
-    #[serde(default)]
-    tls_required: bool,
-}
-
-fn greeting(stream: TcpStream) -> std::io::Result<Option<Greeting>> {
+fn greeting(stream: TcpStream) -> std::io::Result<String> {
     stream.set_read_timeout(Some(SERVER_WAIT))?;
     let mut line = String::new();
     BufReader::new(stream.take(GREETING_BYTES_MAX)).read_line(&mut line)?;
-    Ok(line.strip_prefix("INFO ").and_then(|info| serde_json::from_str(info).ok()))
+    Ok(line)
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {
@@ -153,17 +134,24 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = url(&listener);
         drop(listener);
-        let probed = probe(std::slice::from_ref(&url));
-        assert!(probed.away.starts_with(&url), "{}", probed.away);
-        assert_eq!(probed.safe, [url], "a refusal is quick, the client may find out for itself");
+        let away = safe_urls(std::slice::from_ref(&url)).unwrap_err();
+        assert!(away.starts_with(&url), "{away}");
     }
 
     #[test]
     fn a_mute_port_is_kept_from_the_client() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let probed = probe(&[url(&listener)]);
-        assert!(probed.away.contains("says nothing"), "{}", probed.away);
-        assert!(probed.safe.is_empty());
+        let away = safe_urls(&[url(&listener)]).unwrap_err();
+        assert!(away.contains("says nothing"), "{away}");
+    }
+
+    #[test]
+    fn what_refuses_may_be_tried_and_what_hangs_may_not() {
+        let urls = ["a", "b", "c"].map(str::to_owned);
+        let [a, b, c] = urls.clone();
+        let seen =
+            [(a.clone(), Sight::Greets), (b.clone(), Sight::Refuses(String::new())), (c, Sight::Hangs(String::new()))];
+        assert_eq!(sum_up(&urls, &seen), Ok(vec![a, b]));
     }
 
     #[test]
@@ -174,12 +162,12 @@ mod tests {
             use std::io::Write;
             let _ = listener.accept().unwrap().0.write_all(b"SSH-2.0-OpenSSH_9.6\r\n");
         });
-        assert!(probe(&[url]).away.contains("not a NATS server"));
+        assert!(safe_urls(&[url]).unwrap_err().contains("not a NATS server"));
     }
 
     #[test]
     fn a_name_that_nobody_has() {
-        let probed = probe(&["nats://nobody.invalid:4222".to_owned()]);
-        assert!(probed.away.contains("nobody.invalid"), "{}", probed.away);
+        let away = safe_urls(&["nats://nobody.invalid:4222".to_owned()]).unwrap_err();
+        assert!(away.contains("nobody.invalid"), "{away}");
     }
 }

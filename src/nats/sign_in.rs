@@ -12,10 +12,6 @@ use nats::rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Nats, SignIn};
 
-/// An empty file. Given as the only authority it keeps the client from loading the system's certificates, which takes
-/// tens of milliseconds at each start. Nothing is weakened: with it no certificate is trusted at all.
-const NO_AUTHORITIES: &str = "/dev/null";
-
 /// A file of the configuration that cannot be used.
 #[derive(Debug)]
 pub(super) struct BadFile {
@@ -23,16 +19,16 @@ pub(super) struct BadFile {
     pub(super) why: String,
 }
 
-/// The client's options as far as they come from the configuration. `tls` says whether certificates will be needed.
-pub(super) fn options(config: &Nats, tls: bool) -> Result<nats::Options, BadFile> {
+/// The client's options as far as they come from the configuration.
+///
+/// Without an authority of our own the client loads the system's at each start, also when no TLS will be spoken. That
+/// takes a few milliseconds, and giving it none instead would keep it away for ever from a server that begins to demand
+/// TLS while the service runs.
+pub(super) fn options(config: &Nats) -> Result<nats::Options, BadFile> {
     let mut options = signed_in(&config.sign_in)?;
-    match &config.ca {
-        Some(path) => {
-            check_authorities(path)?;
-            options = options.add_root_certificate(path);
-        }
-        None if !tls && Path::new(NO_AUTHORITIES).exists() => options = options.add_root_certificate(NO_AUTHORITIES),
-        None => {}
+    if let Some(path) = &config.ca {
+        check_authorities(path)?;
+        options = options.add_root_certificate(path);
     }
     if let Some((certificate, key)) = &config.client_certificate {
         check_client_certificate(certificate, key)?;

@@ -83,6 +83,10 @@ impl SnapshotStore for NatsSnapshots {
     }
 
     fn store(&mut self, person: PersonId, version: u64, snapshot: &[u8]) -> Result<SnapshotStored, Unavailable> {
+        let bytes_max = self.inbox.store().payload_bytes_max();
+        if snapshot.len() > bytes_max {
+            return Err(Unavailable(format!("a snapshot may have {bytes_max} bytes, this one has {}", snapshot.len())));
+        }
         for _ in 0..STORE_ATTEMPTS_MAX {
             let current = self.current(person)?;
             if current.as_ref().and_then(|shown| (self.version_of)(&shown.payload)) >= Some(version) {

@@ -20,6 +20,12 @@ const HEADER_FRAME_BYTES: usize = "NATS/1.0\r\n\r\n".len();
 /// The colon and the line break of each header.
 const HEADER_EXTRA_BYTES: usize = ":\r\n".len();
 
+/// Set aside for the headers of a stored message, in bytes: 256 event types with their commas, and the rest.
+const STORED_HEADER_BYTES_MAX: usize = 8 * 1024;
+
+/// Set aside for the JSON around a message that a stream's leader shows.
+const SHOWN_FRAME_BYTES_MAX: usize = 4 * 1024;
+
 /// Why a message was not sent. Not a byte of it that the server would act on has left.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
@@ -62,6 +68,15 @@ impl Store {
     /// The largest payload with headers that the server takes, in bytes.
     pub fn message_bytes_max(&self) -> usize {
         self.connection.client().max_payload()
+    }
+
+    /// The largest payload that can be stored, in bytes.
+    ///
+    /// A stream's leader shows a message in base64, four bytes for three, and that answer has to fit too: a link to a
+    /// leaf node breaks under a larger one, again at each attempt.
+    pub fn payload_bytes_max(&self) -> usize {
+        let shown = self.message_bytes_max().saturating_sub(SHOWN_FRAME_BYTES_MAX);
+        (shown / 4 * 3).saturating_sub(STORED_HEADER_BYTES_MAX)
     }
 
     /// Hands a message to the connection. `Ok` means that it may arrive, an error that it will not.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::{Event, EventKind, PersonId, Timestamp};
 use crate::wire::digest::Digest;
+use crate::wire::reply::Code;
 
 /// A position in the stream, from 1 on; 0 stands for "before the first message".
 pub type Sequence = u64;
@@ -85,6 +86,16 @@ pub enum CommitError {
     /// No release writes such a thing.
     #[error("{0}")]
     Damaged(String),
+}
+
+impl CommitError {
+    /// The code with which commands and queries for such a history are answered.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::TooNew(_) => Code::HistoryTooNew,
+            Self::Damaged(_) => Code::HistoryDamaged,
+        }
+    }
 }
 
 /// Decodes a commit and checks that it is consistent in itself.

@@ -1,11 +1,13 @@
 //! Bytes to types and back: total functions, no input or output, nothing panics whatever the bytes.
 //!
 //! In the order in which a command meets them: [`request`] (what a client sent), [`commit`] (what is stored),
-//! [`reply`] (what the client gets), [`snapshot`] (what is cached), with [`digest`] for the hashes in them.
+//! [`reply`] (what the client gets), [`snapshot`] (what is cached), [`query`] (asking instead of commanding), with [`digest`] for the hashes in them.
 
 pub mod commit;
 pub mod digest;
+pub mod query;
 pub mod reply;
 pub mod request;
+pub mod service;
 pub mod snapshot;
 pub mod subject;

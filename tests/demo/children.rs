@@ -145,9 +145,16 @@ fn start_service(place: &Place, notify: &Path) -> Result<Child> {
 /// Builds the service in the profile that the demo itself was built in, and says where it is.
 fn built() -> Result<PathBuf> {
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.current_dir(root()).args(["build", "--quiet", "--bin", "person-service"]);
+    // Together with the demo, whose dependencies give some crates more features: the service alone would have cargo build
+    // those crates once more.
+    build.current_dir(root()).args(["build", "--quiet", "--bin", "person-service", "--example", "story"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
+    }
+    // `cargo run` describes the demo's package in variables, and a build script that looks at them would run again.
+    let described = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(described)) {
+        build.env_remove(name);
     }
     output(build)?;
     let demo = std::env::current_exe()?;

@@ -30,8 +30,8 @@ impl Show {
     /// What is sent.
     pub fn request(&self, title: &str, subject: &str, command_id: Option<&str>, payload: &str) {
         self.heading(title);
-        let id = command_id.map(|id| format!("   {DIM}Nats-Msg-Id: {id}{DIM:#}")).unwrap_or_default();
-        println!("{BLUE}-> {subject}{BLUE:#}{id}\n{}", laid_out(payload, 3));
+        let header = command_id.map(|id| format!("   {DIM}Nats-Msg-Id: {id}{DIM:#}")).unwrap_or_default();
+        println!("{BLUE}-> {subject}{BLUE:#}{header}\n{}", laid_out(payload, 3));
     }
 
     /// What comes back.

@@ -28,13 +28,12 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// How long a reply may take, a second longer than the service gives itself.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// One request of the story.
+/// One command of the story.
 struct Step {
     /// What happens, for the reader.
     title: &'static str,
-    /// The command id; none for a query.
+    /// Queries have none.
     command_id: Option<&'static str>,
-    /// The tokens after the prefix.
     subject: String,
     payload: String,
     /// A member of the reply, and what it has to be.
@@ -75,16 +74,16 @@ fn story(person: uuid::Uuid) -> Vec<Step> {
     let command = |title, command_id, payload: &str, expected| Step {
         title,
         command_id: Some(command_id),
-        subject: format!("commands.{person}"),
+        subject: format!("person.commands.{person}"),
         payload: payload.replace("PERSON", &person.to_string()),
         expected,
     };
-    let query = |title, payload: &str, expected| Step {
+    let query = |title, payload: &str| Step {
         title,
         command_id: None,
-        subject: "queries.get".to_owned(),
+        subject: "person.queries.get".to_owned(),
         payload: payload.replace("PERSON", &person.to_string()),
-        expected,
+        expected: ("status", json!("ok")),
     };
     let retry =
         "The reply to the change of name got lost, so it is sent again: the same outcome, and nothing done twice";
@@ -95,7 +94,8 @@ fn story(person: uuid::Uuid) -> Vec<Step> {
         command("Somebody creates her again: refused", "story-4", CREATE, ("status", json!("rejected"))),
         command(retry, "story-2", RENAME, ("duplicate", json!(true))),
         command("Two facts in one array: both or neither", "story-5", TWO_FACTS, ("version", json!(5))),
-        query("Who is she now?", r#"{"person_id":"PERSON"}"#, ("version", json!(5))),
+        query("Who is she now?", r#"{"person_id":"PERSON"}"#),
+        query("And who was she at the beginning?", r#"{"person_id":"PERSON","at_version":1}"#),
     ]
 }
 
@@ -112,12 +112,12 @@ const HEIGHT: &str = r#"{"RecordAttribute":{"person_id":"PERSON","attribute":{"a
 const TWO_FACTS: &str = r#"[{"SetBirthDate":{"person_id":"PERSON","birth_date":"1815-12-10"}},
     {"RecordDeath":{"person_id":"PERSON","date_of_death":"1852-11-27"}}]"#;
 
-/// Sends one request and shows it with its reply.
+/// Sends one command and shows it with its reply.
 fn tell(nats: &Connection, show: &Show, step: &Step) -> Result<()> {
-    let subject = format!("person.{}", step.subject);
     let headers: HeaderMap = step.command_id.map(|id| ("Nats-Msg-Id", id)).into_iter().collect();
-    show.request(step.title, &subject, step.command_id, &step.payload);
-    let reply = nats.request_with_headers_or_timeout(&subject, Some(&headers), Some(REPLY_TIMEOUT), &step.payload)?;
+    show.request(step.title, &step.subject, step.command_id, &step.payload);
+    let reply =
+        nats.request_with_headers_or_timeout(&step.subject, Some(&headers), Some(REPLY_TIMEOUT), &step.payload)?;
     let text = String::from_utf8(reply.data)?;
     show.reply(&text);
     let reply: Value = serde_json::from_str(&text)?;

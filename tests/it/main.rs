@@ -14,7 +14,8 @@ mod daemon;
 mod docs;
 mod domain;
 mod logging;
+mod nats;
 mod notify;
-#[allow(dead_code, reason = "other tests use the rest")]
+mod port_contract;
 mod support;
 mod tidy;

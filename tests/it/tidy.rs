@@ -62,7 +62,7 @@ pub fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 /// The lines that ship, with their numbers: no comments, and nothing from the file's test module on.
 fn shipped(text: &str) -> Vec<(usize, &str)> {
     let lines: Vec<&str> = text.lines().collect();
-    let tests = lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod tests {"));
+    let tests = lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1].ends_with("mod tests {"));
     let all = lines.into_iter().enumerate().take(tests.unwrap_or(usize::MAX));
     all.map(|(at, line)| (at + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//")).collect()
 }

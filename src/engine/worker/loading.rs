@@ -11,7 +11,7 @@ use crate::engine::receipts::Known;
 use crate::engine::turn::{DueSnapshot, Notice, Turn};
 use crate::engine::worker::{Work, Worker};
 use crate::wire::commit::{self, CommitError};
-use crate::wire::reply::{Code, Outcome, Problem};
+use crate::wire::reply::{Outcome, Problem};
 use crate::wire::snapshot::Receipt;
 
 /// Pages of a person's history that are read within a turn; a longer one is read outside it.
@@ -92,22 +92,15 @@ impl Worker {
                 work.aggregate = Some(aggregate);
                 work.reload = None;
             }
-            Err(LoadError::Unavailable(unavailable)) => {
-                // The next turn tries again, for as long as there is time.
-                work.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
-            }
+            // The next turn tries again, for as long as there is time.
+            Err(error @ LoadError::Unavailable(_)) => work.trouble = Some(error.problem()),
             Err(LoadError::Broken(broken)) => {
-                let (problem, notice) = match &broken.error {
-                    CommitError::TooNew(_) => (
-                        Problem::new(Code::HistoryTooNew, broken.to_string()),
-                        Notice::TooNew(person, broken.to_string()),
-                    ),
-                    CommitError::Damaged(_) => (
-                        Problem::new(Code::HistoryDamaged, broken.to_string()),
-                        Notice::Damaged(person, broken.to_string()),
-                    ),
-                };
-                turn.notices.push(notice);
+                let what = broken.to_string();
+                turn.notices.push(match broken.error {
+                    CommitError::TooNew(_) => Notice::TooNew(person, what),
+                    CommitError::Damaged(_) => Notice::Damaged(person, what),
+                });
+                let problem = LoadError::Broken(broken).problem();
                 for task in std::mem::take(&mut work.waiting) {
                     turn.answer(task, Outcome::Problem(problem.clone()));
                 }
@@ -170,14 +163,8 @@ impl Worker {
                 Ok(state)
             }
             Err(error) => {
-                let code = match &error {
-                    LoadError::Unavailable(_) => Code::Unavailable,
-                    LoadError::Broken(broken) => match broken.error {
-                        CommitError::TooNew(_) => Code::HistoryTooNew,
-                        CommitError::Damaged(_) => Code::HistoryDamaged,
-                    },
-                };
-                Err(Problem::new(code, format!("the merge target could not be read: {error}")))
+                let problem = error.problem();
+                Err(Problem { message: format!("the merge target: {}", problem.message), ..problem })
             }
         };
         (target, state)

@@ -239,9 +239,9 @@ fn json_is_bounded_as_a_whole_and_in_depth_alone() {
     // Two quotes belong to the text.
     check(record(), path, of(json!("x".repeat(16_382))), of(json!("x".repeat(16_383))), path, bytes);
     let nested = |levels: usize| (1..levels).fold(json!([]), |inner, _| json!([inner]));
-    check(record(), path, of(nested(64)), of(nested(65)), path, "must not be nested more than 64 levels deep");
+    check(record(), path, of(nested(100)), of(nested(101)), path, "must not be nested more than 100 levels deep");
     let members = |levels: usize| (1..levels).fold(json!({}), |inner, _| json!({"a": 1, "b": inner}));
-    check(record(), path, of(members(64)), of(members(65)), path, "must not be nested more than 64 levels deep");
+    check(record(), path, of(members(100)), of(members(101)), path, "must not be nested more than 100 levels deep");
     accepted(with(record(), path, of(json!({"\n": "\u{0}", "many": vec![0; 1000], "": null}))));
 }
 

@@ -6,10 +6,35 @@ pub mod raw;
 
 use std::time::{Duration, Instant};
 
+use cim_domain_person::config::{Config, LevelSource, Nats, SignIn, Store};
 use cim_domain_person::domain::PersonId;
 
 /// Long enough for anything on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A configuration for the server behind this URL, all else as a service has it by default.
+pub fn config(url: &str) -> Config {
+    Config {
+        nats: Nats {
+            urls: vec![url.to_owned()],
+            sign_in: SignIn::Nothing,
+            ca: None,
+            client_certificate: None,
+            jetstream_domain: None,
+        },
+        store: Store { stream: "PERSON_EVENTS".to_owned(), replicas: 1, create: true },
+        subject_prefix: "person".to_owned(),
+        reply_subjects: vec!["_INBOX.>".to_owned(), "_R_.>".to_owned()],
+        snapshot_frequency: 100,
+        log_level: log::LevelFilter::Info,
+        log_level_source: LevelSource::Environment,
+        workers: 1,
+        queue_len_max: 4096,
+        cache_bytes: 128 * 1024 * 1024,
+        command_timeout: Duration::from_secs(5),
+        drain_timeout: Duration::from_secs(10),
+    }
+}
 
 /// A person that no test has heard of.
 pub fn somebody() -> PersonId {

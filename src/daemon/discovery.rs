@@ -1,0 +1,31 @@
+//! Telling whoever asks which instance this is, what it serves and how it went: `nats micro ls`, `info`, `stats`.
+
+use std::sync::Arc;
+
+use crate::daemon::intake::permitted_reply;
+use crate::daemon::replier::Replier;
+use crate::daemon::statistics::Statistics;
+use crate::nats::{Incoming, ReplyRule};
+use crate::wire::service::{Instance, verb};
+
+/// Who answers on `$SRV.>`.
+pub struct Discovery {
+    /// This instance.
+    pub instance: Instance,
+    /// Where replies may go.
+    pub reply_rule: ReplyRule,
+    /// The way back.
+    pub replier: Replier,
+    /// How it went.
+    pub statistics: Arc<Statistics>,
+}
+
+impl Discovery {
+    /// Answers, if it is for this instance.
+    pub fn take(&self, message: &Incoming) {
+        let Some(verb) = verb(message.subject(), &self.instance.id) else { return };
+        let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
+        let answer = self.instance.answer(verb, || self.statistics.since_start().endpoints());
+        self.replier.tell(reply_to, &answer);
+    }
+}

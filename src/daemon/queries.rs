@@ -1,0 +1,116 @@
+//! Queries, on threads of their own: commands never wait for them, and quick ones not for slow ones.
+
+use std::iter;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::daemon::intake::permitted_reply;
+use crate::daemon::pulse::Pulse;
+use crate::daemon::replier::Replier;
+use crate::engine::inquiry::Inquiry;
+use crate::nats::{Incoming, ReplyRule};
+use crate::wire::query::{self, Query};
+use crate::wire::reply::{Code, Problem};
+use crate::wire::subject::Subjects;
+
+/// Queries that may wait in each lane.
+const WAITING_LEN_MAX: usize = 4096;
+/// Queries of the present that are answered together.
+const QUICK_TOGETHER_MAX: usize = 256;
+/// Threads for queries of the present, and for those that may read a whole history.
+const QUICK_THREADS: [&str; 1] = ["queries-quick"];
+const SLOW_THREADS: [&str; 2] = ["queries-slow-0", "queries-slow-1"];
+
+/// A query with its way back.
+pub struct Asked {
+    query: Query,
+    reply_to: String,
+    arrived: Instant,
+    deadline: Instant,
+}
+
+/// What stands between an arriving query and the threads that answer.
+pub struct QueryDoor {
+    subjects: Subjects,
+    reply_rule: ReplyRule,
+    replier: Replier,
+    timeout: Duration,
+    quick: Sender<Asked>,
+    slow: Sender<Asked>,
+}
+
+/// Where a thread takes queries from.
+#[derive(Clone)]
+pub struct Lane {
+    waiting: Receiver<Asked>,
+    /// How many are answered together.
+    together_max: usize,
+}
+
+/// The lanes behind the door.
+pub struct Lanes {
+    quick: Lane,
+    slow: Lane,
+}
+
+impl Lanes {
+    /// The threads to start, by name.
+    pub fn threads(self) -> impl Iterator<Item = (&'static str, Lane)> {
+        let quick = QUICK_THREADS.into_iter().map(move |name| (name, self.quick.clone()));
+        quick.chain(SLOW_THREADS.into_iter().map(move |name| (name, self.slow.clone())))
+    }
+}
+
+impl QueryDoor {
+    /// A door, and the lanes behind it. A query is answered within `timeout`, or not at all begun.
+    pub fn new(subjects: Subjects, reply_rule: ReplyRule, replier: Replier, timeout: Duration) -> (Self, Lanes) {
+        let (quick, quick_lane) = bounded(WAITING_LEN_MAX);
+        let (slow, slow_lane) = bounded(WAITING_LEN_MAX);
+        let lanes = Lanes {
+            quick: Lane { waiting: quick_lane, together_max: QUICK_TOGETHER_MAX },
+            slow: Lane { waiting: slow_lane, together_max: 1 },
+        };
+        (Self { subjects, reply_rule, replier, timeout, quick, slow }, lanes)
+    }
+
+    /// Takes one query on, or refuses it. One that nobody waits for is not answered.
+    pub fn take(&self, message: &Incoming) {
+        let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
+        let name = self.subjects.query_name(message.subject()).unwrap_or_default();
+        match query::decode(name, message.payload()) {
+            Ok(query) => self.hand_on(query, reply_to),
+            Err(refused) => self.replier.answer_query(reply_to, refused.person, Err(refused.problem), Duration::ZERO),
+        }
+    }
+
+    fn hand_on(&self, query: Query, reply_to: &str) {
+        let lane = if Inquiry::is_slow(&query) { &self.slow } else { &self.quick };
+        let arrived = Instant::now();
+        let asked = Asked { query, reply_to: reply_to.to_owned(), arrived, deadline: arrived + self.timeout };
+        if let Err(refused) = lane.try_send(asked) {
+            let asked = refused.into_inner();
+            overloaded(&asked, "too many queries wait", &self.replier);
+        }
+    }
+}
+
+/// Answers what waits in a lane, as much of it together as is allowed, until the door is gone.
+pub fn answer(mut inquiry: Inquiry, lane: &Lane, pulse: &Pulse, replier: &Replier) {
+    for first in &lane.waiting {
+        let rest = lane.waiting.try_iter().take(lane.together_max - 1);
+        let now = Instant::now();
+        let (in_time, late): (Vec<_>, Vec<_>) = iter::once(first).chain(rest).partition(|asked| now < asked.deadline);
+        late.iter().for_each(|asked| overloaded(asked, "it waited past its deadline", replier));
+        let queries: Vec<Query> = in_time.iter().map(|asked| asked.query.clone()).collect();
+        let answers = pulse.while_busy(|| inquiry.answer(&queries));
+        for (asked, answer) in in_time.into_iter().zip(answers) {
+            replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, asked.arrived.elapsed());
+        }
+    }
+}
+
+fn overloaded(asked: &Asked, why: &str, replier: &Replier) {
+    let problem = Problem::new(Code::Overloaded, why);
+    replier.answer_query(&asked.reply_to, Some(asked.query.person()), Err(problem), asked.arrived.elapsed());
+}

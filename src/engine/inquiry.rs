@@ -1,0 +1,220 @@
+//! Answering questions: the present from snapshot and tail, the past by folding as far as was asked.
+//!
+//! Every answer includes all that the stream's leader has when it is asked, so that whoever got a reply to a command
+//! from any replica sees its effect here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use crate::domain::{Person, PersonId, PersonView, evolve};
+use crate::engine::aggregate::Aggregate;
+use crate::engine::cache::Cache;
+use crate::engine::load::{self, Freshness, Loading};
+use crate::engine::ports::{Consistency, EventLog, Read, Sequence, SnapshotStore, Start, StoredCommit};
+use crate::wire::commit::{self, EventRecord};
+use crate::wire::query::{Get, History, Query, RecordedAt, encode_history, encode_person};
+use crate::wire::reply::{Code, Problem};
+
+/// Places in histories that are remembered, so that the next page need not be looked for from the beginning.
+const BOOKMARKS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
+
+/// Answers questions.
+pub struct Inquiry {
+    log: Box<dyn EventLog + Send>,
+    snapshots: Box<dyn SnapshotStore + Send>,
+    cache: Cache,
+    /// By person and version: the commit that has the version's event.
+    bookmarks: LruCache<(PersonId, u64), Sequence>,
+    answer_bytes_max: usize,
+}
+
+impl Inquiry {
+    /// With a cache of this many bytes, for answers of at most so many bytes.
+    pub fn new(
+        log: Box<dyn EventLog + Send>,
+        snapshots: Box<dyn SnapshotStore + Send>,
+        cache_bytes: usize,
+        answer_bytes_max: usize,
+    ) -> Self {
+        let bookmarks = LruCache::new(BOOKMARKS_MAX);
+        Self { log, snapshots, cache: Cache::new(cache_bytes), bookmarks, answer_bytes_max }
+    }
+
+    /// Whether answering may take reading a whole history.
+    pub fn is_slow(query: &Query) -> bool {
+        !matches!(query, Query::Get(Get { at: RecordedAt::Now, .. }))
+    }
+
+    /// The answers' JSON, in the order of the questions. Everybody is brought up to date together.
+    pub fn answer(&mut self, queries: &[Query]) -> Vec<Result<Vec<u8>, Problem>> {
+        let persons: BTreeSet<PersonId> = queries.iter().map(Query::person).collect();
+        let present = self.bring_up_to_date(persons);
+        let answers = queries.iter().map(|query| match present.get(&query.person()) {
+            Some(Ok(now)) => self.answer_one(query, now),
+            Some(Err(problem)) => Err(problem.clone()),
+            None => Err(Problem::new(Code::Unavailable, "the person was not read")),
+        });
+        let answers = answers.collect();
+        present.into_values().flatten().for_each(|aggregate| self.cache.put(aggregate));
+        answers
+    }
+
+    fn answer_one(&mut self, query: &Query, now: &Aggregate) -> Result<Vec<u8>, Problem> {
+        if now.version == 0 {
+            return Err(Problem::new(Code::PersonNotFound, "the person does not exist").on_version(0));
+        }
+        let json = match query {
+            Query::Get(get) => self.get(get, now),
+            Query::History(history) => self.history(history, now),
+        }?;
+        if json.len() > self.answer_bytes_max { Err(self.too_large()) } else { Ok(json) }
+    }
+
+    /// Every person with all that the leader has. Of those in memory the leader's newest commit tells what is missing.
+    fn bring_up_to_date(&mut self, persons: BTreeSet<PersonId>) -> BTreeMap<PersonId, Result<Box<Aggregate>, Problem>> {
+        let mut cached = Vec::new();
+        let mut cold = Vec::new();
+        for person in persons {
+            match self.cache.take(person) {
+                Some(aggregate) => cached.push(aggregate),
+                None => cold.push((person, Freshness::Newest)),
+            }
+        }
+        let known: Vec<PersonId> = cached.iter().map(|aggregate| aggregate.person).collect();
+        let tips = if known.is_empty() { Vec::new() } else { self.log.tips(&known) };
+        let mut present = BTreeMap::new();
+        let mut loadings = load::start(self.snapshots.as_mut(), &cold);
+        for (aggregate, tip) in cached.into_iter().zip(tips) {
+            match tip.map(|tip| tip.map_or(0, |commit| commit.sequence)) {
+                Ok(newest) if newest == aggregate.sequence => drop(present.insert(aggregate.person, Ok(aggregate))),
+                Ok(newest) if newest > aggregate.sequence => {
+                    loadings.push(Loading::from_cached(aggregate, Freshness::Reaching(newest)));
+                }
+                // The stream has less than it had: what is known is worth nothing.
+                Ok(_) => {
+                    loadings.extend(load::start(self.snapshots.as_mut(), &[(aggregate.person, Freshness::Newest)]))
+                }
+                Err(error) => {
+                    let problem = Problem::new(Code::Unavailable, error.to_string());
+                    present.insert(aggregate.person, Err(problem));
+                }
+            }
+        }
+        let (done, _) = load::run(self.log.as_mut(), loadings, usize::MAX);
+        present.extend(
+            done.into_iter().map(|loading| (loading.person(), loading.finish().0.map_err(|error| error.problem()))),
+        );
+        present
+    }
+
+    fn get(&mut self, get: &Get, now: &Aggregate) -> Result<Vec<u8>, Problem> {
+        let (person, version) = match get.at {
+            RecordedAt::Version(version) if version > now.version => {
+                let message = format!("at_version: the person is at version {}", now.version);
+                return Err(Problem::new(Code::Invalid, message).on_version(now.version));
+            }
+            RecordedAt::Version(version) if version < now.version => {
+                self.fold_while(now, |event| event.sequence <= version)?
+            }
+            RecordedAt::Time(time) if time < now.last_event_at => {
+                self.fold_while(now, |event| event.timestamp <= time)?
+            }
+            RecordedAt::Now | RecordedAt::Version(_) | RecordedAt::Time(_) => (now.state.clone(), now.version),
+        };
+        match person {
+            Some(person) => {
+                Ok(encode_person(now.version, now.sequence, &PersonView::new(&person, version, get.valid_on)))
+            }
+            None => Err(Problem::new(Code::PersonNotFound, "the person did not exist then").on_version(now.version)),
+        }
+    }
+
+    /// The state after the first events of the history, as long as they are wanted.
+    fn fold_while(
+        &mut self,
+        now: &Aggregate,
+        is_wanted: impl Fn(&EventRecord) -> bool,
+    ) -> Result<(Option<Person>, u64), Problem> {
+        let mut state = None;
+        let mut version = 0;
+        self.each_event(now, 1, |_, event| {
+            let wanted = is_wanted(&event);
+            if wanted {
+                version = event.sequence;
+                evolve(&mut state, &event.event);
+            }
+            wanted
+        })?;
+        Ok((state, version))
+    }
+
+    fn history(&mut self, history: &History, now: &Aggregate) -> Result<Vec<u8>, Problem> {
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let wanted = usize::try_from(history.limit).unwrap_or(usize::MAX);
+        let mut bookmark = None;
+        if history.from_version <= now.version {
+            let bytes_max = self.answer_bytes_max;
+            self.each_event(now, history.from_version, |sequence, event| {
+                let is_full = events.len() >= wanted || bytes > bytes_max;
+                if is_full {
+                    bookmark = Some((event.sequence, sequence));
+                } else if event.sequence >= history.from_version {
+                    bytes += serde_json::to_vec(&event).map_or(0, |json| json.len());
+                    events.push(event);
+                }
+                !is_full
+            })?;
+        }
+        if let Some((version, sequence)) = bookmark {
+            self.bookmarks.put((history.person, version), sequence);
+        }
+        encode_history(now.version, &events, bookmark.is_some(), self.answer_bytes_max).ok_or_else(|| self.too_large())
+    }
+
+    /// Goes through the events up to the present one, from a commit on that has this version or comes before it, until
+    /// the visitor has seen enough.
+    fn each_event(
+        &mut self,
+        now: &Aggregate,
+        from_version: u64,
+        mut visit: impl FnMut(Sequence, EventRecord) -> bool,
+    ) -> Result<(), Problem> {
+        let mut from = self.bookmarks.get(&(now.person, from_version)).copied().unwrap_or(1);
+        let mut consistency = Consistency::Any;
+        while from <= now.sequence {
+            let read = Read { person: now.person, start: Start::Sequence(from), consistency };
+            let page = self.log.read(&[read]).pop().unwrap_or_else(|| Ok(Default::default()));
+            let page = page.map_err(|error| Problem::new(Code::Unavailable, error.to_string()))?;
+            let Some(last) = page.commits.last().map(|commit| commit.sequence) else {
+                if consistency == Consistency::Leader {
+                    return Err(Problem::new(Code::Unavailable, "the stream has less than it just had"));
+                }
+                // The copy that answered lags behind the leader, which has been seen to have more.
+                consistency = Consistency::Leader;
+                continue;
+            };
+            for stored in &page.commits {
+                for event in events_of(stored)? {
+                    if !visit(stored.sequence, event) {
+                        return Ok(());
+                    }
+                }
+            }
+            from = last + 1;
+        }
+        Ok(())
+    }
+
+    fn too_large(&self) -> Problem {
+        let message = format!("the answer does not fit into a message of {} bytes", self.answer_bytes_max);
+        Problem::new(Code::TooLarge, message)
+    }
+}
+
+fn events_of(stored: &StoredCommit) -> Result<Vec<EventRecord>, Problem> {
+    let commit = commit::decode(&stored.payload).map_err(|error| Problem::new(error.code(), error.to_string()))?;
+    Ok(commit.events)
+}

@@ -1,0 +1,131 @@
+//! A cluster of three, with three copies of everything.
+
+use std::net::TcpListener;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use cim_domain_person::config::Config;
+use cim_domain_person::domain::PersonId;
+use cim_domain_person::engine::ports::{Appended, Consistency, EventLog};
+use cim_domain_person::nats::prepare;
+use serde_json::json;
+
+use super::{impatient_log, log, open, snapshots};
+use crate::port_contract::{append, check_event_log, check_snapshot_store, read, store};
+use crate::support::nats_server::NatsServer;
+use crate::support::raw::Raw;
+use crate::support::{config, eventually, somebody};
+
+struct Cluster {
+    servers: Vec<NatsServer>,
+    config: Config,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        // Found free and given back: the servers have to know each other's before they start.
+        let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        drop(listeners);
+        let routes: Vec<String> = ports.iter().map(|port| format!("nats-route://127.0.0.1:{port}")).collect();
+        let servers: Vec<NatsServer> = std::iter::zip(["one", "two", "three"], &ports)
+            .map(|(name, port)| {
+                NatsServer::with(&format!(
+                    "server_name: {name}\ncluster {{ name: trio, listen: \"127.0.0.1:{port}\", routes: {routes:?} }}"
+                ))
+            })
+            .collect();
+        let mut config = config("");
+        config.nats.urls = servers.iter().map(NatsServer::url).collect();
+        config.store.replicas = 3;
+        let cluster = Self { servers, config };
+        eventually("the cluster has a leader", || prepare(&open(&cluster.config), &cluster.config).is_ok());
+        cluster
+    }
+
+    /// The configuration of a service that knows this server alone.
+    fn seen_from(&self, server: usize) -> Config {
+        let mut config = self.config.clone();
+        config.nats.urls = vec![self.servers[server].url()];
+        config
+    }
+}
+
+#[test]
+fn the_contract_holds_with_three_copies() {
+    let cluster = Cluster::start();
+    for server in 0..3 {
+        let config = cluster.seen_from(server);
+        let store = open(&config);
+        check_event_log(&mut log(&store, &config));
+        check_snapshot_store(&mut snapshots(&store, &config));
+    }
+}
+
+/// Eight writers who all believe that they are first: one is.
+#[test]
+fn of_rivals_one_wins() {
+    let cluster = Cluster::start();
+    let (rounds, rivals) = (20, 8);
+    let persons: Vec<PersonId> = (0..rounds).map(|_| somebody()).collect();
+    let barrier = Barrier::new(rivals);
+    let outcomes: Vec<Vec<Appended>> = std::thread::scope(|scope| {
+        let (persons, barrier, cluster) = (&persons, &barrier, &cluster);
+        let rival = |rival: usize| {
+            let config = cluster.seen_from(rival % 3);
+            let mut log = log(&open(&config), &config);
+            let attempt = |person: &PersonId| {
+                barrier.wait();
+                log.append(&[append(*person, 0, rival.to_string().into_bytes())]).remove(0)
+            };
+            persons.iter().map(attempt).collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = (0..rivals).map(|number| scope.spawn(move || rival(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut log = log(&open(&cluster.config), &cluster.config);
+    for (round, person) in persons.iter().enumerate() {
+        let commits = read(&mut log, *person, 1, Consistency::Leader).commits;
+        let winners: Vec<&Appended> = outcomes
+            .iter()
+            .map(|rival| &rival[round])
+            .filter(|outcome| matches!(outcome, Appended::Stored(_)))
+            .collect();
+        assert_eq!(winners, [&Appended::Stored(commits[0].sequence)]);
+        assert_eq!(commits.len(), 1);
+        assert!(outcomes.iter().all(|rival| matches!(rival[round], Appended::Stored(_) | Appended::Conflict(_))));
+    }
+}
+
+/// The leader always shows what was acknowledged, whichever server is asked.
+#[test]
+fn what_is_stored_is_read_from_the_leader_at_once() {
+    let cluster = Cluster::start();
+    let (near, far) = (cluster.seen_from(0), cluster.seen_from(1));
+    let (mut near, mut far) = (log(&open(&near), &near), log(&open(&far), &far));
+    let (person, mut expected) = (somebody(), 0);
+    for number in 1..=200 {
+        expected = store(&mut near, person, expected, b"x");
+        assert_eq!(far.tips(&[person])[0].as_ref().unwrap().as_ref().unwrap().sequence, expected);
+        assert_eq!(read(&mut far, person, 1, Consistency::Leader).commits.len(), number);
+    }
+}
+
+#[test]
+fn a_leader_that_is_killed_is_replaced() {
+    let mut cluster = Cluster::start();
+    // Impatient: what is sent while there is no leader gets no answer at all.
+    let mut log = impatient_log(&open(&cluster.config), &cluster.config, Duration::from_secs(1));
+    let person = somebody();
+    let first = store(&mut log, person, 0, b"1");
+    let info = Raw::connect(cluster.servers[0].port()).api("STREAM.INFO.PERSON_EVENTS", &json!(null));
+    let leader = ["one", "two", "three"].iter().position(|name| info["cluster"]["leader"] == *name).unwrap();
+    cluster.servers[leader].kill();
+    let mut outcome = Appended::Unknown;
+    eventually("there is a leader again", || {
+        outcome = log.append(&[append(person, first, *b"2")]).remove(0);
+        matches!(outcome, Appended::Stored(_) | Appended::Conflict(Some(_)))
+    });
+    let commits = read(&mut log, person, 1, Consistency::Leader).commits;
+    assert_eq!(commits.len(), 2, "{outcome:?}");
+}

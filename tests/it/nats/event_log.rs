@@ -1,0 +1,197 @@
+//! The log on a single server.
+
+use std::time::Duration;
+
+use cim_domain_person::domain::Timestamp;
+use cim_domain_person::engine::ports::{Appended, Consistency, EventLog, Read, Start};
+use serde_json::json;
+
+use super::{log, open, prepared, settled};
+use crate::port_contract::{append, check_event_log, read, store};
+use crate::support::nats_server::NatsServer;
+use crate::support::raw::Raw;
+use crate::support::{config, somebody};
+
+#[test]
+fn keeps_to_the_contract() {
+    let server = NatsServer::start();
+    let config = config(&server.url());
+    check_event_log(&mut log(&prepared(&config), &config));
+}
+
+#[test]
+fn keeps_to_the_contract_in_a_domain_and_under_a_longer_prefix() {
+    let server = NatsServer::with_jetstream("domain: hub", "");
+    let mut config = config(&server.url());
+    config.nats.jetstream_domain = Some("hub".to_owned());
+    config.subject_prefix = "person.eu".to_owned();
+    check_event_log(&mut log(&prepared(&config), &config));
+}
+
+/// The domain is somewhere else: the service's own server has a JetStream too, which must not be used.
+#[test]
+fn keeps_to_the_contract_across_a_leaf_node() {
+    let hub = NatsServer::with_jetstream("domain: hub", "leafnodes { listen: \"127.0.0.1:-1\" }\nserver_name: hub");
+    let leaf_port = hub.leaf_port();
+    let remotes = format!("leafnodes {{ remotes: [{{ url: \"nats://127.0.0.1:{leaf_port}\" }}] }}\nserver_name: leaf");
+    let leaf = NatsServer::with_jetstream("domain: leaf", &remotes);
+    let mut config = config(&leaf.url());
+    config.nats.jetstream_domain = Some("hub".to_owned());
+    let mut at_hub = Raw::connect(hub.port());
+    crate::support::eventually("the leaf is linked", || {
+        Raw::connect(leaf.port()).request("$JS.hub.API.INFO", b"").payload.starts_with(b"{")
+    });
+    let store = prepared(&config);
+    check_event_log(&mut log(&store, &config));
+    crate::port_contract::check_snapshot_store(&mut super::snapshots(&store, &config));
+    assert!(at_hub.api("STREAM.INFO.PERSON_EVENTS", &json!(null))["state"]["messages"].as_u64() > Some(100));
+}
+
+#[test]
+fn a_commit_bears_its_headers() {
+    const SERVERS_HEADERS: [&str; 4] = ["Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"];
+    let server = NatsServer::start();
+    let config = config(&server.url());
+    let mut log = log(&prepared(&config), &config);
+    let person = somebody();
+    let first = store(&mut log, person, 0, b"1");
+    let mut second = append(person, first, *b"2");
+    second.headers.traceparent = None;
+    assert!(matches!(log.append(&[second])[..], [Appended::Stored(_)]));
+
+    let mut raw = Raw::connect(server.port());
+    let mut headers = |number: u64| {
+        let answer = raw.request("$JS.API.DIRECT.GET.PERSON_EVENTS", json!({ "seq": number }).to_string().as_bytes());
+        let is_ours = |line: &&str| line.contains(':') && !SERVERS_HEADERS.iter().any(|name| line.starts_with(name));
+        let mut ours: Vec<String> = answer.headers.split("\r\n").filter(is_ours).map(str::to_owned).collect();
+        ours.sort();
+        ours
+    };
+    assert_eq!(
+        headers(first),
+        [
+            "Content-Type:application/json",
+            "Event-Type:PersonCreated,NameUpdated",
+            "Nats-Expected-Last-Subject-Sequence:0",
+            "Nats-Expected-Stream:PERSON_EVENTS",
+            "Person-Version:2",
+            "traceparent:00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ]
+    );
+    assert_eq!(
+        headers(first + 1),
+        [
+            "Content-Type:application/json".to_owned(),
+            "Event-Type:PersonCreated,NameUpdated".to_owned(),
+            format!("Nats-Expected-Last-Subject-Sequence:{first}"),
+            "Person-Version:2".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn a_time_in_between_is_a_start() {
+    let server = NatsServer::start();
+    let config = config(&server.url());
+    let mut log = log(&prepared(&config), &config);
+    let person = somebody();
+    let first = store(&mut log, person, 0, b"1");
+    std::thread::sleep(Duration::from_millis(50));
+    let start = Start::Time(Timestamp::now());
+    std::thread::sleep(Duration::from_millis(50));
+    let second = store(&mut log, person, first, b"2");
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        let page = log.read(&[Read { person, start, consistency }]).remove(0).unwrap();
+        assert_eq!(page.commits.iter().map(|commit| commit.sequence).collect::<Vec<_>>(), [second]);
+    }
+}
+
+/// The stream refuses what goes beyond its limits: that is known at once, and known not to be stored.
+#[test]
+fn limits_of_the_stream_are_decisive() {
+    let server = NatsServer::start();
+    let config = config(&server.url());
+    let store_connection = open(&config);
+    let stream = json!({
+        "name": "PERSON_EVENTS", "subjects": ["person.events.>"], "storage": "file", "discard": "new",
+        "allow_direct": true, "max_msgs": 1,
+    });
+    let created = Raw::connect(server.port()).api("STREAM.CREATE.PERSON_EVENTS", &stream);
+    assert!(created.get("error").is_none(), "{created}");
+    let mut log = log(&store_connection, &config);
+    store(&mut log, somebody(), 0, b"full");
+    let outcome = log.append(&[append(somebody(), 0, *b"more")]).remove(0);
+    let Appended::Refused(why) = &outcome else { panic!("{outcome:?}") };
+    assert!(why.0.contains("maximum messages exceeded"), "{why}");
+}
+
+#[test]
+fn without_a_stream_nothing_is_stored() {
+    let server = NatsServer::start();
+    let config = config(&server.url());
+    let mut log = log(&open(&config), &config);
+    assert!(matches!(log.append(&[append(somebody(), 0, *b"x")])[..], [Appended::Unavailable(_)]));
+    assert!(log.tips(&[somebody()])[0].is_err());
+    let read = Read { person: somebody(), start: Start::Sequence(1), consistency: Consistency::Any };
+    assert!(log.read(&[read])[0].is_err());
+}
+
+/// Another stream has our subjects in place of ours: what it says is not our stream's word.
+#[test]
+fn another_streams_acknowledgement_proves_nothing() {
+    let server = NatsServer::start();
+    let config = config(&server.url());
+    let other = json!({ "name": "OTHER", "subjects": ["person.events.>"] });
+    Raw::connect(server.port()).api("STREAM.CREATE.OTHER", &other);
+    let mut log = super::impatient_log(&open(&config), &config, Duration::from_millis(300));
+    let person = somebody();
+    assert_eq!(log.append(&[append(person, 0, *b"x")]), [Appended::Unknown]);
+}
+
+/// A stored message whose headers the client cannot read costs a connection each time that it is read directly. Its
+/// person is read from the leader from then on, and nobody else notices.
+#[test]
+fn a_poisoned_history_is_read_all_the_same() {
+    let server = NatsServer::start();
+    let config = config(&server.url());
+    let store_connection = prepared(&config);
+    let mut log = log(&store_connection, &config);
+    let person = somebody();
+    let first = store(&mut log, person, 0, b"1");
+    let mut raw = Raw::connect(server.port());
+    raw.publish_with_headers(&format!("person.events.{person}"), "", b"NATS/1.0\r\nno colon\r\n\r\n", b"poison");
+    raw.sync();
+    let question = Read { person, start: Start::Sequence(1), consistency: Consistency::Any };
+    let refused = log.read(&[question]).remove(0);
+    assert!(refused.is_err(), "{refused:?}");
+    settled(&store_connection);
+    let generation = store_connection.connection().health().generation;
+    let page = log.read(&[question]).remove(0).unwrap();
+    let payloads: Vec<&[u8]> = page.commits.iter().map(|commit| &*commit.payload).collect();
+    assert_eq!(payloads, [b"1".as_slice(), b"poison"]);
+    assert_eq!(page.commits[0].sequence, first);
+    assert_eq!(store_connection.connection().health().generation, generation, "the connection was not lost again");
+}
+
+/// A stranger's message that wears the server's own headers does not confuse a read.
+#[test]
+fn forged_headers_do_not_confuse_a_read() {
+    let server = NatsServer::start();
+    let config = config(&server.url());
+    let mut log = log(&prepared(&config), &config);
+    let person = somebody();
+    let first = store(&mut log, person, 0, b"1");
+    let mut raw = Raw::connect(server.port());
+    let subject = format!("person.events.{person}");
+    let forged =
+        b"NATS/1.0\r\nNats-Sequence: 999\r\nNats-Last-Sequence: 7\r\nStatus: 204\r\nNats-Num-Pending: 0\r\n\r\n";
+    raw.publish_with_headers(&subject, "", forged, b"forged");
+    raw.publish(&subject, "", b"");
+    raw.sync();
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        let page = read(&mut log, person, 1, consistency);
+        let payloads: Vec<&[u8]> = page.commits.iter().map(|commit| &*commit.payload).collect();
+        assert_eq!(payloads, [b"1".as_slice(), b"forged", b""], "{consistency:?}");
+        assert_eq!(page.commits[0].sequence, first);
+    }
+}

@@ -1,0 +1,268 @@
+//! The harm that a network and a server do, and what the store says then: never more than it knows.
+
+use std::time::{Duration, Instant};
+
+use cim_domain_person::engine::ports::{Appended, Consistency, EventLog};
+use cim_domain_person::nats::{Connection, NotSent, OpenError};
+
+use super::{impatient_log, log, open, prepared, settled};
+use crate::port_contract::{append, read, store};
+use crate::support::nats_server::NatsServer;
+use crate::support::proxy::Proxy;
+use crate::support::raw::Raw;
+use crate::support::{PATIENCE, config, eventually, somebody};
+
+const IMPATIENCE: Duration = Duration::from_millis(300);
+
+fn payloads(log: &mut dyn EventLog, person: cim_domain_person::domain::PersonId) -> Vec<Vec<u8>> {
+    read(log, person, 1, Consistency::Leader).commits.iter().map(|commit| commit.payload.to_vec()).collect()
+}
+
+/// The commit is in the stream, its acknowledgement is not here: nothing is claimed, nothing is sent again.
+#[test]
+fn a_lost_acknowledgement_leaves_it_unknown() {
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    let config = config(&proxy.url());
+    let connection = prepared(&config);
+    let mut log = impatient_log(&connection, &config, IMPATIENCE);
+    let person = somebody();
+    proxy.lose_answers(true);
+    assert_eq!(log.append(&[append(person, 0, *b"x")]), [Appended::Unknown]);
+    proxy.lose_answers(false);
+    proxy.cut();
+    settled(&connection);
+    assert_eq!(payloads(&mut log, person), [b"x"]);
+    assert!(matches!(log.append(&[append(person, 0, *b"x")])[..], [Appended::Conflict(_)]));
+}
+
+/// A late answer belongs to a question long given up: it must not be taken for the answer to a later one.
+#[test]
+fn a_late_acknowledgement_is_nobodys() {
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    let config = config(&proxy.url());
+    let connection = prepared(&config);
+    let mut log = impatient_log(&connection, &config, IMPATIENCE);
+    let (late, next) = (somebody(), somebody());
+    proxy.stall(true);
+    assert_eq!(log.append(&[append(late, 0, *b"late")]), [Appended::Unknown]);
+    proxy.stall(false);
+    settled(&connection);
+    let sequence = store(&mut log, next, 0, b"next");
+    assert_eq!(read(&mut log, next, 1, Consistency::Leader).commits[0].sequence, sequence);
+    assert_eq!(payloads(&mut log, late), [b"late"]);
+}
+
+/// A wait does not last to its end when the connection that would bring the answer is gone.
+#[test]
+fn a_lost_connection_ends_the_wait() {
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    let config = config(&proxy.url());
+    let connection = prepared(&config);
+    let mut log = log(&connection, &config);
+    proxy.lose_answers(true);
+    let start = Instant::now();
+    let outcome = std::thread::scope(|scope| {
+        let append = scope.spawn(|| log.append(&[append(somebody(), 0, *b"x")]).remove(0));
+        std::thread::sleep(Duration::from_millis(100));
+        proxy.lose_answers(false);
+        proxy.cut();
+        append.join().unwrap()
+    });
+    assert_eq!(outcome, Appended::Unknown);
+    assert!(start.elapsed() < PATIENCE / 2, "it waited to the end: {:?}", start.elapsed());
+}
+
+#[test]
+fn nothing_is_sent_while_the_server_is_away() {
+    let mut server = NatsServer::start();
+    let config = config(&server.url());
+    let connection = prepared(&config);
+    let mut log = log(&connection, &config);
+    let person = somebody();
+    server.kill();
+    eventually("the loss is noticed", || !connection.connection().health().connected);
+    assert_eq!(connection.publish("a", None, &[], b""), Err(NotSent::Away));
+    assert!(matches!(log.append(&[append(person, 0, *b"x")])[..], [Appended::Unavailable(_)]));
+    assert!(log.tips(&[person])[0].is_err());
+    server.restart();
+    settled(&connection);
+    assert_eq!(payloads(&mut log, person), [[0_u8; 0]; 0], "nothing was kept and sent later");
+    store(&mut log, person, 0, b"y");
+}
+
+#[test]
+fn nothing_is_sent_to_a_mute_server() {
+    let server = NatsServer::start();
+    let config = config(&server.url());
+    let connection = prepared(&config);
+    let mut log = log(&connection, &config);
+    let person = somebody();
+    server.freeze();
+    eventually("the silence is noticed", || connection.publish("a", None, &[], b"").is_err());
+    assert!(matches!(connection.publish("a", None, &[], b""), Err(NotSent::Mute(_))));
+    assert!(matches!(log.append(&[append(person, 0, *b"x")])[..], [Appended::Unavailable(_)]));
+    assert!(connection.connection().health().connected, "nobody has noticed yet, but the silence grows");
+    server.thaw();
+    settled(&connection);
+    store(&mut log, person, 0, b"y");
+}
+
+/// What is said to be stored is, what is said not to be is not, whatever is killed in between.
+#[test]
+fn a_server_killed_in_the_middle_of_appends_makes_no_liar_of_the_log() {
+    let mut server = NatsServer::start();
+    let config = config(&server.url());
+    let connection = prepared(&config);
+    let mut log = log(&connection, &config);
+    let mut appended = Vec::new();
+    std::thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            for _ in 0..4 {
+                std::thread::sleep(Duration::from_millis(60));
+                server.restart();
+            }
+        });
+        while !killer.is_finished() {
+            let batch: Vec<_> = (0..50).map(|_| append(somebody(), 0, *b"commit")).collect();
+            let outcomes = log.append(&batch);
+            appended.extend(batch.into_iter().map(|append| append.person).zip(outcomes));
+        }
+    });
+    settled(&connection);
+    let persons: Vec<_> = appended.iter().map(|(person, _)| *person).collect();
+    let mut counts = [0; 3];
+    for (tip, (_, outcome)) in log.tips(&persons).into_iter().zip(&appended) {
+        let tip = tip.unwrap();
+        match outcome {
+            Appended::Stored(sequence) => assert_eq!(tip.map(|tip| tip.sequence), Some(*sequence)),
+            Appended::Unavailable(why) | Appended::Refused(why) => assert_eq!(tip, None, "{why}"),
+            Appended::Unknown => {}
+            Appended::Conflict(_) => panic!("nobody else writes"),
+        }
+        counts[match outcome {
+            Appended::Stored(_) => 0,
+            Appended::Unavailable(_) => 1,
+            _ => 2,
+        }] += 1;
+    }
+    println!("stored {}, refused {}, unknown {}", counts[0], counts[1], counts[2]);
+    assert!(counts[0] > 0);
+}
+
+#[test]
+fn a_connection_comes_back_again_and_again() {
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    let config = config(&proxy.url());
+    let connection = prepared(&config);
+    let mut log = log(&connection, &config);
+    for round in 1..=5 {
+        proxy.cut();
+        eventually("the loss is noticed", || connection.connection().health().generation >= round);
+        settled(&connection);
+        store(&mut log, somebody(), 0, b"x");
+    }
+    assert_eq!(connection.connection().health().generation, 5);
+}
+
+#[test]
+fn a_slow_network_is_only_slow() {
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    proxy.delay(Duration::from_millis(30));
+    let config = config(&proxy.url());
+    let mut log = log(&prepared(&config), &config);
+    let person = somebody();
+    store(&mut log, person, 0, b"x");
+    assert_eq!(payloads(&mut log, person), [b"x"]);
+}
+
+/// The client would say `Ok` and the server would cut the connection, with all that is under way on it.
+#[test]
+fn what_is_too_large_is_not_sent() {
+    let server = NatsServer::with("max_payload: 1000");
+    let connection = open(&config(&server.url()));
+    assert_eq!(connection.message_bytes_max(), 1000);
+    connection.publish("a", None, &[], &[0; 1000]).unwrap();
+    assert!(matches!(connection.publish("a", None, &[], &[0; 1001]), Err(NotSent::TooLarge { bytes: 1001, .. })));
+    let headers = [("Name", "value")];
+    let room = 1000 - "NATS/1.0\r\nName:value\r\n\r\n".len();
+    connection.publish("a", None, &headers, &vec![0; room]).unwrap();
+    assert!(connection.publish("a", None, &headers, &vec![0; room + 1]).is_err());
+    settled(&connection);
+    assert_eq!(connection.connection().health().generation, 0);
+}
+
+#[test]
+fn an_idle_connection_shows_that_it_lives() {
+    let server = NatsServer::start();
+    let connection = open(&config(&server.url()));
+    let sleep = Duration::from_millis(1200);
+    std::thread::sleep(sleep);
+    let health = connection.connection().health();
+    assert!(health.connected && health.silent_for < sleep, "{health:?}");
+}
+
+#[test]
+fn attempts_to_reconnect_show_that_they_are_made() {
+    let mut server = NatsServer::start();
+    let connection = open(&config(&server.url()));
+    server.kill();
+    eventually("the loss is noticed", || !connection.connection().health().connected);
+    std::thread::sleep(Duration::from_secs(3));
+    let health = connection.connection().health();
+    assert!(health.attempt_age < Duration::from_secs(3), "{health:?}");
+}
+
+#[test]
+fn opening_says_why_it_does_not() {
+    let mut server = NatsServer::start();
+    let config = config(&server.url());
+    server.freeze();
+    let away = Connection::open(&config.nats, "store").unwrap_err();
+    server.thaw();
+    assert!(matches!(&away, OpenError::Away(why) if why.contains("says nothing")), "{away}");
+    server.kill();
+    let away = Connection::open(&config.nats, "store").unwrap_err();
+    assert!(matches!(&away, OpenError::Away(why) if why.contains(&config.nats.urls[0])), "{away}");
+}
+
+#[test]
+fn one_server_of_several_is_enough() {
+    let server = NatsServer::start();
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config(&server.url());
+    config.nats.urls.push(format!("nats://{}", mute.local_addr().unwrap()));
+    config.nats.urls.push("nats://127.0.0.1:1".to_owned());
+    settled(&open(&config));
+}
+
+#[test]
+fn closing_sends_off_what_was_written() {
+    let server = NatsServer::start();
+    let mut raw = Raw::connect(server.port());
+    raw.subscribe("last.words", 1);
+    raw.sync();
+    let connection = open(&config(&server.url()));
+    connection.publish("last.words", None, &[], b"farewell").unwrap();
+    assert!(connection.connection().close(PATIENCE));
+    assert_eq!(raw.next(PATIENCE).unwrap().payload, b"farewell");
+    assert_eq!(connection.publish("a", None, &[], b""), Err(NotSent::Away));
+}
+
+#[test]
+fn closing_does_not_hang_while_the_server_is_away_or_mute() {
+    let mut server = NatsServer::start();
+    let (one, two) = (open(&config(&server.url())), open(&config(&server.url())));
+    server.freeze();
+    let start = Instant::now();
+    assert!(!one.connection().close(IMPATIENCE));
+    server.thaw();
+    server.kill();
+    eventually("the loss is noticed", || !two.connection().health().connected);
+    assert!(!two.connection().close(IMPATIENCE));
+    assert!(start.elapsed() < PATIENCE);
+}

@@ -1,0 +1,325 @@
+//! What every pair of log and snapshot store has to keep to, in memory or on NATS. Each rule takes persons that nobody
+//! has used before, so all can run on one store.
+
+use std::sync::Arc;
+
+use cim_domain_person::domain::{PersonId, Timestamp};
+use cim_domain_person::engine::ports::{
+    Append, Appended, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, Start,
+    StoredCommit,
+};
+
+use crate::support::somebody;
+
+/// A rule for a log, in words and as a check.
+pub type LogRule = (&'static str, fn(&mut dyn EventLog));
+
+/// A rule for a snapshot store.
+pub type SnapshotRule = (&'static str, fn(&mut dyn SnapshotStore));
+
+/// The rules for a log.
+pub const EVENT_LOG: &[LogRule] = &[
+    ("nobody has neither commits nor a tip", nobody),
+    ("what is stored is read as it was written", stored_as_written),
+    ("only the expected sequence stores", expected_sequence),
+    ("a batch is answered one by one and in order", batch),
+    ("of two appends to one person in a batch one wins", rivals_in_a_batch),
+    ("reads start where they are told", starts),
+    ("times are starts too", times),
+    ("long histories come in pages", pages_by_count),
+    ("heavy histories come in pages", pages_by_bytes),
+    ("the largest payload is stored and a larger one refused", payload_bytes_max),
+    ("many persons are answered in order", many_persons),
+    ("nothing asked, nothing answered", nothing_asked),
+];
+
+/// The rules for a snapshot store whose `version_of` is [`snapshot_version`].
+pub const SNAPSHOT_STORE: &[SnapshotRule] = &[
+    ("nobody has a snapshot", no_snapshot),
+    ("a snapshot is loaded as it was stored", snapshot_as_stored),
+    ("an older snapshot does not replace a newer one", older_snapshot),
+    ("what is no snapshot is replaced", unreadable_snapshot),
+    ("many snapshots are loaded in order", many_snapshots),
+];
+
+/// The version of a snapshot of these tests: its first eight bytes.
+pub fn snapshot_version(snapshot: &[u8]) -> Option<u64> {
+    snapshot.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Runs all rules for a log.
+pub fn check_event_log(log: &mut dyn EventLog) {
+    for (rule, check) in EVENT_LOG {
+        println!("{rule}");
+        check(log);
+    }
+}
+
+/// Runs all rules for a snapshot store.
+pub fn check_snapshot_store(store: &mut dyn SnapshotStore) {
+    for (rule, check) in SNAPSHOT_STORE {
+        println!("{rule}");
+        check(store);
+    }
+}
+
+pub fn append(person: PersonId, expected: Sequence, payload: impl Into<Arc<[u8]>>) -> Append {
+    let headers = CommitHeaders {
+        event_types: "PersonCreated,NameUpdated".to_owned(),
+        person_version: 2,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+    };
+    Append { person, expected, payload: payload.into(), headers }
+}
+
+#[track_caller]
+pub fn store(log: &mut dyn EventLog, person: PersonId, expected: Sequence, payload: &[u8]) -> Sequence {
+    match &log.append(&[append(person, expected, payload)])[..] {
+        [Appended::Stored(sequence)] => *sequence,
+        other => panic!("expected it to be stored: {other:?}"),
+    }
+}
+
+#[track_caller]
+pub fn read(log: &mut dyn EventLog, person: PersonId, from: Sequence, consistency: Consistency) -> Page {
+    let read = Read { person, start: Start::Sequence(from), consistency };
+    log.read(&[read]).remove(0).unwrap()
+}
+
+#[track_caller]
+fn read_all(log: &mut dyn EventLog, person: PersonId, consistency: Consistency) -> (Vec<StoredCommit>, usize) {
+    let (mut commits, mut pages, mut from) = (Vec::new(), 0, 1);
+    loop {
+        let page = read(log, person, from, consistency);
+        assert!(!page.more || !page.commits.is_empty(), "a page that says there is more brings something");
+        commits.extend(page.commits);
+        pages += 1;
+        if !page.more {
+            return (commits, pages);
+        }
+        from = commits.last().unwrap().sequence + 1;
+    }
+}
+
+/// Stores commits of one person one after the other.
+fn fill(log: &mut dyn EventLog, person: PersonId, payloads: impl Iterator<Item = Vec<u8>>) -> Vec<StoredCommit> {
+    let mut commits: Vec<StoredCommit> = Vec::new();
+    for payload in payloads {
+        let expected = commits.last().map_or(0, |commit| commit.sequence);
+        let sequence = store(log, person, expected, &payload);
+        commits.push(StoredCommit { sequence, payload: payload.into() });
+    }
+    commits
+}
+
+fn sequences(page: &Page) -> Vec<Sequence> {
+    page.commits.iter().map(|commit| commit.sequence).collect()
+}
+
+fn nobody(log: &mut dyn EventLog) {
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        let page = read(log, somebody(), 1, consistency);
+        assert!(page.commits.is_empty() && !page.more);
+    }
+    assert_eq!(log.tips(&[somebody()]), [Ok(None)]);
+}
+
+fn stored_as_written(log: &mut dyn EventLog) {
+    let person = somebody();
+    let payloads = [b"{}".to_vec(), vec![0, 13, 10, 255, 0], "ünïcödé\r\n".into(), vec![7; 100_000]];
+    let commits = fill(log, person, payloads.into_iter());
+    assert!(commits.is_sorted_by(|a, b| a.sequence < b.sequence) && commits[0].sequence > 0);
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        let page = read(log, person, 1, consistency);
+        assert_eq!(page.commits, commits);
+        assert!(!page.more);
+    }
+    assert_eq!(log.tips(&[person]), [Ok(commits.last().cloned())]);
+}
+
+#[track_caller]
+fn assert_conflict(log: &mut dyn EventLog, person: PersonId, expected: Sequence, newest: Sequence) {
+    match &log.append(&[append(person, expected, *b"loser")])[..] {
+        [Appended::Conflict(None)] => {}
+        [Appended::Conflict(Some(named))] => assert_eq!(*named, newest),
+        other => panic!("expected a conflict: {other:?}"),
+    }
+}
+
+fn expected_sequence(log: &mut dyn EventLog) {
+    let (person, other) = (somebody(), somebody());
+    assert_conflict(log, person, 17, 0);
+    let first = store(log, person, 0, b"1");
+    let elsewhere = store(log, other, 0, b"x");
+    for expected in [0, first + 1, elsewhere, u64::MAX >> 1] {
+        assert_conflict(log, person, expected, first);
+    }
+    let second = store(log, person, first, b"2");
+    assert_conflict(log, person, first, second);
+    assert_eq!(sequences(&read(log, person, 1, Consistency::Leader)), [first, second]);
+}
+
+fn batch(log: &mut dyn EventLog) {
+    let persons: Vec<PersonId> = (0..100).map(|_| somebody()).collect();
+    let taken = store(log, persons[3], 0, b"first");
+    let appends: Vec<Append> =
+        persons.iter().map(|person| append(*person, 0, person.to_string().into_bytes())).collect();
+    let outcomes = log.append(&appends);
+    assert_eq!(outcomes.len(), persons.len());
+    for (index, (person, outcome)) in persons.iter().zip(outcomes).enumerate() {
+        match outcome {
+            Appended::Conflict(newest) if index == 3 => assert!(newest.is_none_or(|newest| newest == taken)),
+            Appended::Stored(sequence) => {
+                let tip = log.tips(&[*person]).remove(0).unwrap().unwrap();
+                assert_eq!((tip.sequence, &*tip.payload), (sequence, person.to_string().as_bytes()));
+            }
+            other => panic!("{index}: {other:?}"),
+        }
+    }
+}
+
+fn rivals_in_a_batch(log: &mut dyn EventLog) {
+    let person = somebody();
+    let outcomes = log.append(&[append(person, 0, *b"one"), append(person, 0, *b"two")]);
+    let stored = outcomes.iter().filter(|outcome| matches!(outcome, Appended::Stored(_))).count();
+    let conflicts = outcomes.iter().filter(|outcome| matches!(outcome, Appended::Conflict(_))).count();
+    assert_eq!((stored, conflicts), (1, 1), "{outcomes:?}");
+    assert_eq!(read(log, person, 1, Consistency::Leader).commits.len(), 1);
+}
+
+fn starts(log: &mut dyn EventLog) {
+    let (person, other) = (somebody(), somebody());
+    let first = store(log, person, 0, b"1");
+    let between = store(log, other, 0, b"x");
+    let second = store(log, person, first, b"2");
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        for (from, found) in [
+            (0, vec![first, second]),
+            (first, vec![first, second]),
+            (first + 1, vec![second]),
+            (between, vec![second]),
+            (second, vec![second]),
+            (second + 1, vec![]),
+            (second + 1_000_000, vec![]),
+        ] {
+            assert_eq!(sequences(&read(log, person, from, consistency)), found, "from {from}, {consistency:?}");
+        }
+    }
+    let question = |person, from| Read { person, start: Start::Sequence(from), consistency: Consistency::Any };
+    let pages = log.read(&[question(person, second), question(other, 1), question(person, 1)]);
+    let found: Vec<_> = pages.iter().map(|page| sequences(page.as_ref().unwrap())).collect();
+    assert_eq!(found, [vec![second], vec![between], vec![first, second]]);
+}
+
+fn times(log: &mut dyn EventLog) {
+    let person = somebody();
+    let first = store(log, person, 0, b"1");
+    let second = store(log, person, first, b"2");
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        for (time, found) in [("2000-01-01T00:00:00Z", vec![first, second]), ("2200-01-01T00:00:00Z", vec![])] {
+            let start = Start::Time(time.parse::<Timestamp>().unwrap());
+            let page = log.read(&[Read { person, start, consistency }]).remove(0).unwrap();
+            assert_eq!((sequences(&page), page.more), (found, false), "from {time}, {consistency:?}");
+        }
+    }
+}
+
+fn pages_by_count(log: &mut dyn EventLog) {
+    let person = somebody();
+    let commits = fill(log, person, (0..600).map(|number| format!("commit {number}").into_bytes()));
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        let (found, pages) = read_all(log, person, consistency);
+        assert_eq!(found, commits);
+        assert!(pages > 1, "600 commits are more than a page");
+    }
+}
+
+fn pages_by_bytes(log: &mut dyn EventLog) {
+    let person = somebody();
+    let commits = fill(log, person, (0..10).map(|number| vec![number; 300_000]));
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        let (found, pages) = read_all(log, person, consistency);
+        assert_eq!(found, commits);
+        assert!(pages > 1, "3 MB are more than a page");
+    }
+}
+
+fn payload_bytes_max(log: &mut dyn EventLog) {
+    let (person, bytes_max) = (somebody(), log.payload_bytes_max());
+    assert!(bytes_max >= 512 * 1024, "commits may have 512 KiB");
+    let sequence = store(log, person, 0, &vec![b'x'; bytes_max]);
+    assert_eq!(log.tips(&[person]).remove(0).unwrap().unwrap().payload.len(), bytes_max);
+    let too_large = append(person, sequence, vec![b'x'; 2 * bytes_max]);
+    let outcomes = log.append(&[too_large, append(somebody(), 0, *b"small")]);
+    assert!(matches!(outcomes[..], [Appended::Unavailable(_), Appended::Stored(_)]), "{outcomes:?}");
+}
+
+fn many_persons(log: &mut dyn EventLog) {
+    let persons: Vec<PersonId> = (0..150).map(|_| somebody()).collect();
+    for person in persons.iter().step_by(2) {
+        store(log, *person, 0, person.to_string().as_bytes());
+    }
+    let named = |index: usize| index.is_multiple_of(2).then(|| persons[index].to_string().into_bytes());
+    for (index, tip) in log.tips(&persons).into_iter().enumerate() {
+        assert_eq!(tip.unwrap().map(|commit| commit.payload.to_vec()), named(index));
+    }
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        let reads: Vec<Read> =
+            persons.iter().map(|person| Read { person: *person, start: Start::Sequence(1), consistency }).collect();
+        for (index, page) in log.read(&reads).into_iter().enumerate() {
+            assert_eq!(page.unwrap().commits.first().map(|commit| commit.payload.to_vec()), named(index));
+        }
+    }
+}
+
+fn nothing_asked(log: &mut dyn EventLog) {
+    assert!(log.read(&[]).is_empty() && log.tips(&[]).is_empty() && log.append(&[]).is_empty());
+}
+
+fn snapshot(version: u64, rest: &[u8]) -> Vec<u8> {
+    [&version.to_be_bytes(), rest].concat()
+}
+
+fn no_snapshot(store: &mut dyn SnapshotStore) {
+    assert_eq!(store.load(&[somebody()]), [None]);
+    assert!(store.load(&[]).is_empty());
+}
+
+fn snapshot_as_stored(store: &mut dyn SnapshotStore) {
+    let person = somebody();
+    let snapshot = snapshot(3, &vec![0xfe; 300_000]);
+    assert_eq!(store.store(person, 3, &snapshot), Ok(SnapshotStored::Written));
+    assert_eq!(store.load(&[person]), [Some(snapshot)]);
+}
+
+fn older_snapshot(store: &mut dyn SnapshotStore) {
+    let person = somebody();
+    for (version, stored) in [
+        (5, SnapshotStored::Written),
+        (5, SnapshotStored::NewerExists),
+        (4, SnapshotStored::NewerExists),
+        (6, SnapshotStored::Written),
+        (5, SnapshotStored::NewerExists),
+    ] {
+        assert_eq!(store.store(person, version, &snapshot(version, b"state")), Ok(stored), "version {version}");
+    }
+    assert_eq!(store.load(&[person]), [Some(snapshot(6, b"state"))]);
+}
+
+fn unreadable_snapshot(store: &mut dyn SnapshotStore) {
+    let person = somebody();
+    assert_eq!(store.store(person, 9, b"what?"), Ok(SnapshotStored::Written));
+    assert_eq!(store.store(person, 1, &snapshot(1, b"")), Ok(SnapshotStored::Written));
+    assert_eq!(store.load(&[person]), [Some(snapshot(1, b""))]);
+}
+
+fn many_snapshots(store: &mut dyn SnapshotStore) {
+    let persons: Vec<PersonId> = (0..80).map(|_| somebody()).collect();
+    for (index, person) in persons.iter().enumerate().step_by(2) {
+        let version = index as u64;
+        assert_eq!(store.store(*person, version, &snapshot(version, b"")), Ok(SnapshotStored::Written));
+    }
+    for (index, loaded) in store.load(&persons).into_iter().enumerate() {
+        assert_eq!(loaded, index.is_multiple_of(2).then(|| snapshot(index as u64, b"")));
+    }
+}
