@@ -62,6 +62,7 @@ pub struct Supervisor<'a> {
     generation: u64,
     stream_to_check: bool,
     watchdog_due: Option<(Duration, Instant)>,
+    leaves_at_once: bool,
     reported_at: Instant,
     status_at: Instant,
 }
@@ -80,6 +81,7 @@ impl<'a> Supervisor<'a> {
             generation: service.store.connection().health().generation,
             stream_to_check: false,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
+            leaves_at_once: false,
             reported_at: now,
             status_at: now,
             service,
@@ -264,6 +266,10 @@ impl<'a> Supervisor<'a> {
         log::info!("draining: no more commands are taken, {} wait", self.service.pool.waiting());
         let deadline = Instant::now() + self.config.drain_timeout;
         let drained = self.leave_group(deadline) && self.finish_workers(deadline);
+        if self.leaves_at_once {
+            log::warn!("told to leave at once: what is in flight has an unknown outcome");
+            return ExitStatus::Bug;
+        }
         let replies_sent = self.service.store.connection().round_trip(FAREWELL);
         let status = if drained { clean } else { ExitStatus::Bug };
         log::info!("{}", self.service.statistics.report(self.reported_at.elapsed()));
@@ -309,7 +315,7 @@ impl<'a> Supervisor<'a> {
                 return false;
             }
             if self.signals.received().try_recv() == Ok(Signal::StopNow) {
-                log::warn!("told to leave at once");
+                self.leaves_at_once = true;
                 return false;
             }
             self.service.store.mark_dirty();
