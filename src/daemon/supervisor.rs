@@ -18,6 +18,10 @@ use crate::nats::stream_state;
 const TICK: Duration = Duration::from_millis(250);
 /// How long the store connection may be away or mute before other replicas shall get the commands.
 const AWAY_MAX: Duration = Duration::from_secs(1);
+/// How long NATS may take to confirm that the queue groups are left.
+const LEAVE_WAIT: Duration = Duration::from_secs(2);
+/// Which part of the time to drain that may take at most.
+const LEAVE_DIVISOR: u32 = 4;
 /// How long a thread may be busy with one piece of work before the watchdog is no longer fed.
 const BUSY_MAX: Duration = Duration::from_secs(15);
 /// How long before the process ends itself: launchd has no watchdog.
@@ -156,7 +160,7 @@ impl<'a> Supervisor<'a> {
         self.membership = match membership {
             Membership::In(keepers) if self.store_good_at.elapsed() > AWAY_MAX => {
                 log::warn!("the store has been away for {} s: commands are left to other replicas", AWAY_MAX.as_secs());
-                keepers.leave();
+                keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }
             Membership::Leaving(keepers) if !keepers.have_left() => Membership::Leaving(keepers),
@@ -289,7 +293,7 @@ impl<'a> Supervisor<'a> {
         else {
             return true;
         };
-        keepers.leave();
+        keepers.leave(LEAVE_WAIT.min(self.config.drain_timeout / LEAVE_DIVISOR));
         self.wait_until(deadline, |_| keepers.have_left())
     }
 
