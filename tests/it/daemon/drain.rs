@@ -128,25 +128,32 @@ fn a_second_signal_leaves_at_once() {
     service.wait_for("STATUS=draining");
     std::thread::sleep(Duration::from_millis(100));
     service.signal("INT");
-    let (_, took) = service.wait(PATIENCE);
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    let (status, took) = service.wait(PATIENCE);
+    println!("left {took:?} after the second signal with {status}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
     service.wait_for_log("told to leave at once");
 }
 
-/// NATS that went away for good does not keep the service from leaving in time.
+/// NATS that is away does not keep the service from leaving in time, were the time short.
 #[test]
 fn it_leaves_while_nats_is_away() {
-    let mut server = NatsServer::start();
-    let mut service = Service::start(&server.url(), &[("DRAIN_TIMEOUT", "5s")]);
-    let client = Client::connect(server.port());
-    let person = somebody();
-    for number in 0..500 {
-        client.publish("person.commands.x", "", &[], record(&person, &number.to_string()).to_string().as_bytes());
+    for (commands, timeout) in [(0, "1s"), (500, "8s")] {
+        let mut server = NatsServer::start();
+        let environment = [("DRAIN_TIMEOUT", timeout), ("COMMAND_TIMEOUT", "3s")];
+        let mut service = Service::start(&server.url(), &environment);
+        let client = Client::connect(server.port());
+        let person = somebody();
+        for number in 0..commands {
+            client.publish("person.commands.x", "", &[], record(&person, &number.to_string()).to_string().as_bytes());
+        }
+        server.kill();
+        let asked = Instant::now();
+        service.signal("TERM");
+        let (status, _) = service.wait(PATIENCE);
+        let took = asked.elapsed();
+        println!("{commands} commands, {timeout}: left after {took:?}");
+        assert_eq!(status, 0, "{}", service.log());
+        assert!(took < Duration::from_secs(8), "{took:?}");
+        assert!(service.told().contains(&"STOPPING=1".to_owned()));
     }
-    server.kill();
-    service.signal("TERM");
-    let (status, took) = service.wait(PATIENCE);
-    println!("left after {took:?} with {status}\n{}", service.log());
-    assert!(took < Duration::from_secs(8), "{took:?}");
-    assert!(service.told().contains(&"STOPPING=1".to_owned()));
 }

@@ -26,7 +26,9 @@ impl Service {
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_person-service"))
+        // Another build than the tests' own can be measured.
+        let binary = std::env::var_os("PERSON_SERVICE_BIN");
+        let mut child = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_person-service").into()))
             .env_clear()
             .env("NATS_URL", url)
             .env("NOTIFY_SOCKET", &path)

@@ -59,6 +59,7 @@ fn a_mute_port_is_waited_for() {
     service.signal("TERM");
     let (status, _) = service.wait(PATIENCE);
     assert_eq!(status, 0);
+    println!("left a mute port after {:?}", asked.elapsed());
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     assert!(service.told().contains(&"STOPPING=1".to_owned()), "{:?}", service.told());
 }
