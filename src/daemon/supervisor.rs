@@ -69,6 +69,7 @@ pub struct Supervisor<'a> {
     leaves_at_once: bool,
     reported_at: Instant,
     status_at: Instant,
+    status_is_good: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -88,6 +89,7 @@ impl<'a> Supervisor<'a> {
             leaves_at_once: false,
             reported_at: now,
             status_at: now,
+            status_is_good: true,
             service,
         }
     }
@@ -241,11 +243,12 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn tell_status(&mut self, is_good: bool) {
-        if self.status_at.elapsed() < STATUS_PERIOD && is_good {
+    fn tell_status(&mut self, is_store_good: bool) {
+        let is_good = is_store_good && self.service.intake.health().connected;
+        if self.status_at.elapsed() < STATUS_PERIOD && is_good == self.status_is_good {
             return;
         }
-        self.status_at = Instant::now();
+        (self.status_at, self.status_is_good) = (Instant::now(), is_good);
         let done = self.service.statistics.since_start().commands();
         let waiting = self.service.pool.waiting();
         let words = match &self.membership {
