@@ -43,7 +43,7 @@ fn nothing_of_a_person_reaches_the_log() {
         let command = Command::new(&person, body).header("Actor", MARK).header("Correlation-Id", MARK);
         client.command(&command);
         // Without anybody who waits for it a refusal is logged.
-        let headers = [("Nats-Msg-Id".to_owned(), format!("unheard-{number}")), ("Actor".to_owned(), MARK.to_owned())];
+        let headers = [("Nats-Msg-Id".to_owned(), format!("{MARK}-{number}")), ("Actor".to_owned(), MARK.to_owned())];
         client.publish(&format!("person.commands.{MARK}"), "", &headers, body.to_string().as_bytes());
         client.publish(&format!("person.commands.{person}"), MARK, &headers, body.to_string().as_bytes());
         std::thread::sleep(Duration::from_millis(100));
