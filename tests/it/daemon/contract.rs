@@ -291,3 +291,30 @@ fn poison_messages() {
     assert_eq!(connections_so_far(&server), before + 1);
     assert_eq!(checked_history(&mut client).versions[&person], version);
 }
+
+/// Among many commands a poison takes those with it that were on their way over the same connection, and no more: their
+/// clients send them again.
+#[test]
+fn poison_among_many() {
+    let (server, _service, mut client) = started();
+    let poisoner = Client::connect(server.port());
+    let commands: Vec<Command> = (0..4_000)
+        .map(|_| {
+            let person = somebody();
+            Command::new(&person, &create(&person))
+        })
+        .collect();
+    let before = connections_so_far(&server);
+    let mut poisons = 0;
+    let flooded = client.flood(&commands, Flood { retry_after: Some(SOON), ..Flood::careful(64) }, |done| {
+        if done % 400 == 200 {
+            poisons += 1;
+            poisoner.send("PUB person.commands.a\u{3000}b 2\r\n{}\r\n".as_bytes());
+        }
+    });
+    flooded.all_accepted();
+    let reconnects = connections_so_far(&server) - before - 1;
+    assert!(reconnects <= poisons, "{reconnects} reconnects for {poisons} poisons");
+    println!("{poisons} poisons, {} commands sent again, {} of them at once", flooded.retries, flooded.failures.len());
+    assert_eq!(checked_history(&mut client).commands.len(), commands.len());
+}

@@ -167,6 +167,23 @@ fn nats_that_is_gone_is_no_hang() {
     service.stop();
 }
 
+/// What the manager is told changes with what is, not with the next look.
+#[test]
+fn a_short_absence_is_told_and_its_end_too() {
+    let mut server = NatsServer::start();
+    let mut service = Service::start(&server.url(), &[]);
+    let begun = Instant::now();
+    server.kill();
+    service.wait_since(Some(begun), "STATUS=NATS is away");
+    server.restart();
+    let back = Instant::now();
+    service.wait_since(Some(begun), "STATUS=serving");
+    let took = back.elapsed();
+    println!("serving {took:?} after the server's start");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert!(service.told_since(begun).len() <= 8, "{:?}", service.told());
+}
+
 /// A server that stands still and keeps its connections: the watchdog is fed all the same, and life goes on after it.
 #[test]
 fn a_server_that_freezes() {
