@@ -1,6 +1,7 @@
 //! Bytes to types and back: total functions, no input or output, nothing panics whatever the bytes.
 //!
-//! In the order in which a command meets them: [`request`] (what a client sent), [`commit`] (what is stored),
+//! In the order in which a command meets them: [`request`] (what a client sent), [`commit`] (what is stored), [`upcast`]
+//! (what older releases stored),
 //! [`reply`] (what the client gets), [`snapshot`] (what is cached), [`query`] (asking instead of commanding), with [`digest`] for the hashes in them.
 
 pub mod commit;
@@ -11,3 +12,4 @@ pub mod request;
 pub mod service;
 pub mod snapshot;
 pub mod subject;
+pub mod upcast;

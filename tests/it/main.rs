@@ -13,6 +13,7 @@ mod config_refused;
 mod daemon;
 mod docs;
 mod domain;
+mod engine;
 mod logging;
 mod nats;
 mod notify;

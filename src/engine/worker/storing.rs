@@ -20,7 +20,7 @@ impl Worker {
             .iter()
             .filter_map(|(person, work)| {
                 let start = Start::Sequence(work.attempt.as_ref()?.sealed.append.expected + 1);
-                Some(Read { person: *person, start, consistency: Consistency::Leader })
+                Some(Read { person: *person, start, consistency: Consistency::Leader, newest: None })
             })
             .collect();
         if reads.is_empty() {
