@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::process::Service;
 use super::{create, somebody};
+use crate::binary::person_service;
 use crate::support::PATIENCE;
 use crate::support::nats_server::NatsServer;
 use crate::support::proxy::Proxy;
@@ -81,6 +82,15 @@ fn bad_configuration_is_78() {
     check_end("nats://127.0.0.1:1", &[("WORKERS", "many")], 78, &["WORKERS", "many"]);
     check_end("nats://127.0.0.1:1", &[("NATS_CREDS", "/nonexistent.creds")], 78, &["NATS_CREDS", "/nonexistent.creds"]);
     check_end("nats://127.0.0.1:1", &[("REPLY_SUBJECTS", ">")], 78, &["REPLY_SUBJECTS"]);
+}
+
+#[test]
+fn bad_usage_is_64() {
+    for args in [&["--nonsense"][..], &["walk"], &["--workers"]] {
+        let output = person_service(args, &[]).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(64), "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).lines().last().unwrap().contains("bad usage"));
+    }
 }
 
 #[test]
