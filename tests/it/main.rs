@@ -10,6 +10,7 @@
 mod binary;
 mod config;
 mod config_refused;
+mod daemon;
 mod docs;
 mod domain;
 mod engine;
