@@ -48,6 +48,8 @@ struct Work {
     reload: Option<Freshness>,
     /// Whether the history is being read outside the turn.
     is_loading: bool,
+    /// Whether what comes of that is of a stream that is no more.
+    is_void: bool,
     /// The last thing that stood in the way, for those whose time runs out.
     trouble: Option<Problem>,
 }
@@ -111,6 +113,7 @@ impl Worker {
         for work in self.desk.values_mut().filter(|work| work.attempt.is_none()) {
             work.aggregate = None;
             work.reload = Some(Freshness::Newest);
+            work.is_void = work.is_loading;
         }
     }
 
