@@ -133,7 +133,7 @@ impl Worker {
             for task in Vec::from(late) {
                 turn.answer(task, Outcome::Problem(work.out_of_time()));
             }
-            work.expire_attempt(now, turn);
+            work.expire_attempt(last_start, turn);
         }
     }
 
@@ -205,11 +205,11 @@ impl Work {
             .unwrap_or_else(|| Problem::new(Code::Overloaded, "it waited past its deadline; nothing was done"))
     }
 
-    /// Gives up waiting for the answer to an append, for those whose time is over.
-    fn expire_attempt(&mut self, now: Moment, turn: &mut Turn) {
+    /// Gives up waiting for the answer to an append, for those who have no time left for another try.
+    fn expire_attempt(&mut self, last_start: Moment, turn: &mut Turn) {
         let Some(attempt) = &mut self.attempt else { return };
         let decided = std::mem::take(&mut attempt.decided);
-        let (late, in_time): (Vec<_>, Vec<_>) = decided.into_iter().partition(|(task, _)| task.deadline <= now);
+        let (late, in_time): (Vec<_>, Vec<_>) = decided.into_iter().partition(|(task, _)| task.deadline <= last_start);
         attempt.decided = in_time;
         let nobody_waits = attempt.decided.is_empty();
         for (task, verdict) in late {
