@@ -24,6 +24,8 @@ pub struct MemoryLog {
 #[derive(Debug, Default)]
 struct Stream {
     last_sequence: Sequence,
+    /// The time by which commits are stored; `None` for the system's.
+    clock: Option<Timestamp>,
     persons: HashMap<PersonId, BTreeMap<Sequence, Message>>,
 }
 
@@ -37,6 +39,11 @@ impl MemoryLog {
     /// An empty log.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes its clock stand at this time, so that what is found by time does not depend on when a test runs.
+    pub fn set_clock(&self, now: Timestamp) {
+        self.lock().clock = Some(now);
     }
 
     /// Everything that is stored of a person, oldest first.
@@ -106,7 +113,8 @@ impl Stream {
             return Appended::Conflict(Some(newest));
         }
         self.last_sequence += 1;
-        let message = Message { payload: Arc::clone(&append.payload), stored_at: Timestamp::now() };
+        let stored_at = self.clock.unwrap_or_else(Timestamp::now);
+        let message = Message { payload: Arc::clone(&append.payload), stored_at };
         self.persons.entry(append.person).or_default().insert(self.last_sequence, message);
         Appended::Stored(self.last_sequence)
     }

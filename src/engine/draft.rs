@@ -161,9 +161,16 @@ impl<'a> Draft<'a> {
         for (index, command) in request.commands.iter().enumerate() {
             let index = request.is_array.then_some(index);
             let refused = |problem: Problem, is_final| Halt::Refused { problem: problem.at(index), is_final };
-            let merge_target = self.merge_target(command).map_err(|problem| refused(problem, false))?;
+            let (merge_target, unread) = match self.merge_target(command) {
+                Ok(target) => (target, None),
+                Err(problem) => (None, Some(problem)),
+            };
             let decision = domain::decide(self.state.as_ref().as_ref(), command, &Context { now, merge_target })
-                .map_err(|refusal| refused(problem_of(&refusal), refusal.is_final()))?;
+                .map_err(|refusal| match (refusal, unread) {
+                    // All else allows the merge: what stands in its way is that the target could not be read.
+                    (Refusal::TargetNotRead, Some(problem)) => refused(problem, false),
+                    (refusal, _) => refused(problem_of(&refusal), refusal.is_final()),
+                })?;
             if let Decision::Happened(event) = decision {
                 self.add(request, event, now)?;
             }

@@ -13,6 +13,7 @@ use crate::engine::aggregate::Aggregate;
 use crate::engine::cache::Cache;
 use crate::engine::load::{self, Freshness, Loading};
 use crate::engine::ports::{Consistency, EventLog, Read, Sequence, SnapshotStore, Start, StoredCommit};
+use crate::engine::receipts::Receipts;
 use crate::wire::commit::{self, EventRecord};
 use crate::wire::query::{Get, History, Query, RecordedAt, encode_history, encode_person};
 use crate::wire::reply::{Code, Problem};
@@ -57,7 +58,11 @@ impl Inquiry {
             None => Err(Problem::new(Code::Unavailable, "the person was not read")),
         });
         let answers = answers.collect();
-        present.into_values().flatten().for_each(|aggregate| self.cache.put(aggregate));
+        for mut aggregate in present.into_values().flatten() {
+            // No question is about them, and a busy person's take more room than all else.
+            aggregate.receipts = Receipts::default();
+            self.cache.put(aggregate);
+        }
         answers
     }
 
@@ -185,7 +190,7 @@ impl Inquiry {
         let mut from = self.bookmarks.get(&(now.person, from_version)).copied().unwrap_or(1);
         let mut consistency = Consistency::Any;
         while from <= now.sequence {
-            let read = Read { person: now.person, start: Start::Sequence(from), consistency };
+            let read = Read { person: now.person, start: Start::Sequence(from), consistency, newest: None };
             let page = self.log.read(&[read]).pop().unwrap_or_else(|| Ok(Default::default()));
             let page = page.map_err(|error| Problem::new(Code::Unavailable, error.to_string()))?;
             let Some(last) = page.commits.last().map(|commit| commit.sequence) else {

@@ -59,6 +59,8 @@ pub struct Loading {
     base_version: u64,
     /// Whether the commit that the base claims to end with was seen in the stream.
     proved: bool,
+    /// The version of a snapshot that did not fit the stream; a history that ends before it lost its tail.
+    snapshot_version: u64,
     consistency: Consistency,
     freshness: Freshness,
     end: Option<Result<(), LoadError>>,
@@ -87,13 +89,19 @@ impl Loading {
     }
 
     fn on(aggregate: Box<Aggregate>, base: Base, freshness: Freshness) -> Self {
-        let proved = base != Base::Snapshot;
+        // What is cached may be built upon where the append, or the leader's tip, will tell whether it still holds.
+        let proved = match base {
+            Base::Nothing => true,
+            Base::Cached => freshness != Freshness::Newest || aggregate.sequence == 0,
+            Base::Snapshot => false,
+        };
         let base_version = aggregate.version;
         Self {
             aggregate,
             base,
             base_version,
             proved,
+            snapshot_version: 0,
             consistency: Consistency::Any,
             freshness,
             end: None,
@@ -119,7 +127,11 @@ impl Loading {
 
     fn next_read(&self) -> Read {
         let from = if self.proved { self.aggregate.sequence + 1 } else { self.aggregate.sequence };
-        Read { person: self.person(), start: Start::Sequence(from), consistency: self.consistency }
+        let newest = match self.freshness {
+            Freshness::Reaching(sequence) if sequence >= from => Some(sequence),
+            Freshness::Reaching(_) | Freshness::Guess | Freshness::Newest => None,
+        };
+        Read { person: self.person(), start: Start::Sequence(from), consistency: self.consistency, newest }
     }
 
     fn take(&mut self, page: Result<Page, Unavailable>) {
@@ -134,7 +146,7 @@ impl Loading {
         for commit in &page.commits {
             if !self.proved {
                 if commit.sequence != self.aggregate.sequence || Digest::of(&commit.payload) != self.aggregate.chain {
-                    let what = "the snapshot names another commit than the stream has".to_owned();
+                    let what = "it builds on another commit than the stream has".to_owned();
                     return self.distrust(Broken { sequence: commit.sequence, error: CommitError::Damaged(what) });
                 }
                 self.proved = true;
@@ -152,30 +164,37 @@ impl Loading {
     /// The copy that answered has no more.
     fn reached_the_end(&mut self) {
         if !self.proved {
-            return self.snapshot_is_ahead();
+            return self.base_is_ahead();
         }
+        let is_whole = self.aggregate.version >= self.snapshot_version;
         let fresh = match self.freshness {
             Freshness::Guess => true,
             Freshness::Reaching(sequence) => self.aggregate.sequence >= sequence,
             Freshness::Newest => false,
         };
         match self.consistency {
-            Consistency::Any if !fresh => self.consistency = Consistency::Leader,
+            Consistency::Any if !fresh || !is_whole => self.consistency = Consistency::Leader,
+            _ if !is_whole => self.tail_is_lost(),
             _ => self.end = Some(Ok(())),
         }
     }
 
-    /// The snapshot speaks of a commit after which the copy that answered has nothing. The leader's answer came after
-    /// the snapshot was read: where it has nothing either, the log lost what it had.
-    fn snapshot_is_ahead(&mut self) {
-        let sequence = self.aggregate.sequence;
-        match self.consistency {
-            Consistency::Any => self.consistency = Consistency::Leader,
-            Consistency::Leader => {
-                let what = "the snapshot is ahead of the log: the stream lost its newest part".to_owned();
-                self.end = Some(Err(Broken { sequence, error: CommitError::Damaged(what) }.into()));
+    /// The base speaks of a commit after which the copy that answered has nothing, and which it does not have itself.
+    fn base_is_ahead(&mut self) {
+        match (self.consistency, self.base) {
+            (Consistency::Any, _) => self.consistency = Consistency::Leader,
+            (Consistency::Leader, Base::Cached) => {
+                self.start_again("what was cached is ahead of the stream, which lost its newest part".to_owned());
             }
+            (Consistency::Leader, _) => self.tail_is_lost(),
         }
+    }
+
+    /// The leader's answer came after the snapshot was read: where it has less, the log lost what it had.
+    fn tail_is_lost(&mut self) {
+        let what = "the snapshot is ahead of the log: the stream lost its newest part".to_owned();
+        let broken = Broken { sequence: self.aggregate.sequence, error: CommitError::Damaged(what) };
+        self.end = Some(Err(broken.into()));
     }
 
     /// Something does not check out: asks the leader, then builds on less.
@@ -187,7 +206,11 @@ impl Loading {
         match self.base {
             Base::Nothing => self.end = Some(Err(broken.into())),
             Base::Cached => self.start_again(format!("what was cached does not fit the stream, {broken}")),
-            Base::Snapshot => self.start_again(format!("its snapshot is ignored, {broken}")),
+            Base::Snapshot => {
+                let snapshot_version = self.base_version;
+                self.start_again(format!("its snapshot is ignored, {broken}"));
+                self.snapshot_version = snapshot_version;
+            }
         }
     }
 

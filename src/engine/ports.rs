@@ -56,6 +56,8 @@ pub struct Read {
     pub start: Start,
     /// Who may answer.
     pub consistency: Consistency,
+    /// Where a recent commit of the person is known to lie: a hint where to look. The page may end there.
+    pub newest: Option<Sequence>,
 }
 
 /// Some commits of one person, in stream order.

@@ -11,8 +11,8 @@ use crate::wire::digest::Digest;
 use crate::wire::request::CommandId;
 use crate::wire::snapshot::Receipt;
 
-/// How many commands of a person are remembered in its snapshots.
-pub const REMEMBERED: usize = 128;
+/// How many commands of a person are remembered in its snapshots: each until more than 128 later ones came.
+pub const REMEMBERED: usize = 128 + 1;
 /// How many more are kept in memory, while they are young.
 const ELDERS_MAX: usize = 65_536;
 /// How long after a UUIDv7 was made its retries are recognised, in microseconds: the 10 minutes that are promised, and
@@ -98,15 +98,13 @@ impl Receipts {
 
     /// Takes in what a search of the history from `from` on found, in the order of the history.
     pub fn searched(&mut self, from: Timestamp, found: Vec<Receipt>) {
-        found
-            .into_iter()
-            .filter(|receipt| self.find(receipt.command).is_none())
-            .collect::<Vec<_>>()
-            .into_iter()
-            .for_each(|receipt| {
-                self.elders_order.push_back(receipt.command);
+        // Whatever is not known yet is older than all that is.
+        for receipt in found.into_iter().rev() {
+            if self.find(receipt.command).is_none() {
+                self.elders_order.push_front(receipt.command);
                 self.elders.insert(receipt.command, receipt);
-            });
+            }
+        }
         self.since = self.since.map(|since| since.min(from.plus_micros(-1)));
         if let Some(newest) = self.recent.back().map(|receipt| receipt.at) {
             self.forget_elders(newest);

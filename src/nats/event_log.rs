@@ -12,12 +12,13 @@ use super::layout::Layout;
 use super::leader::{ask_leader, last_of_subject};
 use super::message::Incoming;
 use super::pages::Reading;
+use super::steps::read_backwards;
 use super::store::{NotSent, Store};
 use crate::domain::PersonId;
 use crate::engine::ports::{Append, Appended, EventLog, Page, Read, StoredCommit, Unavailable};
 
 /// Questions under way at once whose answers may be large.
-pub(super) const QUESTIONS_MAX: usize = 32;
+pub(super) const QUESTIONS_MAX: usize = 128;
 
 /// Persons remembered as better not read directly. When they are that many, all are forgotten.
 const SHUNNED_MAX: usize = 1024;
@@ -39,7 +40,20 @@ impl NatsLog {
         Ok(Self { inbox: store.inbox()?, layout: layout.clone(), wait_max, shunned: HashSet::new() })
     }
 
+    /// What is known to be close to the end is read backwards, the rest by subject.
     fn read_chunk(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+        let pages = read_backwards(&mut self.inbox, &self.layout, reads, self.wait_max);
+        let rest: Vec<Read> =
+            reads.iter().zip(&pages).filter(|(_, page)| page.is_none()).map(|(read, _)| *read).collect();
+        let mut by_subject = self.read_by_subject(&rest).into_iter();
+        let not_read = || Err(Unavailable("the store was not asked".to_owned()));
+        pages.into_iter().map(|page| page.map_or_else(|| by_subject.next().unwrap_or_else(not_read), Ok)).collect()
+    }
+
+    fn read_by_subject(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+        if reads.is_empty() {
+            return Vec::new();
+        }
         let generation = self.inbox.generation();
         let mut reading = Reading::new(&self.layout, reads, &self.shunned);
         reading.ask_any_copy(&mut self.inbox, self.wait_max);

@@ -11,7 +11,7 @@
 //!                 │                    (commands,    the one that receives them, never the store's
 //!               inbox                   queries)
 //!                 │
-//!   provision, event_log (+ pages), snapshots        raw JetStream JSON, shapes in `api`, names in `layout`
+//!   provision, event_log (+ pages, steps), snapshots       raw JetStream JSON, shapes in `api`, names in `layout`
 //! ```
 #![expect(deprecated, reason = "the user asked for this client; nothing outside this folder names it")]
 
@@ -31,6 +31,7 @@ mod provision;
 mod replies;
 mod sign_in;
 mod snapshots;
+mod steps;
 mod store;
 mod stream_rules;
 

@@ -202,9 +202,9 @@ mod tests {
     use super::*;
     use nats::{HeaderMap, Message};
 
-    fn draft(consistency: Consistency) -> Draft {
+    fn draft() -> Draft {
         let person = PersonId::from_uuid(uuid::Uuid::nil());
-        let read = Read { person, start: Start::Sequence(1), consistency };
+        let read = Read { person, start: Start::Sequence(1), consistency: Consistency::Any, newest: None };
         Draft { read, page: Page::default(), bytes: 0, stage: Stage::AnyCopy }
     }
 
@@ -223,27 +223,25 @@ mod tests {
 
     #[test]
     fn a_chain_without_gap_is_taken_up_to_the_end_marker() {
-        for (consistency, next) in [(Consistency::Any, Stage::Done), (Consistency::Leader, Stage::Leader)] {
-            let mut draft = draft(consistency);
-            let end = answer(&[("Status", 204), ("Nats-Num-Pending", 0)]);
-            assert!(after(&mut draft, [stored(3, 0), stored(7, 3), end]) == Some(next));
-            assert_eq!((draft.page.commits.len(), draft.page.more), (2, false));
-        }
+        let mut draft = draft();
+        let end = answer(&[("Status", 204), ("Nats-Num-Pending", 0)]);
+        assert!(after(&mut draft, [stored(3, 0), stored(7, 3), end]) == Some(Stage::Done));
+        assert_eq!((draft.page.commits.len(), draft.page.more), (2, false));
     }
 
     #[test]
     fn where_the_chain_breaks_the_leader_goes_on() {
         let no_proof = || answer(&[("Nats-Sequence", 7)]);
         for broken in [[stored(3, 0), stored(9, 7)], [stored(3, 0), stored(2, 3)], [stored(3, 0), no_proof()]] {
-            let mut draft = draft(Consistency::Any);
+            let mut draft = draft();
             assert!(after(&mut draft, broken) == Some(Stage::Leader));
             assert_eq!(draft.next_question("s"), json!({ "seq": 4, "next_by_subj": "s" }));
         }
     }
 
     #[test]
-    fn a_full_page_needs_no_leader() {
-        let mut draft = draft(Consistency::Leader);
+    fn a_full_page_has_more_behind_it() {
+        let mut draft = draft();
         let end = answer(&[("Status", 204), ("Nats-Num-Pending", 5)]);
         assert!(after(&mut draft, [stored(3, 0), end]) == Some(Stage::Done));
         assert!(draft.page.more);
@@ -251,16 +249,16 @@ mod tests {
 
     #[test]
     fn nothing_there_is_an_answer_and_a_complaint_is_none() {
-        assert!(after(&mut draft(Consistency::Any), [answer(&[("Status", 404)])]) == Some(Stage::Done));
+        assert!(after(&mut draft(), [answer(&[("Status", 404)])]) == Some(Stage::Done));
         for status in [204, 408, 413, 500, 503] {
-            let stage = after(&mut draft(Consistency::Any), [answer(&[("Status", status)])]);
+            let stage = after(&mut draft(), [answer(&[("Status", status)])]);
             assert!(matches!(stage, Some(Stage::Failed(_))), "{status}");
         }
     }
 
     #[test]
     fn a_leader_that_goes_in_circles_is_not_followed() {
-        let mut draft = draft(Consistency::Leader);
+        let mut draft = draft();
         let commit = |sequence| StoredCommit { sequence, payload: (*b"x").into() };
         assert!(draft.add_from_leader(commit(4)) == Stage::Leader);
         assert!(matches!(draft.add_from_leader(commit(4)), Stage::Failed(_)));

@@ -1,5 +1,6 @@
 //! The stored form of what happened: one message, the events of one request or of several that waited together.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::de::IgnoredAny;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use crate::domain::{Event, EventKind, PersonId, Timestamp};
 use crate::wire::digest::Digest;
 use crate::wire::reply::Code;
+use crate::wire::upcast::{STEPS, upcast};
 
 /// A position in the stream, from 1 on; 0 stands for "before the first message".
 pub type Sequence = u64;
@@ -102,10 +104,16 @@ impl CommitError {
 pub fn decode(payload: &[u8]) -> Result<Commit, CommitError> {
     let commit = match serde_json::from_slice::<Commit>(payload) {
         Ok(commit) if commit.schema == SCHEMA => commit,
-        _ => return Err(why_undecodable(payload)),
+        _ => decode_older(payload).ok_or_else(|| why_undecodable(payload))?,
     };
     check(&commit)?;
     Ok(commit)
+}
+
+/// A commit that an older release wrote.
+fn decode_older(payload: &[u8]) -> Option<Commit> {
+    let commit = serde_json::from_slice(payload).ok()?;
+    serde_json::from_value(upcast(commit, STEPS)?).ok()
 }
 
 /// Looks at a payload that did not decode for signs of a newer release.
@@ -118,7 +126,13 @@ fn why_undecodable(payload: &[u8]) -> CommitError {
     }
     #[derive(Deserialize)]
     struct EventOutline {
-        event: std::collections::BTreeMap<String, IgnoredAny>,
+        event: Tagged,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Tagged {
+        With(BTreeMap<String, IgnoredAny>),
+        Alone(String),
     }
     #[derive(Deserialize)]
     struct SchemaOnly {
@@ -132,7 +146,11 @@ fn why_undecodable(payload: &[u8]) -> CommitError {
     match serde_json::from_slice::<Outline>(payload) {
         Ok(outline) if outline.schema < SCHEMA => CommitError::Damaged(format!("no schema {}", outline.schema)),
         Ok(outline) => {
-            let unknown = |event: &EventOutline| event.event.keys().any(|kind| EventKind::from_str(kind).is_err());
+            let is_unknown = |kind: &String| EventKind::from_str(kind).is_err();
+            let unknown = |event: &EventOutline| match &event.event {
+                Tagged::With(members) => members.keys().any(is_unknown),
+                Tagged::Alone(kind) => is_unknown(kind),
+            };
             if outline.events.iter().any(unknown) {
                 CommitError::TooNew("a type of event that this release does not know".to_owned())
             } else {
@@ -154,7 +172,8 @@ fn check(commit: &Commit) -> Result<(), CommitError> {
     if !gap_free || last.sequence != commit.version || commit.first_version() == 0 {
         return damaged("the versions or times of a commit's events do not follow each other");
     }
-    if commit.commands.iter().map(|command| command.events).sum::<usize>() != commit.events.len() {
+    let accounted_for = commit.commands.iter().try_fold(0_usize, |sum, command| sum.checked_add(command.events));
+    if accounted_for != Some(commit.events.len()) {
         return damaged("a commit whose commands do not account for its events");
     }
     if commit.events.iter().any(|record| record.event.person_id() != commit.aggregate_id) {

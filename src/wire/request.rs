@@ -1,6 +1,5 @@
 //! What a client sent, decoded and checked: from here on a [`Request`] is one that could be carried out.
 
-use jiff::Timestamp as Clock;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -79,12 +78,12 @@ pub struct CommandId {
 }
 
 impl CommandId {
-    /// When a UUIDv7 says that it was made; `None` for any other id.
+    /// When a UUIDv7 says that it was made, be it as late as our calendar goes; `None` for any other id.
     pub fn made_at(&self) -> Option<Timestamp> {
         let uuid = Uuid::try_parse(&self.text).ok().filter(|uuid| uuid.get_version_num() == 7)?;
-        let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
-        let seconds = i64::try_from(seconds).ok()?;
-        Clock::new(seconds, i32::try_from(nanos).ok()?).ok().map(|clock| Timestamp::from_micros(clock.as_microsecond()))
+        // The first 48 bits are milliseconds: in microseconds they fit.
+        let millis = i64::try_from(uuid.as_u128() >> 80).ok()?;
+        Some(Timestamp::from_micros(millis * 1000))
     }
 }
 

@@ -96,18 +96,27 @@ pub fn decode(person: PersonId, bytes: &[u8]) -> Result<Snapshot, SnapshotError>
     if checksum(person, header.before_checksum, header.body) != header.checksum {
         return Err(SnapshotError::Corrupt);
     }
-    let config = bincode::config::standard().with_limit::<BODY_BYTES_MAX>();
-    match bincode::decode_from_slice::<Body, _>(header.body, config) {
-        Ok((body, read)) if read == header.body.len() && body.person.id == person => {
+    match read_body(header.body) {
+        Some(body) if body.person.id == person => {
             Ok(Snapshot { version: header.version, sequence: header.sequence, chain: header.chain, body })
         }
         _ => Err(SnapshotError::Corrupt),
     }
 }
 
-/// The version that a snapshot of a known format claims to be of, its checksum unchecked; `None` for other bytes.
+/// The version of a snapshot that holds what it claims, whoever's it is; `None` for other bytes. What nobody could use
+/// must not stand in the way of a good one by its claim alone.
 pub fn claimed_version(bytes: &[u8]) -> Option<u64> {
-    Header::read(bytes).filter(|header| header.format == FORMAT).map(|header| header.version)
+    let header = Header::read(bytes).filter(|header| header.format == FORMAT)?;
+    let body = read_body(header.body)?;
+    let holds = checksum(body.person.id, header.before_checksum, header.body) == header.checksum;
+    holds.then_some(header.version)
+}
+
+fn read_body(bytes: &[u8]) -> Option<Body> {
+    let config = bincode::config::standard().with_limit::<BODY_BYTES_MAX>();
+    let (body, read) = bincode::decode_from_slice(bytes, config).ok()?;
+    (read == bytes.len()).then_some(body)
 }
 
 const HEADER_BYTES: usize = 50;

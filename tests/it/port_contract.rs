@@ -31,6 +31,7 @@ pub const EVENT_LOG: &[LogRule] = &[
     ("the largest payload is stored and a larger one refused", payload_bytes_max),
     ("many persons are answered in order", many_persons),
     ("nothing asked, nothing answered", nothing_asked),
+    ("where the newest commit lies is a hint, right or wrong", a_hint_changes_nothing),
 ];
 
 /// The rules for a snapshot store whose `version_of` is [`snapshot_version`].
@@ -82,7 +83,7 @@ pub fn store(log: &mut dyn EventLog, person: PersonId, expected: Sequence, paylo
 
 #[track_caller]
 pub fn read(log: &mut dyn EventLog, person: PersonId, from: Sequence, consistency: Consistency) -> Page {
-    let read = Read { person, start: Start::Sequence(from), consistency };
+    let read = Read { person, start: Start::Sequence(from), consistency, newest: None };
     log.read(&[read]).remove(0).unwrap()
 }
 
@@ -205,7 +206,8 @@ fn starts(log: &mut dyn EventLog) {
             assert_eq!(sequences(&read(log, person, from, consistency)), found, "from {from}, {consistency:?}");
         }
     }
-    let question = |person, from| Read { person, start: Start::Sequence(from), consistency: Consistency::Any };
+    let question =
+        |person, from| Read { person, start: Start::Sequence(from), consistency: Consistency::Any, newest: None };
     let pages = log.read(&[question(person, second), question(other, 1), question(person, 1)]);
     let found: Vec<_> = pages.iter().map(|page| sequences(page.as_ref().unwrap())).collect();
     assert_eq!(found, [vec![second], vec![between], vec![first, second]]);
@@ -218,7 +220,7 @@ fn times(log: &mut dyn EventLog) {
     for consistency in [Consistency::Any, Consistency::Leader] {
         for (time, found) in [("2000-01-01T00:00:00Z", vec![first, second]), ("2200-01-01T00:00:00Z", vec![])] {
             let start = Start::Time(time.parse::<Timestamp>().unwrap());
-            let page = log.read(&[Read { person, start, consistency }]).remove(0).unwrap();
+            let page = log.read(&[Read { person, start, consistency, newest: None }]).remove(0).unwrap();
             assert_eq!((sequences(&page), page.more), (found, false), "from {time}, {consistency:?}");
         }
     }
@@ -264,8 +266,10 @@ fn many_persons(log: &mut dyn EventLog) {
         assert_eq!(tip.unwrap().map(|commit| commit.payload.to_vec()), named(index));
     }
     for consistency in [Consistency::Any, Consistency::Leader] {
-        let reads: Vec<Read> =
-            persons.iter().map(|person| Read { person: *person, start: Start::Sequence(1), consistency }).collect();
+        let reads: Vec<Read> = persons
+            .iter()
+            .map(|person| Read { person: *person, start: Start::Sequence(1), consistency, newest: None })
+            .collect();
         for (index, page) in log.read(&reads).into_iter().enumerate() {
             assert_eq!(page.unwrap().commits.first().map(|commit| commit.payload.to_vec()), named(index));
         }
@@ -321,5 +325,30 @@ fn many_snapshots(store: &mut dyn SnapshotStore) {
     }
     for (index, loaded) in store.load(&persons).into_iter().enumerate() {
         assert_eq!(loaded, index.is_multiple_of(2).then(|| snapshot(index as u64, b"")));
+    }
+}
+
+/// A hint may be right, or out of date, or name another person's commit, or nothing: what is read is the same.
+fn a_hint_changes_nothing(log: &mut dyn EventLog) {
+    let (person, other) = (somebody(), somebody());
+    let commits = fill(log, person, (0..12).map(|n| format!("commit {n}").into_bytes()));
+    let others = store(log, other, 0, b"somebody else's");
+    let sequences: Vec<Sequence> = commits.iter().map(|commit| commit.sequence).collect();
+    let hints = [sequences[11], sequences[10], sequences[0], others, others + 1_000_000, 0, Sequence::MAX];
+    for from in [1, sequences[0], sequences[1], sequences[8], sequences[11], sequences[11] + 1] {
+        let expected: Vec<_> = commits.iter().filter(|commit| commit.sequence >= from).cloned().collect();
+        let reads = hints.map(|hint| Read {
+            person,
+            start: Start::Sequence(from),
+            consistency: Consistency::Any,
+            newest: Some(hint),
+        });
+        for (hint, page) in hints.iter().zip(log.read(&reads)) {
+            let page = page.unwrap();
+            // A hint that is out of date ends there, unless there was nothing to end with.
+            let up_to_hint: Vec<_> = expected.iter().filter(|commit| commit.sequence <= *hint).cloned().collect();
+            assert!(page.commits == expected || page.commits == up_to_hint, "from {from}, hint {hint}");
+            assert!(!page.commits.is_empty() || expected.is_empty(), "from {from}, hint {hint}: nothing was read");
+        }
     }
 }

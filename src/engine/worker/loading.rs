@@ -198,22 +198,32 @@ fn commands_since(
     let end = aggregate.receipts.oldest_sequence()?;
     let mut found = Vec::new();
     let mut start = Start::Time(from);
+    let mut consistency = Consistency::Any;
     let mut next_version = None;
     let mut commits = 0;
     while commits < SEARCH_COMMITS_MAX {
-        let read = Read { person: aggregate.person, start, consistency: Consistency::Any };
+        let read = Read { person: aggregate.person, start, consistency, newest: None };
         let page = log.read(&[read]).pop()?.ok()?;
-        let last = page.commits.last()?.sequence;
+        let Some(last) = page.commits.last().map(|commit| commit.sequence) else {
+            match consistency {
+                Consistency::Any => consistency = Consistency::Leader,
+                // Nothing at all was stored since, by the word of the leader.
+                Consistency::Leader if commits == 0 => return Some(found),
+                Consistency::Leader => return None,
+            }
+            continue;
+        };
         for stored in &page.commits {
             let commit = commit::decode(&stored.payload).ok()?;
             if next_version.is_some_and(|next| next != commit.first_version()) {
                 return None;
             }
+            next_version = commit.version.checked_add(1);
+            found.extend(receipts_in(&commit, stored.sequence));
+            // This commit may have others in it besides those that are remembered.
             if stored.sequence >= end {
                 return Some(found);
             }
-            next_version = Some(commit.version + 1);
-            found.extend(receipts_in(&commit, stored.sequence));
             commits += 1;
         }
         if !page.more {

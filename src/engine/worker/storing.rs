@@ -20,7 +20,7 @@ impl Worker {
             .iter()
             .filter_map(|(person, work)| {
                 let start = Start::Sequence(work.attempt.as_ref()?.sealed.append.expected + 1);
-                Some(Read { person: *person, start, consistency: Consistency::Leader })
+                Some(Read { person: *person, start, consistency: Consistency::Leader, newest: None })
             })
             .collect();
         if reads.is_empty() {
@@ -72,9 +72,10 @@ impl Work {
     /// Takes what the leader has where the unsettled commit would be.
     fn learn(&mut self, page: Result<Page, Unavailable>, limits: &Limits, turn: &mut Turn) {
         let Some(mut attempt) = self.attempt.take() else { return };
+        let newest = page.as_ref().ok().and_then(|page| page.commits.last()).map(|commit| commit.sequence);
         match page.map(|page| page.commits.into_iter().next()) {
             Ok(Some(stored)) if stored.payload == attempt.sealed.append.payload => {
-                self.stored(attempt, stored.sequence, limits, turn);
+                self.stored_earlier(attempt, stored.sequence, newest, limits, turn);
             }
             Ok(Some(others)) => self.decide_again(attempt.decided, Freshness::Reaching(others.sequence)),
             Ok(None) => {
@@ -115,6 +116,25 @@ impl Work {
                 attempt.decided.into_iter().for_each(|(task, _)| turn.answer(task, Outcome::Problem(problem.clone())));
             }
         }
+    }
+
+    /// Others may have been stored since: then what was decided without an event is decided again, on the newest state.
+    fn stored_earlier(
+        &mut self,
+        mut attempt: Attempt,
+        sequence: Sequence,
+        newest: Option<Sequence>,
+        limits: &Limits,
+        turn: &mut Turn,
+    ) {
+        let Some(newest) = newest.filter(|newest| *newest > sequence) else {
+            return self.stored(attempt, sequence, limits, turn);
+        };
+        let decided = std::mem::take(&mut attempt.decided);
+        let (stored, others) = decided.into_iter().partition(|(_, verdict)| matches!(verdict, Verdict::WithCommit(_)));
+        attempt.decided = stored;
+        self.stored(attempt, sequence, limits, turn);
+        self.decide_again(others, Freshness::Reaching(newest));
     }
 
     fn stored(&mut self, attempt: Attempt, sequence: Sequence, limits: &Limits, turn: &mut Turn) {

@@ -343,7 +343,7 @@ fn sentences_with_numbers_say_the_numbers_of_the_code() {
     for sentence in [
         format!("an array of 1 to {COMMANDS_MAX} commands"),
         format!("at most {EVENTS_MAX} events and {}", in_bytes(COMMIT_BYTES_MAX)),
-        format!("at most {REMEMBERED} later commands"),
+        format!("at most {} later commands", REMEMBERED - 1),
         format!("recognised for {} minutes", RETRY_HORIZON_MICROS / 60_000_000),
         format!("1 to {}; by default {HISTORY_EVENTS_DEFAULT}", in_thousands(HISTORY_EVENTS_MAX.try_into().unwrap())),
         format!("format number, {FORMAT}, little endian"),

@@ -101,7 +101,7 @@ fn a_time_in_between_is_a_start() {
     std::thread::sleep(Duration::from_millis(50));
     let second = store(&mut log, person, first, b"2");
     for consistency in [Consistency::Any, Consistency::Leader] {
-        let page = log.read(&[Read { person, start, consistency }]).remove(0).unwrap();
+        let page = log.read(&[Read { person, start, consistency, newest: None }]).remove(0).unwrap();
         assert_eq!(page.commits.iter().map(|commit| commit.sequence).collect::<Vec<_>>(), [second]);
     }
 }
@@ -132,7 +132,7 @@ fn without_a_stream_nothing_is_stored() {
     let mut log = log(&open(&config), &config);
     assert!(matches!(log.append(&[append(somebody(), 0, *b"x")])[..], [Appended::Unavailable(_)]));
     assert!(log.tips(&[somebody()])[0].is_err());
-    let read = Read { person: somebody(), start: Start::Sequence(1), consistency: Consistency::Any };
+    let read = Read { person: somebody(), start: Start::Sequence(1), consistency: Consistency::Any, newest: None };
     assert!(log.read(&[read])[0].is_err());
 }
 
@@ -161,7 +161,7 @@ fn a_poisoned_history_is_read_all_the_same() {
     let mut raw = Raw::connect(server.port());
     raw.publish_with_headers(&format!("person.events.{person}"), "", b"NATS/1.0\r\nno colon\r\n\r\n", b"poison");
     raw.sync();
-    let question = Read { person, start: Start::Sequence(1), consistency: Consistency::Any };
+    let question = Read { person, start: Start::Sequence(1), consistency: Consistency::Any, newest: None };
     let refused = log.read(&[question]).remove(0);
     assert!(refused.is_err(), "{refused:?}");
     settled(&store_connection);
