@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_DOCS=1 cargo test docs::` writes the tables of the configuration anew; without it a difference is a failure.
 
+mod bounds;
 mod protocol;
 
 use std::fmt::Write as _;
