@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::domain::{PersonId, Timestamp};
 use crate::engine::ports::{
     Append, Appended, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, Start, StoredCommit, Unavailable,
+    VersionOf,
 };
 use crate::wire::commit::COMMIT_BYTES_MAX;
 use crate::wire::snapshot;
 
 /// Commits on one page of a read.
 const PAGE_COMMITS_MAX: usize = 256;
+/// Bytes on one page of a read; the commit that goes beyond is still on it.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A log that its clones share, as replicas share a stream.
 #[derive(Debug, Clone, Default)]
@@ -97,9 +100,15 @@ impl Stream {
             Start::Sequence(from) => **sequence >= from,
             Start::Time(from) => message.stored_at >= from,
         });
-        let page = wanted.by_ref().take(PAGE_COMMITS_MAX);
-        let commits = page.map(|(sequence, message)| message.as_commit(*sequence)).collect();
-        Page { commits, more: wanted.next().is_some() }
+        let mut page = Page::default();
+        let mut bytes = 0;
+        while page.commits.len() < PAGE_COMMITS_MAX && bytes < PAGE_BYTES_MAX {
+            let Some((sequence, message)) = wanted.next() else { return page };
+            bytes += message.payload.len();
+            page.commits.push(message.as_commit(*sequence));
+        }
+        page.more = wanted.next().is_some();
+        page
     }
 
     fn tip(&self, person: PersonId) -> Option<StoredCommit> {
@@ -108,6 +117,9 @@ impl Stream {
     }
 
     fn append(&mut self, append: &Append) -> Appended {
+        if append.payload.len() > COMMIT_BYTES_MAX {
+            return Appended::Refused(Unavailable(format!("more than {COMMIT_BYTES_MAX} bytes")));
+        }
         let newest = self.tip(append.person).map_or(0, |tip| tip.sequence);
         if newest != append.expected {
             return Appended::Conflict(Some(newest));
@@ -142,15 +154,27 @@ impl EventLog for MemoryLog {
 }
 
 /// Snapshots that its clones share, as replicas share a bucket.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct MemorySnapshots {
     bucket: Arc<Mutex<HashMap<PersonId, Vec<u8>>>>,
+    version_of: VersionOf,
+}
+
+impl Default for MemorySnapshots {
+    fn default() -> Self {
+        Self::with_versions(snapshot::claimed_version)
+    }
 }
 
 impl MemorySnapshots {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store of snapshots that tell their version in this way.
+    pub fn with_versions(version_of: VersionOf) -> Self {
+        Self { bucket: Arc::default(), version_of }
     }
 
     /// Puts any bytes in the place of a person's snapshot; `None` takes it away.
@@ -175,7 +199,7 @@ impl SnapshotStore for MemorySnapshots {
 
     fn store(&mut self, person: PersonId, version: u64, bytes: &[u8]) -> Result<SnapshotStored, Unavailable> {
         let mut bucket = self.lock();
-        let there = bucket.get(&person).and_then(|there| snapshot::claimed_version(there));
+        let there = bucket.get(&person).and_then(|there| (self.version_of)(there));
         if there.is_some_and(|there| there >= version) {
             return Ok(SnapshotStored::NewerExists);
         }

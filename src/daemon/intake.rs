@@ -1,7 +1,6 @@
 //! The door: what arrives is decoded, checked and handed to the pool, or refused at once. Nothing here waits.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,8 +19,6 @@ use crate::wire::reply::{Code, Problem};
 use crate::wire::request::{self, NotARequest};
 use crate::wire::subject::Subjects;
 
-/// How long leaving a queue group may take.
-const LEAVE_WAIT: Duration = Duration::from_secs(2);
 /// How soon a request to leave is noticed when nothing arrives.
 const LOOK_UP: Duration = Duration::from_millis(50);
 /// What a task takes in memory besides its payload, in bytes.
@@ -91,7 +88,8 @@ pub(super) fn permitted_reply<'a>(message: &'a Incoming, rule: &ReplyRule) -> Re
 
 /// A thread that takes what arrives for a queue group, until it is told to leave.
 pub struct Doorkeeper {
-    leave: Arc<AtomicBool>,
+    /// How long leaving may take, once it is to leave.
+    leave: Arc<OnceLock<Duration>>,
     thread: JoinHandle<()>,
 }
 
@@ -104,15 +102,17 @@ impl Doorkeeper {
         poison: &Poison,
         take: impl Fn(&Incoming) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let leave = Arc::new(AtomicBool::new(false));
+        let leave = Arc::new(OnceLock::new());
         let told = Arc::clone(&leave);
         let thread = threads::start(name, poison, move || keep(group, &told, &pulse, take))?;
         Ok(Self { leave, thread })
     }
 
-    /// Tells the thread to leave the group. It ends once all that had been sent to it is taken.
-    pub fn leave(&self) {
-        self.leave.store(true, Ordering::SeqCst);
+    /// Tells the thread to leave the group, and how long NATS may take to confirm it. The thread ends once all that had
+    /// been sent to it is taken.
+    pub fn leave(&self, within: Duration) {
+        // Who was told before is leaving already.
+        let _ = self.leave.set(within);
     }
 
     /// Whether it has left and taken everything.
@@ -125,9 +125,9 @@ impl Doorkeeper {
 pub struct Doorkeepers(pub Vec<Doorkeeper>);
 
 impl Doorkeepers {
-    /// Tells all to leave.
-    pub fn leave(&self) {
-        self.0.iter().for_each(Doorkeeper::leave);
+    /// Tells all to leave, and how long NATS may take to confirm it.
+    pub fn leave(&self, within: Duration) {
+        self.0.iter().for_each(|keeper| keeper.leave(within));
     }
 
     /// Whether all have left and taken everything.
@@ -136,19 +136,25 @@ impl Doorkeepers {
     }
 }
 
-fn keep(group: Group, leave: &AtomicBool, pulse: &Pulse, take: impl Fn(&Incoming)) {
+fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, take: impl Fn(&Incoming)) {
     let arrivals = group.arrivals();
-    while !leave.load(Ordering::Relaxed) {
-        match arrivals.recv_timeout(LOOK_UP) {
-            Ok(message) => pulse.while_busy(|| take(&message)),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+    let take = |message| pulse.while_busy(|| take(&message));
+    let within = loop {
+        if let Some(within) = leave.get() {
+            break *within;
         }
-    }
-    if group.leave(LEAVE_WAIT) == Left::Abrupt {
+        match arrivals.recv_timeout(LOOK_UP) {
+            Ok(message) => take(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    };
+    // What is there already does not wait for the leaving, which takes its time when NATS is away.
+    (0..arrivals.len()).map_while(|_| arrivals.try_recv().ok()).for_each(take);
+    if group.leave(within) == Left::Abrupt {
         log::warn!("the queue group was left without NATS confirming it: what was under way to it may be lost");
     }
     while let Ok(message) = arrivals.try_recv() {
-        pulse.while_busy(|| take(&message));
+        take(message);
     }
 }

@@ -59,3 +59,20 @@ impl Pulse {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pulse_of_a_thread_that_ended_is_forgotten() {
+        let pulses = Pulses::new(Clock::start());
+        let first = pulses.add("first");
+        for _ in 0..100 {
+            drop(pulses.add("passing"));
+        }
+        assert!(pulses.pulses.lock().unwrap().len() <= 2);
+        let busy = first.while_busy(|| pulses.longest_busy().map(|(thread, _)| thread));
+        assert_eq!(busy.as_deref(), Some("first"));
+    }
+}

@@ -89,7 +89,9 @@ impl Replier {
 fn log_unheard(command_id: Option<&str>, person: Option<PersonId>, outcome: &Outcome) {
     if let Outcome::Problem(problem) = outcome {
         let person = person.map_or_else(|| "an unknown person".to_owned(), |person| person.to_string());
-        let command_id = command_id.unwrap_or("without an id");
+        // Any other id is its client's own words, which may be anything about anybody.
+        let is_uuid = |id: &&str| uuid::Uuid::try_parse(id).is_ok();
+        let command_id = command_id.filter(is_uuid).unwrap_or("without a UUID");
         let code = problem.code.as_str();
         REFUSED.warn(format_args!("command {command_id} for {person}, which waits for no reply: {code}"));
     }

@@ -142,7 +142,7 @@ impl Service {
         let all_started = started.iter().all(Option::is_some);
         let keepers = Doorkeepers(started.into_iter().flatten().collect());
         if !all_started || !self.intake.settle(JOIN_WAIT) {
-            keepers.leave();
+            keepers.leave(JOIN_WAIT);
             return None;
         }
         Some(keepers)

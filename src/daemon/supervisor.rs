@@ -18,6 +18,10 @@ use crate::nats::stream_state;
 const TICK: Duration = Duration::from_millis(250);
 /// How long the store connection may be away or mute before other replicas shall get the commands.
 const AWAY_MAX: Duration = Duration::from_secs(1);
+/// How long NATS may take to confirm that the queue groups are left.
+const LEAVE_WAIT: Duration = Duration::from_secs(2);
+/// Which part of the time to drain that may take at most.
+const LEAVE_DIVISOR: u32 = 4;
 /// How long a thread may be busy with one piece of work before the watchdog is no longer fed.
 const BUSY_MAX: Duration = Duration::from_secs(15);
 /// How long before the process ends itself: launchd has no watchdog.
@@ -62,8 +66,10 @@ pub struct Supervisor<'a> {
     generation: u64,
     stream_to_check: bool,
     watchdog_due: Option<(Duration, Instant)>,
+    leaves_at_once: bool,
     reported_at: Instant,
     status_at: Instant,
+    status_is_good: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -80,8 +86,10 @@ impl<'a> Supervisor<'a> {
             generation: service.store.connection().health().generation,
             stream_to_check: false,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
+            leaves_at_once: false,
             reported_at: now,
             status_at: now,
+            status_is_good: true,
             service,
         }
     }
@@ -154,7 +162,7 @@ impl<'a> Supervisor<'a> {
         self.membership = match membership {
             Membership::In(keepers) if self.store_good_at.elapsed() > AWAY_MAX => {
                 log::warn!("the store has been away for {} s: commands are left to other replicas", AWAY_MAX.as_secs());
-                keepers.leave();
+                keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }
             Membership::Leaving(keepers) if !keepers.have_left() => Membership::Leaving(keepers),
@@ -235,11 +243,12 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn tell_status(&mut self, is_good: bool) {
-        if self.status_at.elapsed() < STATUS_PERIOD && is_good {
+    fn tell_status(&mut self, is_store_good: bool) {
+        let is_good = is_store_good && self.service.intake.health().connected;
+        if self.status_at.elapsed() < STATUS_PERIOD && is_good == self.status_is_good {
             return;
         }
-        self.status_at = Instant::now();
+        (self.status_at, self.status_is_good) = (Instant::now(), is_good);
         let done = self.service.statistics.since_start().commands();
         let waiting = self.service.pool.waiting();
         let words = match &self.membership {
@@ -264,6 +273,10 @@ impl<'a> Supervisor<'a> {
         log::info!("draining: no more commands are taken, {} wait", self.service.pool.waiting());
         let deadline = Instant::now() + self.config.drain_timeout;
         let drained = self.leave_group(deadline) && self.finish_workers(deadline);
+        if self.leaves_at_once {
+            log::warn!("told to leave at once: what is in flight has an unknown outcome");
+            return ExitStatus::Bug;
+        }
         let replies_sent = self.service.store.connection().round_trip(FAREWELL);
         let status = if drained { clean } else { ExitStatus::Bug };
         log::info!("{}", self.service.statistics.report(self.reported_at.elapsed()));
@@ -283,7 +296,7 @@ impl<'a> Supervisor<'a> {
         else {
             return true;
         };
-        keepers.leave();
+        keepers.leave(LEAVE_WAIT.min(self.config.drain_timeout / LEAVE_DIVISOR));
         self.wait_until(deadline, |_| keepers.have_left())
     }
 
@@ -309,7 +322,7 @@ impl<'a> Supervisor<'a> {
                 return false;
             }
             if self.signals.received().try_recv() == Ok(Signal::StopNow) {
-                log::warn!("told to leave at once");
+                self.leaves_at_once = true;
                 return false;
             }
             self.service.store.mark_dirty();

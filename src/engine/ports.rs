@@ -141,3 +141,6 @@ pub enum SnapshotStored {
     /// One of the same or a higher version was there already.
     NewerExists,
 }
+
+/// Tells the version of a snapshot from its bytes; `None` when they are none, and may be overwritten.
+pub type VersionOf = fn(&[u8]) -> Option<u64>;

@@ -145,7 +145,12 @@ fn settle(answer: &Incoming, stream: &str, foreign: &mut Option<String>) -> Opti
 fn outcome(answer: Exchanged<Appended>) -> Appended {
     match answer {
         Exchanged::Answered(appended) => appended,
-        Exchanged::NotSent(why) => Appended::Unavailable(Unavailable(why.to_string())),
+        Exchanged::NotSent(why @ (NotSent::TooLarge { .. } | NotSent::Malformed(_))) => {
+            Appended::Refused(Unavailable(why.to_string()))
+        }
+        Exchanged::NotSent(why @ (NotSent::Away | NotSent::Mute(_))) => {
+            Appended::Unavailable(Unavailable(why.to_string()))
+        }
         Exchanged::Silent => Appended::Unknown,
     }
 }

@@ -44,5 +44,5 @@ pub use layout::Layout;
 pub use message::Incoming;
 pub use provision::{Definition, Prepared, ProvisionError, StreamState, prepare, stream_state};
 pub use replies::ReplyRule;
-pub use snapshots::{NatsSnapshots, VersionOf};
+pub use snapshots::NatsSnapshots;
 pub use store::{NotSent, Store};

@@ -13,14 +13,11 @@ use super::leader::{answered, ask_leader, last_of_subject};
 use super::message::Incoming;
 use super::store::{NotSent, Store};
 use crate::domain::PersonId;
-use crate::engine::ports::{Appended, Sequence, SnapshotStore, SnapshotStored, Unavailable};
+use crate::engine::ports::{Appended, Sequence, SnapshotStore, SnapshotStored, Unavailable, VersionOf};
 use crate::wire::request::Header;
 
 /// How often a snapshot is compared and set anew when a rival was quicker. Snapshots of one person are rare.
 const STORE_ATTEMPTS_MAX: usize = 4;
-
-/// Tells the version of a snapshot from its bytes; `None` when they are none, and may be overwritten.
-pub type VersionOf = fn(&[u8]) -> Option<u64>;
 
 /// The snapshot bucket, for one user.
 #[derive(Debug)]

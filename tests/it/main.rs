@@ -10,10 +10,12 @@
 mod binary;
 mod config;
 mod config_refused;
+mod daemon;
 mod docs;
 mod domain;
 mod engine;
 mod logging;
+mod memory;
 mod nats;
 mod notify;
 mod port_contract;

@@ -83,6 +83,9 @@ impl Worker {
         turn.notices.extend(notices.into_iter().map(|notice| Notice::Odd(person, notice)));
         let Some(work) = self.desk.get_mut(&person) else { return };
         work.is_loading = false;
+        if std::mem::take(&mut work.is_void) {
+            return;
+        }
         match result {
             Ok(aggregate) => {
                 // A snapshot was missing, or could not be used, or lags behind: the next load is to be cheaper.

@@ -48,6 +48,8 @@ struct Work {
     reload: Option<Freshness>,
     /// Whether the history is being read outside the turn.
     is_loading: bool,
+    /// Whether what comes of that is of a stream that is no more.
+    is_void: bool,
     /// The last thing that stood in the way, for those whose time runs out.
     trouble: Option<Problem>,
 }
@@ -111,6 +113,7 @@ impl Worker {
         for work in self.desk.values_mut().filter(|work| work.attempt.is_none()) {
             work.aggregate = None;
             work.reload = Some(Freshness::Newest);
+            work.is_void = work.is_loading;
         }
     }
 
@@ -130,7 +133,7 @@ impl Worker {
             for task in Vec::from(late) {
                 turn.answer(task, Outcome::Problem(work.out_of_time()));
             }
-            work.expire_attempt(now, turn);
+            work.expire_attempt(last_start, turn);
         }
     }
 
@@ -202,11 +205,11 @@ impl Work {
             .unwrap_or_else(|| Problem::new(Code::Overloaded, "it waited past its deadline; nothing was done"))
     }
 
-    /// Gives up waiting for the answer to an append, for those whose time is over.
-    fn expire_attempt(&mut self, now: Moment, turn: &mut Turn) {
+    /// Gives up waiting for the answer to an append, for those who have no time left for another try.
+    fn expire_attempt(&mut self, last_start: Moment, turn: &mut Turn) {
         let Some(attempt) = &mut self.attempt else { return };
         let decided = std::mem::take(&mut attempt.decided);
-        let (late, in_time): (Vec<_>, Vec<_>) = decided.into_iter().partition(|(task, _)| task.deadline <= now);
+        let (late, in_time): (Vec<_>, Vec<_>) = decided.into_iter().partition(|(task, _)| task.deadline <= last_start);
         attempt.decided = in_time;
         let nobody_waits = attempt.decided.is_empty();
         for (task, verdict) in late {

@@ -7,6 +7,7 @@ use crate::engine::load::Freshness;
 use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
 use crate::engine::turn::{DueSnapshot, Limits, Notice, Turn};
 use crate::engine::worker::{Attempt, Work, Worker};
+use crate::wire::digest::Digest;
 use crate::wire::reply::{Accepted, Code, Outcome, Problem};
 
 impl Worker {
@@ -173,16 +174,19 @@ impl Work {
 
     fn confirm(&mut self, person: PersonId, tip: Result<Option<StoredCommit>, Unavailable>, turn: &mut Turn) {
         let decided = std::mem::take(&mut self.unconfirmed);
-        let known = self.aggregate.as_ref().map_or(0, |aggregate| aggregate.sequence);
-        match tip.map(|tip| tip.map_or(0, |commit| commit.sequence)) {
-            Ok(newest) if newest == known => {
+        let (known, chain) =
+            self.aggregate.as_ref().map_or((0, Digest::ZERO), |aggregate| (aggregate.sequence, aggregate.chain));
+        // Where a restored stream has grown again, another commit may lie in the place of the known one.
+        let tip = tip.map(|tip| tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, Digest::of(&tip.payload))));
+        match tip {
+            Ok(newest) if newest == (known, chain) => {
                 for (task, verdict) in decided {
                     if let Verdict::IfNewest(outcome) = verdict {
                         turn.answer(task, outcome);
                     }
                 }
             }
-            Ok(newest) if newest > known => self.decide_again(decided, Freshness::Reaching(newest)),
+            Ok((newest, _)) if newest > known => self.decide_again(decided, Freshness::Reaching(newest)),
             Ok(_) => {
                 turn.notices.push(Notice::LostTail(person));
                 self.aggregate = None;

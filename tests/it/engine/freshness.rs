@@ -232,6 +232,40 @@ fn everything_can_be_forgotten() {
     assert_eq!(told, ["accepted v3 #6 AttributeRecorded", "accepted v3 #5 AttributeRecorded"]);
 }
 
+/// Only the positions were compared: where a restored log had grown again, another commit could lie at the position of
+/// the known one.
+#[test]
+fn another_commit_in_the_place_of_the_known_one_is_noticed() {
+    let world = World::new();
+    world.given([ask("1", create(ANN))]);
+    let mut replica = world.replica();
+    replica.tell([ask("2", deactivate(ANN))]);
+    world.log.lose_after(1);
+    world.given([ask("3", rename(ANN, "Bea"))]);
+    assert_eq!(replica.tell([ask("4", rename(ANN, "Bea"))]), ["accepted v2"]);
+    assert_eq!(replica.notices, [Notice::LostTail(id(ANN))]);
+}
+
+/// What was being read outside the turn while everything was forgotten came back from the old stream and was believed.
+#[test]
+fn a_long_history_of_the_old_stream_is_forgotten_too() {
+    let world = World::new();
+    world.given([ask("0", create(ANN))]);
+    world.given((1..40).map(|number| ask(&number.to_string(), note(ANN, "x"))));
+    let mut replica = world.replica();
+    replica.faults.page_commits_max(4);
+    assert_eq!(replica.turn([ask("new", note(ANN, "new"))]), []);
+    replica.read_long_histories();
+    replica.worker.forget_everything();
+    // The new stream has as many commits, and others.
+    world.log.lose_after(39);
+    world.given([ask("40", deactivate(ANN))]);
+    assert_eq!(replica.turn([]), []);
+    replica.read_long_histories();
+    assert_eq!(replica.tell([ask("41", reactivate(ANN))]), ["accepted v41 #41 PersonReactivated"]);
+    assert_eq!(world.history(ANN).version, 41);
+}
+
 #[test]
 fn the_store_may_be_away_for_a_while() {
     let world = World::new();

@@ -1,0 +1,201 @@
+//! Leaving under load: what was taken is answered.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::client::{Client, Command};
+use super::flood::{Flood, Flooded};
+use super::process::Service;
+use super::{check_answer, checked_history, create, record, somebody};
+use crate::support::nats_server::NatsServer;
+use crate::support::proxy::Proxy;
+use crate::support::{PATIENCE, eventually};
+
+/// Notes of new persons: each creates one, so that all of them can be under way at once.
+fn creations(count: usize) -> Vec<Command> {
+    let persons = (0..count).map(|_| somebody());
+    persons.map(|person| Command::new(&person, &create(&person))).collect()
+}
+
+/// Every acceptance says what is stored.
+fn check(client: &mut Client, commands: &[Command], flooded: &Flooded) {
+    let history = checked_history(client);
+    for (command, answer) in std::iter::zip(commands, &flooded.answers) {
+        if let Some(answer) = answer.as_ref().filter(|answer| answer["status"] == "accepted") {
+            check_answer(&history, &command.id, answer);
+        }
+    }
+}
+
+/// One replica alone: what reached it is answered, and what comes later finds nobody and is told so by the server.
+#[test]
+fn every_command_that_was_delivered_is_answered() {
+    let server = NatsServer::start();
+    for in_flight in [64, 512] {
+        let mut service = Service::start(&server.url(), &[]);
+        let mut client = Client::connect(server.port());
+        let commands = creations(6_000);
+        let mut signalled = None;
+        let flooded = client.flood(&commands, Flood::careless(in_flight), |done| {
+            if done == 2_000 {
+                signalled = Some(Instant::now());
+                service.signal("TERM");
+            }
+        });
+        let (status, _) = service.wait(PATIENCE);
+        let took = signalled.unwrap().elapsed();
+        assert_eq!(status, 0, "{}", service.log());
+        let told = service.told_since(signalled.unwrap());
+        assert_eq!(told.first().map(String::as_str), Some("STOPPING=1"), "{told:?}");
+        assert!(told.contains(&"STATUS=draining".to_owned()));
+        service.wait_for_log("drained: every command that was taken is answered");
+        assert_eq!(flooded.unanswered(), 0, "of {in_flight} in flight: {}", service.log());
+        let accepted = flooded.answers.iter().flatten().filter(|answer| answer["status"] == "accepted").count();
+        assert!(accepted >= 2_000 && accepted < commands.len(), "{accepted}");
+        println!("{in_flight} in flight: {accepted} accepted, {} found nobody, {took:?}", flooded.failures.len());
+        check(&mut client, &commands, &flooded);
+    }
+}
+
+/// With a second replica nothing is lost even for clients that never send anything twice.
+#[test]
+fn a_second_replica_takes_over() {
+    let server = NatsServer::start();
+    let mut leaving = Service::start(&server.url(), &[]);
+    let mut staying = Service::start(&server.url(), &[]);
+    let mut client = Client::connect(server.port());
+    let commands = creations(8_000);
+    let flooded = client.flood(&commands, Flood::careless(256), |done| {
+        if done == 2_000 {
+            leaving.signal("TERM");
+        }
+    });
+    assert_eq!(leaving.wait(PATIENCE).0, 0);
+    assert_eq!(flooded.failures, Vec::<Value>::new());
+    flooded.all_accepted();
+    check(&mut client, &commands, &flooded);
+    staying.stop();
+}
+
+/// In a cluster a command may be on its way from the client's server to that of the replica that leaves. Such a one may be
+/// lost between the servers, and its client sends it again.
+#[test]
+fn a_replica_behind_another_server_leaves() {
+    let servers = cluster();
+    let mut leaving = Service::start(&servers[1].url(), &[]);
+    let _staying = Service::start(&servers[2].url(), &[]);
+    let mut client = Client::connect(servers[0].port());
+    let commands = creations(6_000);
+    let flooded = client.flood(&commands, Flood::careful(256), |done| {
+        if done == 2_000 {
+            leaving.signal("TERM");
+        }
+    });
+    assert_eq!(leaving.wait(PATIENCE).0, 0, "{}", leaving.log());
+    println!("{} sent again, {} failures", flooded.retries, flooded.failures.len());
+    assert!(!leaving.log().contains(" accepted 0 "), "it had its share: {}", leaving.log());
+    flooded.all_accepted();
+    check(&mut client, &commands, &flooded);
+}
+
+/// Three servers that know each other.
+fn cluster() -> Vec<NatsServer> {
+    // Found free and given back: the servers have to know each other's before they start.
+    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    drop(listeners);
+    let routes: Vec<String> = ports.iter().map(|port| format!("nats-route://127.0.0.1:{port}")).collect();
+    let start = |(at, port): (usize, &u16)| {
+        NatsServer::with(&format!(
+            "server_name: s{at}\ncluster {{ name: trio, listen: \"127.0.0.1:{port}\", routes: {routes:?} }}"
+        ))
+    };
+    let servers: Vec<NatsServer> = ports.iter().enumerate().map(start).collect();
+    eventually("JetStream has a leader", || {
+        let answer = Client::connect(servers[0].port()).ask("$JS.API.INFO", &[], b"", Duration::from_millis(500));
+        answer.is_some_and(|answer| !answer.is_no_responders() && answer.json().get("error").is_none())
+    });
+    servers
+}
+
+/// Rolling restarts, again and again, under clients that never send anything twice.
+#[test]
+fn replicas_come_and_go() {
+    let server = NatsServer::start();
+    let commands = creations(9_000);
+    let over = AtomicBool::new(false);
+    let mut client = Client::connect(server.port());
+    let _staying = Service::start(&server.url(), &[]);
+    let (flooded, restarts) = std::thread::scope(|scope| {
+        let restarts = scope.spawn(|| {
+            let mut restarts = 0;
+            while !over.load(Ordering::SeqCst) {
+                let mut passing = Service::start(&server.url(), &[]);
+                std::thread::sleep(Duration::from_millis(200));
+                passing.stop();
+                restarts += 1;
+            }
+            restarts
+        });
+        let flooded = client.flood(&commands, Flood::careless(128), |_| {});
+        over.store(true, Ordering::SeqCst);
+        (flooded, restarts.join().unwrap())
+    });
+    println!("{restarts} replicas came and went");
+    assert!(restarts > 0);
+    assert_eq!(flooded.failures, Vec::<Value>::new());
+    flooded.all_accepted();
+    check(&mut client, &commands, &flooded);
+}
+
+/// A second signal does not wait for what hangs.
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    let mut service = Service::start(&proxy.url(), &[("COMMAND_TIMEOUT", "2m"), ("DRAIN_TIMEOUT", "2m")]);
+    let client = Client::connect(server.port());
+    let person = somebody();
+    for _ in 0..100 {
+        client.publish("person.commands.x", "", &[], create(&person).to_string().as_bytes());
+    }
+    proxy.lose_answers(true);
+    for number in 0..100 {
+        client.publish("person.commands.x", "", &[], record(&person, &number.to_string()).to_string().as_bytes());
+    }
+    service.signal("TERM");
+    service.wait_for("STATUS=draining");
+    std::thread::sleep(Duration::from_millis(100));
+    service.signal("INT");
+    let (status, took) = service.wait(PATIENCE);
+    println!("left {took:?} after the second signal with {status}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    service.wait_for_log("told to leave at once");
+}
+
+/// NATS that is away does not keep the service from leaving in time, were the time short.
+#[test]
+fn it_leaves_while_nats_is_away() {
+    for (commands, timeout) in [(0, "1s"), (500, "8s")] {
+        let mut server = NatsServer::start();
+        let environment = [("DRAIN_TIMEOUT", timeout), ("COMMAND_TIMEOUT", "3s")];
+        let mut service = Service::start(&server.url(), &environment);
+        let client = Client::connect(server.port());
+        let person = somebody();
+        for number in 0..commands {
+            client.publish("person.commands.x", "", &[], record(&person, &number.to_string()).to_string().as_bytes());
+        }
+        server.kill();
+        let asked = Instant::now();
+        service.signal("TERM");
+        let (status, _) = service.wait(PATIENCE);
+        let took = asked.elapsed();
+        println!("{commands} commands, {timeout}: left after {took:?}");
+        assert_eq!(status, 0, "{}", service.log());
+        assert!(took < Duration::from_secs(8), "{took:?}");
+        assert!(service.told().contains(&"STOPPING=1".to_owned()));
+    }
+}

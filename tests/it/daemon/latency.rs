@@ -1,0 +1,73 @@
+//! What one command after the other takes. It is printed; only what would be absurd fails.
+
+use std::time::{Duration, Instant};
+
+use super::client::{Client, Command};
+use super::process::Service;
+use super::{create, record, somebody};
+use crate::support::nats_server::NatsServer;
+
+const COMMANDS: usize = 2_000;
+
+#[test]
+fn one_command_after_the_other() {
+    let server = NatsServer::start();
+    let _service = Service::start(&server.url(), &[]);
+    let mut client = Client::connect(server.port());
+
+    let persons: Vec<String> = (0..COMMANDS).map(|_| somebody()).collect();
+    let creations: Vec<Command> = persons.iter().map(|person| Command::new(person, &create(person))).collect();
+    let person = &persons[0];
+    let creation = measure(&mut client, &creations);
+    let notes: Vec<Command> = (0..900).map(|n| Command::new(person, &record(person, &n.to_string()))).collect();
+    let note = measure(&mut client, &notes);
+    let retry = measure(&mut client, &creations[1..]);
+
+    let echo = responder(server.port());
+    let bare: Vec<Duration> = (0..COMMANDS)
+        .map(|_| {
+            let begun = Instant::now();
+            client.ask("echo", &[], &creations[0].payload, Duration::from_secs(5)).expect("an echo");
+            begun.elapsed()
+        })
+        .collect();
+    drop(echo);
+    for (what, times) in [("bare", &bare), ("create", &creation), ("note", &note), ("duplicate", &retry)] {
+        println!("{what}: p50 {:?}, p90 {:?}, p99 {:?}", part(times, 50), part(times, 90), part(times, 99));
+    }
+    // The client library's own timer would make it a multiple of 5 ms.
+    assert!(part(&creation, 50) < Duration::from_millis(5), "{:?}", part(&creation, 50));
+}
+
+fn measure(client: &mut Client, commands: &[Command]) -> Vec<Duration> {
+    let times = commands.iter().map(|command| {
+        let begun = Instant::now();
+        let reply = client.command(command);
+        let took = begun.elapsed();
+        assert_eq!(reply.json()["status"], "accepted");
+        took
+    });
+    times.collect()
+}
+
+fn part(times: &[Duration], percent: usize) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() * percent / 100]
+}
+
+/// A client that answers everything at once with what it was sent.
+fn responder(port: u16) -> std::thread::JoinHandle<()> {
+    let mut client = Client::connect(port);
+    client.subscribe("echo");
+    let (ready, started) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        client.ask("nobody", &[], b"", Duration::from_secs(5));
+        ready.send(()).unwrap();
+        while let Some(message) = client.next(Duration::from_secs(1)) {
+            client.publish(message.reply.as_deref().unwrap_or("nowhere"), "", &[], &message.payload);
+        }
+    });
+    started.recv().unwrap();
+    thread
+}

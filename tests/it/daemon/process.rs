@@ -1,0 +1,187 @@
+//! The service as a process of its own, with a service manager's socket that writes down what it is told.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::support::{PATIENCE, eventually};
+
+/// A running `person-service`. It is killed when dropped.
+pub struct Service {
+    child: Child,
+    _directory: TempDir,
+    told: Arc<Mutex<Vec<(Instant, String)>>>,
+    stderr: Arc<Mutex<Vec<String>>>,
+    stdout: Arc<Mutex<String>>,
+}
+
+impl Service {
+    /// Starts it for the server at this URL, with more of its variables, and does not wait.
+    pub fn launch(url: &str, environment: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        // Another build than the tests' own can be measured.
+        let binary = std::env::var_os("PERSON_SERVICE_BIN");
+        let mut child = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_person-service").into()))
+            .env_clear()
+            .env("NATS_URL", url)
+            .env("NOTIFY_SOCKET", &path)
+            .env("LOG_LEVEL", "debug")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the service starts");
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (stderr, stdout) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(String::new())));
+        listen(socket, Arc::downgrade(&told));
+        let (lines, text) = (Arc::clone(&stderr), Arc::clone(&stdout));
+        let (errors, mut output) = (child.stderr.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        std::thread::spawn(move || {
+            BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line));
+        });
+        std::thread::spawn(move || {
+            let mut all = String::new();
+            let _ = output.read_to_string(&mut all);
+            text.lock().unwrap().push_str(&all);
+        });
+        Self { child, _directory: directory, told, stderr, stdout }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(url: &str, environment: &[(&str, &str)]) -> Self {
+        let mut service = Self::launch(url, environment);
+        service.wait_for("READY=1");
+        service
+    }
+
+    /// Everything that its manager was told so far.
+    pub fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap().iter().map(|(_, words)| words.clone()).collect()
+    }
+
+    /// What its manager was told since this moment.
+    pub fn told_since(&self, moment: Instant) -> Vec<String> {
+        self.told.lock().unwrap().iter().filter(|(at, _)| *at >= moment).map(|(_, words)| words.clone()).collect()
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.told().iter().any(|words| words == "READY=1")
+    }
+
+    /// Waits until its manager was told something that begins so.
+    #[track_caller]
+    pub fn wait_for(&mut self, beginning: &str) {
+        self.wait_since(None, beginning);
+    }
+
+    /// The same, told after this moment.
+    #[track_caller]
+    pub fn wait_since(&mut self, moment: Option<Instant>, beginning: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let has = |service: &Self| {
+            let told = moment.map_or_else(|| service.told(), |moment| service.told_since(moment));
+            told.iter().any(|words| words.starts_with(beginning))
+        };
+        while !has(self) {
+            let ended = self.child.try_wait().expect("it can be asked");
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "no {beginning}: {ended:?}, told {:?}\n{}",
+                self.told(),
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.stderr.lock().unwrap().join("\n")
+    }
+
+    #[track_caller]
+    pub fn wait_for_log(&self, words: &str) {
+        eventually(&format!("{words:?} in the log"), || self.log().contains(words));
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits for its end: its exit status and how long that took.
+    #[track_caller]
+    pub fn wait(&mut self, within: Duration) -> (i32, Duration) {
+        let start = Instant::now();
+        let status = self.ended(within).unwrap_or_else(|| panic!("it did not end:\n{}", self.log()));
+        let took = start.elapsed();
+        // The threads that read its output see its end a moment later.
+        std::thread::sleep(Duration::from_millis(50));
+        (status.code().expect("it ended by itself"), took)
+    }
+
+    fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.child.try_wait().expect("it can be asked") {
+                Some(status) => return Some(status),
+                None if Instant::now() >= deadline => return None,
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    /// Asks it to stop; it must do so cleanly.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        let (status, _) = self.wait(PATIENCE);
+        assert_eq!(status, 0, "{}", self.log());
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    pub fn last_line(&self) -> String {
+        self.stderr.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let from = log.len().saturating_sub(8_000);
+            eprintln!("--- the service's log ---\n{}\n--- told: {:?}", log.get(from..).unwrap_or(&log), self.told());
+        }
+    }
+}
+
+/// Writes down what the socket brings, as long as anybody is interested.
+fn listen(socket: UnixDatagram, told: std::sync::Weak<Mutex<Vec<(Instant, String)>>>) {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Some(told) = told.upgrade() {
+            if let Ok(length) = socket.recv(&mut buffer) {
+                let words = String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned();
+                told.lock().unwrap().push((Instant::now(), words));
+            }
+        }
+    });
+}
