@@ -111,7 +111,7 @@ impl Receipts {
         }
     }
 
-    /// The time of the oldest remembered command, up to which a search has to read.
+    /// Where the commit of the oldest remembered command lies, up to which a search has to read.
     pub fn oldest_sequence(&self) -> Option<u64> {
         self.recent.front().map(|receipt| receipt.sequence)
     }

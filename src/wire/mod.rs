@@ -1,8 +1,9 @@
 //! Bytes to types and back: total functions, no input or output, nothing panics whatever the bytes.
 //!
 //! In the order in which a command meets them: [`request`] (what a client sent), [`commit`] (what is stored), [`upcast`]
-//! (what older releases stored),
-//! [`reply`] (what the client gets), [`snapshot`] (what is cached), [`query`] (asking instead of commanding), with [`digest`] for the hashes in them.
+//! (what older releases stored), [`reply`] (what the client gets), [`snapshot`] (what is cached), [`query`] (asking
+//! instead of commanding), [`service`] (who serves here), with [`subject`] for the names of all subjects and [`digest`]
+//! for the hashes in them.
 
 pub mod commit;
 pub mod digest;

@@ -1,6 +1,9 @@
-//! The documentation says what the code does: tables that are made from the code itself.
+//! The documentation says what the code does: tables that are made from the code itself, examples that the code reads.
 //!
-//! `UPDATE_DOCS=1 cargo test docs::` writes the tables anew; without it a difference is a failure.
+//! `UPDATE_DOCS=1 cargo test docs::` writes the tables of the configuration anew; without it a difference is a failure.
+
+mod bounds;
+mod protocol;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,6 +13,61 @@ use cim_domain_person::exit::ExitStatus;
 use clap::Arg;
 
 const FILE: &str = "docs/configuration.md";
+
+/// The text of a file of the project.
+fn document(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The blocks between fences: what stands behind the opening one, and the text.
+fn fences(text: &str) -> Vec<(String, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(opening) = lines.by_ref().find_map(|line| line.strip_prefix("```")) {
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        blocks.push((opening.to_owned(), block.join("\n")));
+    }
+    blocks
+}
+
+/// The JSON examples of one kind, which stands behind the fence: "```json command".
+fn examples(file: &str, kind: &str) -> Vec<String> {
+    let of_kind = |(opening, text): (String, String)| (opening == format!("json {kind}")).then_some(text);
+    fences(&document(file)).into_iter().filter_map(of_kind).collect()
+}
+
+/// What stands under a heading, up to the next one of any level.
+fn section(file: &str, heading: &str) -> String {
+    let text = document(file);
+    let lines = text.lines().skip_while(|line| line.trim_start_matches('#') != format!(" {heading}")).skip(1);
+    let lines: Vec<&str> = lines.take_while(|line| !line.starts_with('#')).collect();
+    assert!(!lines.is_empty(), "{file} has nothing under {heading}");
+    lines.join("\n")
+}
+
+/// The cells of the first table in a text, without its head.
+fn cells(text: &str) -> Vec<Vec<String>> {
+    let table = text.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let row = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+    table.skip(2).map(row).collect()
+}
+
+/// 4,096
+fn in_thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
+}
+
+/// 256 KiB
+fn in_bytes(number: usize) -> String {
+    match number {
+        _ if number % (1 << 20) == 0 => format!("{} MiB", number >> 20),
+        _ if number % (1 << 10) == 0 => format!("{} KiB", number >> 10),
+        _ => format!("{} bytes", in_thousands(number)),
+    }
+}
 
 /// Compares the part of the document between the two markers with what it should be, or writes it.
 fn check(marker: &str, expected: &str) {

@@ -147,7 +147,7 @@ impl AttributeValue {
     }
 }
 
-/// Anything that JSON can say, at most 16 KiB written compactly and 64 levels deep. JSON passes it through; its binary
+/// Anything that JSON can say, at most 16 KiB written compactly and 100 levels deep. JSON passes it through; its binary
 /// form is its compact text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
