@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cli::output::harmless;
@@ -28,7 +28,7 @@ pub enum Status {
 }
 
 /// Why it is no.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Problem {
     /// For programs.
     pub code: String,
@@ -38,10 +38,10 @@ pub struct Problem {
     #[serde(default)]
     pub retryable: bool,
     /// In an array of commands, which one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
     /// The person into whom the one asked for was merged.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<String>,
 }
 
@@ -78,7 +78,11 @@ impl Answer {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", harmless(&self.code), harmless(&self.message))?;
-        self.index.map_or(Ok(()), |index| write!(f, " (command {index} of the array, counted from 0)"))
+        if let Some(index) = self.index {
+            write!(f, " (command {index} of the array, counted from 0)")?;
+        }
+        // The id itself has no place in an error line.
+        f.write_str(if self.moved_to.is_some() { "; --json shows into whom" } else { "" })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::support::raw::Raw;
 
 const PERSONS: usize = 40;
 const LINES_EACH: usize = 50;
@@ -81,7 +82,7 @@ fn a_send_outlives_a_killed_service_and_a_killed_server() {
     let file = place.file("people.jsonl", &text);
     let mut sending = place.command(&["send", "--lines", &file, "--in-flight", "8"]);
     let sending = sending.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    std::thread::sleep(Duration::from_millis(150));
+    eventually("some of it is done", || place.run(&["show", &persons[0]]).status == 0);
     place.kill_service();
     place.server.restart();
     place.start_service();
@@ -141,9 +142,48 @@ fn refused_lines_are_written_down_and_can_be_sent_again() {
     assert_eq!(std::fs::read_to_string(&file).expect("the file").lines().count(), 5, "it was not overwritten");
 }
 
+/// A service that has no room for one person, ever, and says yes to all others.
+fn answer_all_but(raw: &mut Raw, unwanted: &str, until: &mut Child) -> Vec<String> {
+    let mut asked = Vec::new();
+    while until.try_wait().expect("it can be asked").is_none() {
+        let Some(message) = raw.next(Duration::from_millis(50)) else { continue };
+        let payload = String::from_utf8(message.payload).expect("UTF-8");
+        let answer = match payload.contains(unwanted) {
+            true => r#"{"status":"failed","error":{"code":"overloaded","message":"no room","retryable":true}}"#,
+            false => r#"{"status":"accepted","version":1,"duplicate":false}"#,
+        };
+        raw.publish(&message.reply.expect("a reply subject"), "", answer.as_bytes());
+        asked.push(payload);
+    }
+    asked
+}
+
 /// Later commands of a person must not overtake one that failed: sent again, it would come too late.
 #[test]
-fn nothing_overtakes_what_failed_and_a_missing_service_ends_the_run() {
+fn nothing_overtakes_what_failed() {
+    let place = Place::without_service();
+    let mut raw = Raw::connect(place.server.port());
+    raw.subscribe("person.commands.>", 1);
+    raw.sync();
+    let [one, other] = [(); 2].map(|()| uuid::Uuid::new_v4().to_string());
+    let lines =
+        [create_line(&one, "One"), rename_line(&one, "Two"), create_line(&other, "A"), rename_line(&other, "B")];
+    let (file, refused) = (place.file("people.jsonl", &lines.join("\n")), place.path("refused.jsonl"));
+    let mut sending = place.command(&["send", "--lines", &file, "--patience", "500ms", "--refused", &refused]);
+    let mut sending = sending.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let asked = answer_all_but(&mut raw, &one, &mut sending);
+    let ended = end_of(sending).ended(69, "overloaded: no room");
+    assert!(ended.stdout.ends_with("accepted 2\n  failed 2: not_sent 1, overloaded 1\n"), "{}", ended.stdout);
+    let of = |line: &String| asked.iter().filter(|payload| *payload == line).count();
+    assert!(of(&lines[0]) > 2 && of(&lines[1]) == 0, "tried again and not overtaken: {asked:?}");
+    assert_eq!((of(&lines[2]), of(&lines[3])), (1, 1));
+    let entries = json_lines(&std::fs::read_to_string(&refused).expect("the file"));
+    let codes = entries.iter().map(|entry| (entry["line"].clone(), entry["error"]["code"].clone()));
+    assert_eq!(codes.collect::<Vec<_>>(), [(json!(1), json!("overloaded")), (json!(2), json!("not_sent"))]);
+}
+
+#[test]
+fn a_missing_service_ends_the_run_after_patience() {
     let place = Place::without_service();
     let (_, text) = persons_and_lines();
     let file = place.file("people.jsonl", &text);
