@@ -63,8 +63,8 @@ fn in_thousands(number: usize) -> String {
 /// 256 KiB
 fn in_bytes(number: usize) -> String {
     match number {
-        _ if number % (1 << 20) == 0 => format!("{} MiB", number >> 20),
-        _ if number % (1 << 10) == 0 => format!("{} KiB", number >> 10),
+        _ if number.is_multiple_of(1 << 20) => format!("{} MiB", number >> 20),
+        _ if number.is_multiple_of(1 << 10) => format!("{} KiB", number >> 10),
         _ => format!("{} bytes", in_thousands(number)),
     }
 }

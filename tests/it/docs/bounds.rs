@@ -34,9 +34,9 @@ fn evaluated(expression: &str) -> Option<usize> {
 /// A time in the largest unit that leaves no fraction, seconds below a minute.
 fn in_time(micros: usize) -> String {
     let (count, unit) = match micros {
-        _ if micros % 60_000_000 == 0 => (micros / 60_000_000, "min"),
-        _ if micros % 1_000_000 == 0 => (micros / 1_000_000, "s"),
-        _ if micros % 1_000 == 0 => (micros / 1_000, "ms"),
+        _ if micros.is_multiple_of(60_000_000) => (micros / 60_000_000, "min"),
+        _ if micros.is_multiple_of(1_000_000) => (micros / 1_000_000, "s"),
+        _ if micros.is_multiple_of(1_000) => (micros / 1_000, "ms"),
         _ => (micros, "µs"),
     };
     format!("{} {unit}", in_thousands(count))
