@@ -49,6 +49,17 @@ pub struct Config {
     pub drain_timeout: Duration,
 }
 
+/// What a client of the service needs of it: the same options, and the rest is not even looked at.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// How to reach NATS.
+    pub nats: Nats,
+    /// The first tokens of every subject; see [`Config::subject_prefix`].
+    pub subject_prefix: String,
+    /// The service's time for a command. Clients wait a second longer.
+    pub command_timeout: Duration,
+}
+
 /// How to reach NATS.
 #[derive(Debug, Clone)]
 pub struct Nats {

@@ -9,6 +9,9 @@ use std::process::{ExitCode, Termination};
 pub enum ExitStatus {
     /// Every command taken was answered, or there was nothing to run (`--help`).
     Clean = 0,
+    /// A client (`show`, `history`, `send`) got its answer, and it is no: a command was refused, or there is no such
+    /// person. The service itself never ends so.
+    Refused = 1,
     /// An unknown flag or subcommand, a flag without its value (`EX_USAGE`).
     Usage = 64,
     /// Something needed is missing or too old: nats-server, JetStream, the stream (`EX_UNAVAILABLE`).
@@ -23,8 +26,15 @@ pub enum ExitStatus {
 
 impl ExitStatus {
     /// All of them, by number.
-    pub const ALL: [Self; 6] =
-        [Self::Clean, Self::Usage, Self::Unavailable, Self::Bug, Self::SignInRefused, Self::BadConfiguration];
+    pub const ALL: [Self; 7] = [
+        Self::Clean,
+        Self::Refused,
+        Self::Usage,
+        Self::Unavailable,
+        Self::Bug,
+        Self::SignInRefused,
+        Self::BadConfiguration,
+    ];
 
     /// The number that the shell sees.
     pub fn code(self) -> u8 {
@@ -34,10 +44,12 @@ impl ExitStatus {
     /// When it is given, in words for `--help` and the documentation.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Clean => "a clean end: every command taken was answered",
+            Self::Clean => "a clean end: every command taken was answered; of a client: all that it asked for was done",
+            Self::Refused => "of a client alone: a command was refused, or the person does not exist",
             Self::Usage => "bad usage: an unknown flag or subcommand",
             Self::Unavailable => {
-                "a needed service is missing or too old (nats-server below 2.11, JetStream off, no stream)"
+                "a needed service is missing or too old (nats-server below 2.11, JetStream off, no stream); of a client: \
+                 NATS is away, or no service answers"
             }
             Self::Bug => "a bug or a hang in the service itself: restart it",
             Self::SignInRefused => "NATS refused the sign-in at the start",

@@ -3,14 +3,28 @@
 //! clap ends a process by itself, with status 2, at the first thing that it does not know. Here every end is a value,
 //! an [`ExitStatus`], and the last line on stderr says what was wrong and what would be right.
 
+mod answer;
+mod client;
+mod failure;
+mod history;
+mod output;
+mod send;
+mod show;
+mod shown;
+mod usage;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Typed};
+use crate::cli::failure::Failure;
+use crate::cli::history::History;
+use crate::cli::send::Send;
+use crate::cli::show::Show;
+use crate::config::{self, Config, ConfigError, Origin, Typed};
 use crate::daemon::{self, logging};
 use crate::exit::ExitStatus;
 
@@ -36,7 +50,9 @@ Examples:
   NATS_URL=tls://nats-1,tls://nats-2 NATS_CREDS=/etc/person.creds person-service
           On a cluster, with credentials
   person-service --nats-url nats://hub:4222 --stream-replicas 3 --log-level debug
-          Flags go before variables, variables before defaults; an empty variable counts as not set";
+          Flags go before variables, variables before defaults; an empty variable counts as not set
+  person-service show ID, person-service history ID, person-service send create --given Ada --source cli
+          Talk to a running service, with the same options for the connection";
 
 /// What was typed, as a whole.
 #[derive(Parser)]
@@ -49,18 +65,24 @@ struct CommandLine {
 }
 
 /// What there is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
-pub enum Task {
+#[derive(Debug, Subcommand)]
+enum Task {
     /// Run the service (so it does without a subcommand, too)
     Run,
+    /// Show a person, now or as recorded in the past
+    Show(Show),
+    /// Show what happened to a person's record
+    History(History),
+    /// Send commands, one or many
+    Send(Box<Send>),
 }
 
 /// Why nothing is run.
 enum Refused {
     /// Help or the version was asked for and is printed.
     Answered(clap::Error),
-    /// clap does not know what was typed.
-    Usage(clap::Error),
+    /// clap does not know what was typed, for which of the clients, if any.
+    Usage(clap::Error, Option<&'static str>),
     /// A value is not allowed.
     Config(ConfigError),
 }
@@ -68,7 +90,11 @@ enum Refused {
 /// Does what the command line says; `args` begins with the program's own name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
     match parse(args) {
-        Ok((Task::Run, config)) => serve(config),
+        Ok((Task::Run, typed)) => match Config::resolve(&typed) {
+            Ok(config) => serve(config),
+            Err(error) => refuse(Refused::Config(error)),
+        },
+        Ok((task, typed)) => ask(&task, &typed),
         Err(refused) => refuse(refused),
     }
 }
@@ -76,24 +102,68 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
 /// The options and subcommands, for whoever documents them.
 pub fn command() -> Command {
     let command = CommandLine::command().version(VERSION.as_str()).after_long_help(after_help());
-    Typed::shared(command).infer_long_args(false)
+    for_clients(Typed::shared(command).infer_long_args(false))
 }
 
-fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Task, Config), Refused> {
+/// The subcommands that talk to a running service.
+const CLIENTS: [&str; 3] = ["show", "history", "send"];
+
+/// What a client needs of the service's options, beside those of the connection.
+const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_level"];
+
+/// The options of the service on the subcommands that are clients: those that they need stand in their long help, the
+/// others are taken and left alone, so that one environment does for both.
+fn for_clients(command: Command) -> Command {
+    let options: Vec<Arg> = command.get_arguments().filter(|arg| arg.get_env().is_some()).cloned().collect();
+    let shown = |option: Arg| {
+        let needed =
+            option.get_help_heading() == Some("Connection") || CLIENT_OPTIONS.contains(&option.get_id().as_str());
+        option.hide_short_help(needed).hide(!needed)
+    };
+    let add = |client: Command| client.args(options.iter().cloned().map(shown));
+    CLIENTS.into_iter().fold(command, |command, name| command.mut_subcommand(name, add))
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Task, Typed), Refused> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let client = CLIENTS.into_iter().find(|name| args.iter().any(|arg| arg == name));
     let refused = |error: clap::Error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Refused::Answered(error),
-        _ => Refused::Usage(error),
+        _ => Refused::Usage(error, client),
     };
     let matches = command().try_get_matches_from(args).map_err(refused)?;
     let mut line = CommandLine::from_arg_matches(&matches).map_err(refused)?;
     line.typed.note_origins(&matches);
-    let config = Config::resolve(&line.typed).map_err(Refused::Config)?;
-    Ok((line.task.unwrap_or(Task::Run), config))
+    let task = line.task.unwrap_or(Task::Run);
+    if let Task::Send(send) = &task {
+        send.check().map_err(refused)?;
+    }
+    Ok((task, line.typed))
 }
 
 fn serve(config: Config) -> ExitStatus {
     logging::start(config.log_level);
     daemon::run(config)
+}
+
+/// Is a client. What it has to say it says itself: the log, for looking at the connection, is there at a flag only, since
+/// LOG_LEVEL in the environment is meant for the service.
+fn ask(task: &Task, typed: &Typed) -> ExitStatus {
+    let asked = config::Client::resolve(typed).map_err(Failure::from).and_then(|client| {
+        if typed.origin("log_level") == Origin::Flag {
+            logging::start(Config::resolve(typed)?.log_level);
+        }
+        match task {
+            Task::Run => Err(Failure::new(ExitStatus::Bug, "the service is no client of itself, which is a bug")),
+            Task::Show(show) => show.run(&client),
+            Task::History(history) => history.run(&client),
+            Task::Send(send) => send.run(&client),
+        }
+    });
+    asked.unwrap_or_else(|failure| {
+        logging::last_words(&failure.message);
+        failure.status
+    })
 }
 
 fn refuse(refused: Refused) -> ExitStatus {
@@ -103,8 +173,8 @@ fn refuse(refused: Refused) -> ExitStatus {
             let _ = answer.print();
             ExitStatus::Clean
         }
-        Refused::Usage(error) => {
-            logging::last_words(&format!("bad usage: {}", in_one_line(&error)));
+        Refused::Usage(error, client) => {
+            logging::last_words(&format!("bad usage: {}", usage::in_one_line(&error, client)));
             ExitStatus::Usage
         }
         Refused::Config(error) => {
@@ -112,15 +182,6 @@ fn refuse(refused: Refused) -> ExitStatus {
             ExitStatus::BadConfiguration
         }
     }
-}
-
-/// clap's explanation and its tip, without the usage below them, which would be the last thing to be read.
-fn in_one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let said: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information")).collect();
-    let said = said.join("; ");
-    format!("{}; allowed: what 'person-service --help' lists", said.strip_prefix("error: ").unwrap_or(&said))
 }
 
 fn after_help() -> String {

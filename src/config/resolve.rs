@@ -13,7 +13,7 @@ use super::sign_in::{client_certificate, sign_in};
 use super::typed::{AUTO, Typed};
 use super::url::servers;
 use super::value::{boolean, count, duration, file, level, number, size};
-use super::{Config, ConfigError, Nats, Store};
+use super::{Client, Config, ConfigError, Nats, Store};
 
 /// Threads of the pool.
 const WORKERS: RangeInclusive<u64> = 1..=256;
@@ -49,6 +49,18 @@ impl Config {
             cache_bytes: size("CACHE_BYTES", &typed.cache_bytes, CACHE_BYTES)?,
             command_timeout: duration("COMMAND_TIMEOUT", &typed.command_timeout, COMMAND_TIMEOUT)?,
             drain_timeout: duration("DRAIN_TIMEOUT", &typed.drain_timeout, DRAIN_TIMEOUT)?,
+        })
+    }
+}
+
+impl Client {
+    /// What was typed, checked, as far as a client needs it. A bad value of what only the service has a use for does not
+    /// keep anybody from asking it.
+    pub fn resolve(typed: &Typed) -> Result<Self, ConfigError> {
+        Ok(Self {
+            nats: nats(typed)?,
+            subject_prefix: prefix("SUBJECT_PREFIX", &typed.subject_prefix)?,
+            command_timeout: duration("COMMAND_TIMEOUT", &typed.command_timeout, COMMAND_TIMEOUT)?,
         })
     }
 }

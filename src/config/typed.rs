@@ -158,7 +158,9 @@ impl Typed {
             Some(ValueSource::EnvVariable) => Origin::Environment,
             _ => Origin::Default,
         };
-        self.origins = matches.ids().map(|id| (id.to_string(), origin(id))).collect();
+        // A subcommand's own options that may stand behind its subcommands come up to here as well, unknown here.
+        let known = matches.ids().filter(|id| matches.try_contains_id(id.as_str()).is_ok());
+        self.origins = known.map(|id| (id.to_string(), origin(id))).collect();
     }
 
     /// What all options have in common: they stand before or after a subcommand, their values stay out of the help, and

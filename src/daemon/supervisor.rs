@@ -37,6 +37,10 @@ const STATUS_PERIOD: Duration = Duration::from_secs(5);
 /// What the last steps of leaving may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// How long the stream's leader may take to tell how the stream is; the next tick asks again. Less than what makes a
+/// connection count as mute, since meanwhile nothing keeps it lively.
+const STREAM_WAIT: Duration = Duration::from_millis(500);
+
 /// Whether commands come in.
 enum Membership {
     In(Doorkeepers),
@@ -189,7 +193,7 @@ impl<'a> Supervisor<'a> {
 
     /// After every reconnect: is it the stream that it was, with everything that was acknowledged?
     fn check_stream(&mut self) {
-        let Ok(found) = stream_state(&self.service.store, &self.service.layout) else { return };
+        let Ok(found) = stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) else { return };
         self.stream_to_check = false;
         let acknowledged = self.service.statistics.highest_sequence();
         if found.created != self.service.stream.created || found.last_sequence < acknowledged {
@@ -278,16 +282,15 @@ impl<'a> Supervisor<'a> {
             return ExitStatus::Bug;
         }
         let replies_sent = self.service.store.connection().round_trip(FAREWELL);
-        let status = if drained { clean } else { ExitStatus::Bug };
         log::info!("{}", self.service.statistics.report(self.reported_at.elapsed()));
-        match status {
-            ExitStatus::Clean if replies_sent => log::info!("drained: every command that was taken is answered"),
-            ExitStatus::Clean => log::warn!("drained while NATS is away: the last replies may be lost"),
-            _ => log::error!("not drained: what is in flight has an unknown outcome"),
+        match (drained, replies_sent) {
+            (true, true) => log::info!("drained: every command that was taken is answered"),
+            (true, false) => log::warn!("drained while NATS is away: the last replies may be lost"),
+            (false, _) => log::error!("not drained: what is in flight has an unknown outcome"),
         }
         self.service.intake.close(FAREWELL);
         self.service.store.connection().close(FAREWELL);
-        status
+        if drained { clean } else { ExitStatus::Bug }
     }
 
     fn leave_group(&mut self, deadline: Instant) -> bool {

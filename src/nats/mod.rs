@@ -16,6 +16,7 @@
 #![expect(deprecated, reason = "the user asked for this client; nothing outside this folder names it")]
 
 mod api;
+mod caller;
 mod connection;
 mod event_log;
 mod flusher;
@@ -35,6 +36,7 @@ mod steps;
 mod store;
 mod stream_rules;
 
+pub use caller::{Answer, Caller};
 pub use connection::{Connection, OpenError};
 pub use event_log::NatsLog;
 pub use health::Health;

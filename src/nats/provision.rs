@@ -106,13 +106,17 @@ pub fn prepare(store: &Store, config: &Config) -> Result<Prepared, ProvisionErro
     Ok(Prepared { server, stream: state, snapshots, warnings })
 }
 
-/// The stream as it is now, by its leader's word.
-pub fn stream_state(store: &Store, layout: &Layout) -> Result<StreamState, Unavailable> {
+/// The stream as it is now, by its leader's word, if that comes within this time.
+pub fn stream_state(store: &Store, layout: &Layout, wait: Duration) -> Result<StreamState, Unavailable> {
     let mut inbox = store.inbox().map_err(|error| Unavailable(error.to_string()))?;
-    match stream_info(&mut inbox, layout, layout.stream()) {
-        Ok(info) => Ok(info.into_state()),
-        Err(Trouble::Away(why)) => Err(Unavailable(why)),
-        Err(Trouble::Refused(error)) => Err(Unavailable(error.to_string())),
+    let subject = layout.api(&format!("STREAM.INFO.{}", layout.stream()));
+    match inbox.request(&subject, b"", wait) {
+        Exchanged::Answered(answer) => match read_answer::<StreamInfo>(&answer) {
+            Ok(info) => Ok(info.into_state()),
+            Err(Trouble::Away(why)) => Err(Unavailable(why)),
+            Err(Trouble::Refused(error)) => Err(Unavailable(error.to_string())),
+        },
+        other => Err(Unavailable(no_answer(&other))),
     }
 }
 
@@ -259,7 +263,7 @@ fn no_answer<T>(exchanged: &Exchanged<T>) -> String {
     match exchanged {
         Exchanged::NotSent(why) => why.to_string(),
         Exchanged::Answered(_) | Exchanged::Silent => {
-            format!("JetStream gave no answer within {} s (or we have no right to ask it)", API_WAIT.as_secs())
+            "JetStream gave no answer in time (or we have no right to ask it)".to_owned()
         }
     }
 }

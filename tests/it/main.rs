@@ -8,6 +8,7 @@
 )]
 
 mod binary;
+mod cli;
 mod config;
 mod config_refused;
 mod daemon;

@@ -11,7 +11,7 @@ use crate::port_contract::store;
 use crate::support::nats_server::NatsServer;
 use crate::support::proxy::Proxy;
 use crate::support::raw::Raw;
-use crate::support::{config, somebody};
+use crate::support::{PATIENCE, config, somebody};
 
 fn try_prepare(config: &Config) -> Result<Prepared, ProvisionError> {
     prepare(&open(config), config)
@@ -73,7 +73,7 @@ fn preparing_again_changes_nothing() {
     let again = try_prepare(&config).unwrap();
     assert_eq!(again.stream.created, first.stream.created);
     assert_eq!(again.stream.last_sequence, sequence);
-    assert_eq!(stream_state(&store_connection, &Layout::new(&config)), Ok(again.stream));
+    assert_eq!(stream_state(&store_connection, &Layout::new(&config), PATIENCE), Ok(again.stream));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_stream_made_anew_shows() {
     let config = config(&server.url());
     let first = try_prepare(&config).unwrap();
     Raw::connect(server.port()).api("STREAM.DELETE.PERSON_EVENTS", &json!(null));
-    assert!(stream_state(&open(&config), &Layout::new(&config)).is_err());
+    assert!(stream_state(&open(&config), &Layout::new(&config), PATIENCE).is_err());
     assert_ne!(try_prepare(&config).unwrap().stream.created, first.stream.created);
 }
 

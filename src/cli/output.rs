@@ -1,0 +1,137 @@
+//! What a client writes: text for people or bytes for programs on stdout, and what went wrong in one line on stderr.
+//!
+//! Whoever closed the pipe has read enough: from then on nothing is written, and nothing is wrong. Colours reach a
+//! terminal alone. Text that somebody once sent is shown without its control characters, which a terminal would obey.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Stdout, Write};
+
+use anstream::AutoStream;
+use anstyle::Style;
+
+use crate::cli::failure::Failure;
+use crate::exit::ExitStatus;
+
+/// What matters.
+pub const STRONG: Style = Style::new().bold();
+/// What is there for whoever looks for it.
+pub const DIM: Style = Style::new().dimmed();
+
+/// Standard output.
+pub struct Out {
+    stream: AutoStream<Stdout>,
+    state: State,
+}
+
+/// What became of stdout.
+enum State {
+    Open,
+    /// Nobody reads any more.
+    Closed,
+    Broken(io::Error),
+}
+
+impl Out {
+    /// The process's own.
+    pub fn new() -> Self {
+        Self { stream: AutoStream::auto(io::stdout()), state: State::Open }
+    }
+
+    /// Writes a line for people.
+    pub fn line(&mut self, text: impl fmt::Display) {
+        if self.is_open() {
+            let written = writeln!(self.stream, "{text}");
+            self.note(written);
+        }
+    }
+
+    /// Writes a line for programs, byte for byte.
+    pub fn json(&mut self, bytes: &[u8]) {
+        if self.is_open() {
+            let mut stdout = self.stream.as_inner();
+            let written = stdout.write_all(bytes).and_then(|()| stdout.write_all(b"\n"));
+            self.note(written);
+        }
+    }
+
+    /// Whether there is any use in writing on.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// Writes out what is still held back; an error if something that somebody waits for could not be written.
+    pub fn finish(mut self) -> Result<(), Failure> {
+        if self.is_open() {
+            let flushed = self.stream.flush();
+            self.note(flushed);
+        }
+        match self.state {
+            State::Open | State::Closed => Ok(()),
+            State::Broken(error) => {
+                Err(Failure::new(ExitStatus::Unavailable, format!("stdout cannot be written: {error}")))
+            }
+        }
+    }
+
+    fn note(&mut self, written: io::Result<()>) {
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.state = State::Closed,
+            Err(error) => self.state = State::Broken(error),
+        }
+    }
+}
+
+/// Text without anything that a terminal would obey.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    // The two separators end a line for some readers.
+    let obeyed = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| if obeyed(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
+/// A text in a style.
+pub fn styled(style: Style, text: impl fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// A number as people read it: `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_nothing_of_what_somebody_sent() {
+        for (sent, shown) in [
+            ("Jürgen 李", "Jürgen 李"),
+            ("\u{1b}[2Jgone", "\\u{1b}[2Jgone"),
+            ("c1 \u{9b}31m", "c1 \\u{9b}31m"),
+            ("two\nlines\u{2028}more", "two\\nlines\\u{2028}more"),
+        ] {
+            assert_eq!(harmless(sent), shown);
+        }
+    }
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}
