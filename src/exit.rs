@@ -51,7 +51,7 @@ impl ExitStatus {
                 "a needed service is missing or too old (nats-server below 2.11, JetStream off, no stream); of a client: \
                  NATS is away, or no service answers"
             }
-            Self::Bug => "a bug or a hang in the service itself: restart it",
+            Self::Bug => "a bug or a hang in the service itself, or it left before everything was answered",
             Self::SignInRefused => "NATS refused the sign-in at the start",
             Self::BadConfiguration => "bad configuration: the last line on stderr names the option",
         }

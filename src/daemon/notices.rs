@@ -1,5 +1,6 @@
 //! What a turn noticed, in the log: each damaged history once, not once a command.
 
+use std::mem::{self, Discriminant};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,8 @@ static ODD: RateLimited = RateLimited::new(Duration::from_secs(1));
 
 /// The log's memory of what was said.
 pub struct Notices {
-    reported: Mutex<LruCache<PersonId, ()>>,
+    /// By person and by what was said of it.
+    reported: Mutex<LruCache<(PersonId, Discriminant<Notice>), ()>>,
 }
 
 impl Default for Notices {
@@ -30,17 +32,18 @@ impl Notices {
     /// Logs what is new.
     pub fn log(&self, notices: Vec<Notice>) {
         for notice in notices {
+            let kind = mem::discriminant(&notice);
             match notice {
                 Notice::Odd(person, what) => ODD.warn(format_args!("person {person}: {what}")),
-                Notice::Damaged(person, what) if self.is_new(person) => log::error!(
+                Notice::Damaged(person, what) if self.is_new(person, kind) => log::error!(
                     "person {person}: the stored history is damaged, {what}; its commands are answered \
                      history_damaged, everybody else is served; compare the stream with a backup"
                 ),
-                Notice::TooNew(person, what) if self.is_new(person) => log::error!(
+                Notice::TooNew(person, what) if self.is_new(person, kind) => log::error!(
                     "person {person}: the stored history is too new, {what}; bring this replica to the release \
                      that wrote it"
                 ),
-                Notice::LostTail(person) if self.is_new(person) => log::error!(
+                Notice::LostTail(person) if self.is_new(person, kind) => log::error!(
                     "person {person}: the stream has less of it than was acknowledged: it was restored from a \
                      backup, or lost its newest part"
                 ),
@@ -49,7 +52,7 @@ impl Notices {
         }
     }
 
-    fn is_new(&self, person: PersonId) -> bool {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).put(person, ()).is_none()
+    fn is_new(&self, person: PersonId, kind: Discriminant<Notice>) -> bool {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).put((person, kind), ()).is_none()
     }
 }

@@ -16,6 +16,7 @@ use crate::engine::load::Loading;
 use crate::engine::router::worker_of;
 use crate::engine::turn::{Task, Turn};
 use crate::engine::worker::Worker;
+use crate::wire::request::PAYLOAD_BYTES_MAX;
 
 /// Tasks that are taken into one turn.
 const TURN_TASKS_MAX: usize = 512;
@@ -84,7 +85,9 @@ impl Pool {
     /// The queues for this many workers, and the ends from which they take.
     pub fn new(workers: usize, queue_len_max: usize) -> (Self, Vec<Seat>) {
         let (queues, seats) = (0..workers).map(|_| queue(queue_len_max)).unzip();
-        (Self { queues, queue_bytes_max: WAITING_BYTES_MAX / workers.max(1) }, seats)
+        // However many workers there are, each has room for the largest payload.
+        let queue_bytes_max = (WAITING_BYTES_MAX / workers.max(1)).max(2 * PAYLOAD_BYTES_MAX);
+        (Self { queues, queue_bytes_max }, seats)
     }
 
     /// Hands a task, whose payload had this many bytes, to the worker that owns its person. Never waits.

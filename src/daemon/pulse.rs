@@ -51,9 +51,14 @@ impl Pulses {
 }
 
 impl Pulse {
+    /// Shows progress within one piece of work.
+    pub fn beat(&self) {
+        self.busy_since.store(self.clock.now().0.max(1), Ordering::Relaxed);
+    }
+
     /// Does one piece of work.
     pub fn while_busy<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.busy_since.store(self.clock.now().0.max(1), Ordering::Relaxed);
+        self.beat();
         let result = work();
         self.busy_since.store(0, Ordering::Relaxed);
         result

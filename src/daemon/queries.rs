@@ -103,7 +103,12 @@ pub fn answer(mut inquiry: Inquiry, lane: &Lane, pulse: &Pulse, replier: &Replie
         let (in_time, late): (Vec<_>, Vec<_>) = iter::once(first).chain(rest).partition(|asked| now < asked.deadline);
         late.iter().for_each(|asked| overloaded(asked, "it waited past its deadline", replier));
         let queries: Vec<Query> = in_time.iter().map(|asked| asked.query.clone()).collect();
-        let answers = pulse.while_busy(|| inquiry.answer(&queries));
+        let latest = in_time.iter().map(|asked| asked.deadline).max().unwrap_or(now);
+        let mut go_on = || {
+            pulse.beat();
+            Instant::now() < latest
+        };
+        let answers = pulse.while_busy(|| inquiry.answer(&queries, &mut go_on));
         for (asked, answer) in in_time.into_iter().zip(answers) {
             replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, asked.arrived.elapsed());
         }

@@ -21,6 +21,9 @@ use crate::wire::reply::{Code, Problem};
 /// Places in histories that are remembered, so that the next page need not be looked for from the beginning.
 const BOOKMARKS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
+/// Pages of a history that are read between two looks at the time.
+const PAGES_A_STEP: usize = 16;
+
 /// Answers questions.
 pub struct Inquiry {
     log: Box<dyn EventLog + Send>,
@@ -49,11 +52,14 @@ impl Inquiry {
     }
 
     /// The answers' JSON, in the order of the questions. Everybody is brought up to date together.
-    pub fn answer(&mut self, queries: &[Query]) -> Vec<Result<Vec<u8>, Problem>> {
+    ///
+    /// Reading goes on for as long as `go_on`, which is asked every few pages, says so; what is not read by then is
+    /// answered as overloaded.
+    pub fn answer(&mut self, queries: &[Query], go_on: &mut dyn FnMut() -> bool) -> Vec<Result<Vec<u8>, Problem>> {
         let persons: BTreeSet<PersonId> = queries.iter().map(Query::person).collect();
-        let present = self.bring_up_to_date(persons);
+        let present = self.bring_up_to_date(persons, go_on);
         let answers = queries.iter().map(|query| match present.get(&query.person()) {
-            Some(Ok(now)) => self.answer_one(query, now),
+            Some(Ok(now)) => self.answer_one(query, now, go_on),
             Some(Err(problem)) => Err(problem.clone()),
             None => Err(Problem::new(Code::Unavailable, "the person was not read")),
         });
@@ -66,19 +72,28 @@ impl Inquiry {
         answers
     }
 
-    fn answer_one(&mut self, query: &Query, now: &Aggregate) -> Result<Vec<u8>, Problem> {
+    fn answer_one(
+        &mut self,
+        query: &Query,
+        now: &Aggregate,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<u8>, Problem> {
         if now.version == 0 {
             return Err(Problem::new(Code::PersonNotFound, "the person does not exist").on_version(0));
         }
         let json = match query {
-            Query::Get(get) => self.get(get, now),
-            Query::History(history) => self.history(history, now),
+            Query::Get(get) => self.get(get, now, go_on),
+            Query::History(history) => self.history(history, now, go_on),
         }?;
         if json.len() > self.answer_bytes_max { Err(self.too_large()) } else { Ok(json) }
     }
 
     /// Every person with all that the leader has. Of those in memory the leader's newest commit tells what is missing.
-    fn bring_up_to_date(&mut self, persons: BTreeSet<PersonId>) -> BTreeMap<PersonId, Result<Box<Aggregate>, Problem>> {
+    fn bring_up_to_date(
+        &mut self,
+        persons: BTreeSet<PersonId>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> BTreeMap<PersonId, Result<Box<Aggregate>, Problem>> {
         let mut cached = Vec::new();
         let mut cold = Vec::new();
         for person in persons {
@@ -107,24 +122,28 @@ impl Inquiry {
                 }
             }
         }
-        let (done, _) = load::run(self.log.as_mut(), loadings, usize::MAX);
-        present.extend(
-            done.into_iter().map(|loading| (loading.person(), loading.finish().0.map_err(|error| error.problem()))),
-        );
+        while !loadings.is_empty() && go_on() {
+            let (done, open) = load::run(self.log.as_mut(), loadings, PAGES_A_STEP);
+            present.extend(
+                done.into_iter().map(|loading| (loading.person(), loading.finish().0.map_err(|error| error.problem()))),
+            );
+            loadings = open;
+        }
+        present.extend(loadings.into_iter().map(|loading| (loading.person(), Err(no_time()))));
         present
     }
 
-    fn get(&mut self, get: &Get, now: &Aggregate) -> Result<Vec<u8>, Problem> {
+    fn get(&mut self, get: &Get, now: &Aggregate, go_on: &mut dyn FnMut() -> bool) -> Result<Vec<u8>, Problem> {
         let (person, version) = match get.at {
             RecordedAt::Version(version) if version > now.version => {
                 let message = format!("at_version: the person is at version {}", now.version);
                 return Err(Problem::new(Code::Invalid, message).on_version(now.version));
             }
             RecordedAt::Version(version) if version < now.version => {
-                self.fold_while(now, |event| event.sequence <= version)?
+                self.fold_while(now, go_on, |event| event.sequence <= version)?
             }
             RecordedAt::Time(time) if time < now.last_event_at => {
-                self.fold_while(now, |event| event.timestamp <= time)?
+                self.fold_while(now, go_on, |event| event.timestamp <= time)?
             }
             RecordedAt::Now | RecordedAt::Version(_) | RecordedAt::Time(_) => (now.state.clone(), now.version),
         };
@@ -140,11 +159,12 @@ impl Inquiry {
     fn fold_while(
         &mut self,
         now: &Aggregate,
+        go_on: &mut dyn FnMut() -> bool,
         is_wanted: impl Fn(&EventRecord) -> bool,
     ) -> Result<(Option<Person>, u64), Problem> {
         let mut state = None;
         let mut version = 0;
-        self.each_event(now, 1, |_, event| {
+        self.each_event(now, 1, go_on, |_, event| {
             let wanted = is_wanted(&event);
             if wanted {
                 version = event.sequence;
@@ -155,14 +175,19 @@ impl Inquiry {
         Ok((state, version))
     }
 
-    fn history(&mut self, history: &History, now: &Aggregate) -> Result<Vec<u8>, Problem> {
+    fn history(
+        &mut self,
+        history: &History,
+        now: &Aggregate,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<u8>, Problem> {
         let mut events = Vec::new();
         let mut bytes = 0;
         let wanted = usize::try_from(history.limit).unwrap_or(usize::MAX);
         let mut bookmark = None;
         if history.from_version <= now.version {
             let bytes_max = self.answer_bytes_max;
-            self.each_event(now, history.from_version, |sequence, event| {
+            self.each_event(now, history.from_version, go_on, |sequence, event| {
                 let is_full = events.len() >= wanted || bytes > bytes_max;
                 if is_full {
                     bookmark = Some((event.sequence, sequence));
@@ -185,11 +210,15 @@ impl Inquiry {
         &mut self,
         now: &Aggregate,
         from_version: u64,
+        go_on: &mut dyn FnMut() -> bool,
         mut visit: impl FnMut(Sequence, EventRecord) -> bool,
     ) -> Result<(), Problem> {
         let mut from = self.bookmarks.get(&(now.person, from_version)).copied().unwrap_or(1);
         let mut consistency = Consistency::Any;
         while from <= now.sequence {
+            if !go_on() {
+                return Err(no_time());
+            }
             let read = Read { person: now.person, start: Start::Sequence(from), consistency, newest: None };
             let page = self.log.read(&[read]).pop().unwrap_or_else(|| Ok(Default::default()));
             let page = page.map_err(|error| Problem::new(Code::Unavailable, error.to_string()))?;
@@ -217,6 +246,10 @@ impl Inquiry {
         let message = format!("the answer does not fit into a message of {} bytes", self.answer_bytes_max);
         Problem::new(Code::TooLarge, message)
     }
+}
+
+fn no_time() -> Problem {
+    Problem::new(Code::Overloaded, "reading the history takes longer than there is time")
 }
 
 fn events_of(stored: &StoredCommit) -> Result<Vec<EventRecord>, Problem> {

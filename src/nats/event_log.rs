@@ -42,7 +42,14 @@ impl NatsLog {
 
     /// What is known to be close to the end is read backwards, the rest by subject.
     fn read_chunk(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
-        let pages = read_backwards(&mut self.inbox, &self.layout, reads, self.wait_max);
+        let generation = self.inbox.generation();
+        let hinted: Vec<Read> = reads.iter().map(|read| self.unless_shunned(read)).collect();
+        let pages = read_backwards(&mut self.inbox, &self.layout, &hinted, self.wait_max);
+        let unread =
+            |(read, page): (&Read, &Option<Page>)| (read.newest.is_some() && page.is_none()).then_some(read.person);
+        if self.inbox.generation() != generation {
+            shun(&mut self.shunned, hinted.iter().zip(&pages).filter_map(unread));
+        }
         let rest: Vec<Read> =
             reads.iter().zip(&pages).filter(|(_, page)| page.is_none()).map(|(read, _)| *read).collect();
         let mut by_subject = self.read_by_subject(&rest).into_iter();
@@ -58,14 +65,24 @@ impl NatsLog {
         let mut reading = Reading::new(&self.layout, reads, &self.shunned);
         reading.ask_any_copy(&mut self.inbox, self.wait_max);
         if self.inbox.generation() != generation {
-            if self.shunned.len() >= SHUNNED_MAX {
-                self.shunned.clear();
-            }
-            self.shunned.extend(reading.unanswered());
+            shun(&mut self.shunned, reading.unanswered());
         }
         reading.ask_leader(&mut self.inbox, self.wait_max);
         reading.into_pages()
     }
+
+    /// The read without its hint, for a person who is better not read directly.
+    fn unless_shunned(&self, read: &Read) -> Read {
+        Read { newest: read.newest.filter(|_| !self.shunned.contains(&read.person)), ..*read }
+    }
+}
+
+/// Remembers whom to read from the leader alone: those during whose direct reading the connection was lost.
+fn shun(shunned: &mut HashSet<PersonId>, unread: impl Iterator<Item = PersonId>) {
+    if shunned.len() >= SHUNNED_MAX {
+        shunned.clear();
+    }
+    shunned.extend(unread);
 }
 
 impl EventLog for NatsLog {

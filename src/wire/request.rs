@@ -108,21 +108,13 @@ pub fn decode(
 ) -> Result<Request, NotARequest> {
     let command_id =
         command_id(headers, stamp).map_err(|problem| NotARequest { command_id: None, person: None, problem })?;
-    let (commands, is_array) = decode_commands(payload).map_err(|problem| NotARequest {
-        command_id: Some(command_id.text.clone()),
-        person: None,
-        problem,
-    })?;
-    let person = addressed_person(subjects, subject, &commands, is_array).map_err(|(person, problem)| NotARequest {
-        command_id: Some(command_id.text.clone()),
-        person,
-        problem,
-    })?;
-    let context = HeaderContext::read(headers).map_err(|problem| NotARequest {
-        command_id: Some(command_id.text.clone()),
-        person: Some(person),
-        problem,
-    })?;
+    let id = &command_id.text;
+    let refused = |person| move |problem| NotARequest { command_id: Some(id.clone()), person, problem };
+    let (commands, is_array) = read_commands(payload).map_err(refused(None))?;
+    let person = addressed_person(subjects, subject, &commands, is_array)
+        .map_err(|(person, problem)| refused(person)(problem))?;
+    let commands = validated(commands, is_array).map_err(refused(Some(person)))?;
+    let context = HeaderContext::read(headers).map_err(refused(Some(person)))?;
     Ok(Request {
         person,
         digest: Digest::of_encoded(&commands),
@@ -139,13 +131,18 @@ pub fn decode(
 
 /// The payload's commands, valid and normalised, and whether they came as an array.
 pub fn decode_commands(payload: &[u8]) -> Result<(Vec<Command>, bool), Problem> {
+    let (commands, is_array) = read_commands(payload)?;
+    Ok((validated(commands, is_array)?, is_array))
+}
+
+fn read_commands(payload: &[u8]) -> Result<(Vec<Command>, bool), Problem> {
     if payload.len() > PAYLOAD_BYTES_MAX {
         let message = format!("the payload has {} bytes, {PAYLOAD_BYTES_MAX} are allowed", payload.len());
         return Err(Problem::new(Code::TooLarge, message));
     }
     match serde_json::from_slice(payload) {
-        Ok(Value::Array(sent)) => Ok((decode_array(sent)?, true)),
-        Ok(sent) => Ok((vec![decode_command(sent, None)?], false)),
+        Ok(Value::Array(sent)) => Ok((read_array(sent)?, true)),
+        Ok(sent) => Ok((vec![read_command(sent, None)?], false)),
         Err(error) => {
             let place = format!("line {}, column {}", error.line(), error.column());
             Err(Problem::new(Code::Malformed, format!("the payload is not JSON, from {place} on")))
@@ -153,12 +150,10 @@ pub fn decode_commands(payload: &[u8]) -> Result<(Vec<Command>, bool), Problem> 
     }
 }
 
-fn decode_array(sent: Vec<Value>) -> Result<Vec<Command>, Problem> {
+fn read_array(sent: Vec<Value>) -> Result<Vec<Command>, Problem> {
     match sent.len() {
         0 => Err(Problem::new(Code::Malformed, "an array of commands needs at least one")),
-        1..=COMMANDS_MAX => {
-            sent.into_iter().enumerate().map(|(index, sent)| decode_command(sent, Some(index))).collect()
-        }
+        1..=COMMANDS_MAX => sent.into_iter().enumerate().map(|(index, sent)| read_command(sent, Some(index))).collect(),
         len => {
             let message = format!("the array has {len} commands, {COMMANDS_MAX} are allowed");
             Err(Problem::new(Code::Invalid, message))
@@ -166,10 +161,16 @@ fn decode_array(sent: Vec<Value>) -> Result<Vec<Command>, Problem> {
     }
 }
 
-fn decode_command(sent: Value, index: Option<usize>) -> Result<Command, Problem> {
-    let problem = |code, what: String| Problem::new(code, what).at(index);
-    let command = Command::from_json(sent).map_err(|malformed| problem(Code::Malformed, malformed.to_string()))?;
-    command.validated().map_err(|invalid| problem(Code::Invalid, invalid.to_string()))
+fn read_command(sent: Value, index: Option<usize>) -> Result<Command, Problem> {
+    Command::from_json(sent).map_err(|malformed| Problem::new(Code::Malformed, malformed.to_string()).at(index))
+}
+
+fn validated(commands: Vec<Command>, is_array: bool) -> Result<Vec<Command>, Problem> {
+    let each = commands.into_iter().enumerate().map(|(index, command)| {
+        let problem = |what: String| Problem::new(Code::Invalid, what).at(is_array.then_some(index));
+        command.validated().map_err(|invalid| problem(invalid.to_string()))
+    });
+    each.collect()
 }
 
 /// The one person that subject and commands agree on.
