@@ -218,3 +218,46 @@ impl Seat {
         queued.task
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::turn::Moment;
+    use crate::wire::request::{Header, Headers, decode};
+    use crate::wire::subject::Subjects;
+
+    struct NoHeaders;
+
+    impl Headers for NoHeaders {
+        fn get(&self, _: &str) -> Header<'_> {
+            Header::Absent
+        }
+    }
+
+    fn task() -> Task {
+        let archive = r#"{"ArchivePerson":{"person_id":"0197c5a0-0000-7000-8000-000000000001","reason":"test"}}"#;
+        let (subjects, stamp) = (Subjects::new("person"), crate::daemon::clock::stamp());
+        let request = decode(&subjects, "person.commands.x", &NoHeaders, archive.as_bytes(), stamp);
+        let request = request.map_err(|refused| refused.problem).expect("a valid command");
+        Task { request, reply_to: None, arrived: Moment(0), deadline: Moment(1) }
+    }
+
+    #[test]
+    fn the_largest_payload_has_room_however_many_workers_share_the_memory() {
+        for workers in [1, 2, 256] {
+            let (pool, _seats) = Pool::new(workers, 4);
+            let bytes = PAYLOAD_BYTES_MAX + 1024;
+            assert!(pool.submit(task(), bytes).is_ok(), "{workers} workers");
+            assert_eq!(pool.waiting(), 1);
+        }
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_task_back_and_keeps_no_count_of_it() {
+        let (pool, _seats) = Pool::new(1, 2);
+        assert!(pool.submit(task(), 100).is_ok() && pool.submit(task(), 100).is_ok());
+        assert!(pool.submit(task(), 100).is_err(), "by number");
+        assert!(pool.submit(task(), WAITING_BYTES_MAX).is_err(), "by size");
+        assert_eq!(pool.queues.first().map(|queue| queue.waiting_bytes.load(Ordering::Relaxed)), Some(200));
+    }
+}
