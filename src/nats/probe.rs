@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn nobody_there() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = url(&listener);
         drop(listener);
         let away = safe_urls(std::slice::from_ref(&url)).unwrap_err();
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_mute_port_is_kept_from_the_client() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let away = safe_urls(&[url(&listener)]).unwrap_err();
         assert!(away.contains("says nothing"), "{away}");
     }
@@ -156,11 +156,11 @@ mod tests {
 
     #[test]
     fn a_stranger_is_told_apart() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = url(&listener);
         std::thread::spawn(move || {
             use std::io::Write;
-            let _ = listener.accept().unwrap().0.write_all(b"SSH-2.0-OpenSSH_9.6\r\n");
+            let _ = listener.accept().expect("a visitor").0.write_all(b"SSH-2.0-OpenSSH_9.6\r\n");
         });
         assert!(safe_urls(&[url]).unwrap_err().contains("not a NATS server"));
     }

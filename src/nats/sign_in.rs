@@ -109,8 +109,8 @@ mod tests {
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("a file that can be written");
         file
     }
 
@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn a_seed_is_found_among_comments() {
-        let seed = nkeys::KeyPair::new_user().seed().unwrap();
+        let seed = nkeys::KeyPair::new_user().seed().expect("a seed");
         let file = file(&format!("# the service's own key\n{seed}\n"));
-        with_nkey(file.path()).unwrap();
+        with_nkey(file.path()).expect("a seed in the file");
     }
 }

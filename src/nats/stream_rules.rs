@@ -159,16 +159,16 @@ mod tests {
     /// The verdict on the stream that the service itself would make, changed like this.
     fn judge(changes: Value) -> Verdict {
         let mut config = stream(&layout(None), 1);
-        for (name, value) in changes.as_object().unwrap() {
+        for (name, value) in changes.as_object().expect("an object") {
             config[name] = value.clone();
         }
-        judge_stream(&serde_json::from_value(config).unwrap(), &layout(None), 1)
+        judge_stream(&serde_json::from_value(config).expect("a configuration"), &layout(None), 1)
     }
 
     #[test]
     fn what_the_service_makes_it_takes() {
         assert_eq!(judge(json!({})), Verdict::default());
-        let bucket: StreamConfig = serde_json::from_value(bucket(&layout(None), 1)).unwrap();
+        let bucket: StreamConfig = serde_json::from_value(bucket(&layout(None), 1)).expect("a configuration");
         assert!(is_bucket_usable(&bucket, &layout(None)));
     }
 

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn whom_a_line_is_about() {
         let about = |json: &str| Letter::single(json.as_bytes().to_vec(), "id").persons;
-        let [a, b] = [A, B].map(|id| PersonId::from_str(id).unwrap());
+        let [a, b] = [A, B].map(|id| PersonId::from_str(id).expect("a UUID"));
         assert_eq!(about(&format!(r#"{{"ArchivePerson":{{"person_id":"{A}"}}}}"#)), [a]);
         let merge = format!(r#"{{"MergePersons":{{"source_person_id":"{B}","target_person_id":"{A}"}}}}"#);
         assert_eq!(about(&merge), [b, a]);

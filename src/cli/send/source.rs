@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn lines_are_counted_and_empty_ones_left_out() {
         let (sender, letters) = bounded(10);
-        let long = "x".repeat(usize::try_from(LINE_BYTES_MAX).unwrap() + 5);
+        let long = "x".repeat(usize::try_from(LINE_BYTES_MAX).expect("a small number") + 5);
         let text = format!("one\r\n\n  \ntwo\n{long}\nthree");
         read_lines(text.as_bytes(), LetterMaker::new(""), &sender);
         drop(sender);
