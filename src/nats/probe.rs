@@ -126,7 +126,7 @@ mod tests {
     use std::net::TcpListener;
 
     fn url(listener: &TcpListener) -> String {
-        format!("nats://{}", listener.local_addr().unwrap())
+        format!("nats://{}", listener.local_addr().expect("an address"))
     }
 
     #[test]
