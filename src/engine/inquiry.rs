@@ -15,6 +15,7 @@ use crate::engine::load::{self, Freshness, Loading};
 use crate::engine::ports::{Consistency, EventLog, Read, Sequence, SnapshotStore, Start, StoredCommit};
 use crate::engine::receipts::Receipts;
 use crate::wire::commit::{self, EventRecord};
+use crate::wire::digest::Digest;
 use crate::wire::query::{Get, History, Query, RecordedAt, encode_history, encode_person};
 use crate::wire::reply::{Code, Problem};
 
@@ -92,9 +93,12 @@ impl Inquiry {
         let mut present = BTreeMap::new();
         let mut loadings = load::start(self.snapshots.as_mut(), &cold);
         for (aggregate, tip) in cached.into_iter().zip(tips) {
-            match tip.map(|tip| tip.map_or(0, |commit| commit.sequence)) {
-                Ok(newest) if newest == aggregate.sequence => drop(present.insert(aggregate.person, Ok(aggregate))),
-                Ok(newest) if newest > aggregate.sequence => {
+            // Where a restored stream has grown again, another commit may lie in the place of the known one.
+            match tip.map(|tip| tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, Digest::of(&tip.payload)))) {
+                Ok(newest) if newest == (aggregate.sequence, aggregate.chain) => {
+                    present.insert(aggregate.person, Ok(aggregate));
+                }
+                Ok((newest, _)) if newest > aggregate.sequence => {
                     loadings.push(Loading::from_cached(aggregate, Freshness::Reaching(newest)));
                 }
                 // The stream has less than it had: what is known is worth nothing.
