@@ -19,6 +19,7 @@ mod memory;
 mod nats;
 mod notify;
 mod port_contract;
+mod queries;
 mod support;
 mod tidy;
 mod wire;
