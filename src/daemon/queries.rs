@@ -1,14 +1,18 @@
 //! Queries, on threads of their own: commands never wait for them, and quick ones not for slow ones.
 
 use std::iter;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::daemon::intake::permitted_reply;
+use crate::daemon::pool::Surroundings;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
+use crate::domain::PersonId;
 use crate::engine::inquiry::Inquiry;
+use crate::engine::ports::{Append, Appended, EventLog, Page, Read, StoredCommit, Unavailable};
 use crate::nats::{Incoming, ReplyRule};
 use crate::wire::query::{self, Query};
 use crate::wire::reply::{Code, Problem};
@@ -95,20 +99,66 @@ impl QueryDoor {
     }
 }
 
+/// Until when the queries that are being answered may go on reading.
+#[derive(Debug, Clone, Default)]
+pub struct TimeLimit(Arc<Mutex<Option<Instant>>>);
+
+impl TimeLimit {
+    fn set(&self, deadline: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
+
+/// A log that shows progress with every page of a long history, and gives no more pages when the time is over: whoever
+/// asks for the past of a very long history can hold up neither the watchdog nor the queries behind it.
+pub struct TimedLog<L> {
+    /// The log itself.
+    pub log: L,
+    /// The reading thread's pulse.
+    pub pulse: Arc<Pulse>,
+    /// Until when.
+    pub limit: TimeLimit,
+}
+
+impl<L: EventLog> EventLog for TimedLog<L> {
+    fn payload_bytes_max(&self) -> usize {
+        self.log.payload_bytes_max()
+    }
+
+    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+        self.pulse.beat();
+        if self.limit.is_over() {
+            let no_time = Unavailable("reading the history takes longer than there is time".to_owned());
+            return reads.iter().map(|_| Err(no_time.clone())).collect();
+        }
+        self.log.read(reads)
+    }
+
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+        self.log.tips(persons)
+    }
+
+    fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
+        self.log.append(appends)
+    }
+}
+
 /// Answers what waits in a lane, as much of it together as is allowed, until the door is gone.
-pub fn answer(mut inquiry: Inquiry, lane: &Lane, pulse: &Pulse, replier: &Replier) {
+pub fn answer(mut inquiry: Inquiry, limit: &TimeLimit, lane: &Lane, pulse: &Pulse, around: &Surroundings) {
+    let replier = &around.replier;
     for first in &lane.waiting {
         let rest = lane.waiting.try_iter().take(lane.together_max - 1);
         let now = Instant::now();
         let (in_time, late): (Vec<_>, Vec<_>) = iter::once(first).chain(rest).partition(|asked| now < asked.deadline);
         late.iter().for_each(|asked| overloaded(asked, "it waited past its deadline", replier));
         let queries: Vec<Query> = in_time.iter().map(|asked| asked.query.clone()).collect();
-        let latest = in_time.iter().map(|asked| asked.deadline).max().unwrap_or(now);
-        let mut go_on = || {
-            pulse.beat();
-            Instant::now() < latest
-        };
-        let answers = pulse.while_busy(|| inquiry.answer(&queries, &mut go_on));
+        limit.set(in_time.iter().map(|asked| asked.deadline).max());
+        let answers = pulse.while_busy(|| inquiry.answer(&queries));
+        around.notices.log(inquiry.take_notices());
         for (asked, answer) in in_time.into_iter().zip(answers) {
             replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, asked.arrived.elapsed());
         }

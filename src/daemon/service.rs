@@ -13,7 +13,7 @@ use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
 use crate::daemon::pulse::Pulses;
-use crate::daemon::queries::{self, Lanes, QueryDoor};
+use crate::daemon::queries::{self, Lanes, QueryDoor, TimeLimit, TimedLog};
 use crate::daemon::replier::Replier;
 use crate::daemon::startup::Connected;
 use crate::daemon::statistics::Statistics;
@@ -122,7 +122,7 @@ impl Service {
         };
         let ports = Ports { config, with_bucket: prepared.snapshots, wait_max: answer_wait(config) };
         service.start_background(&ports, inlets)?;
-        service.start_queries(&ports, query_lanes, &around.replier)?;
+        service.start_queries(&ports, query_lanes, &around)?;
         service.start_workers(&ports, seats, &around)?;
         Ok(service)
     }
@@ -159,17 +159,14 @@ impl Service {
         Doorkeeper::start(name, group, self.pulses.add(name), &self.poison, take).ok()
     }
 
-    fn start_queries(&mut self, ports: &Ports, lanes: Lanes, replier: &Replier) -> io::Result<()> {
+    fn start_queries(&mut self, ports: &Ports, lanes: Lanes, around: &Surroundings) -> io::Result<()> {
         for (name, lane) in lanes.threads() {
-            let inquiry = Inquiry::new(
-                Box::new(ports.log(self)?),
-                ports.snapshots(self)?,
-                QUERY_CACHE_BYTES,
-                self.store.message_bytes_max(),
-            );
-            let pulse = self.pulses.add(name);
-            let replier = replier.clone();
-            let body = move || queries::answer(inquiry, &lane, &pulse, &replier);
+            let (pulse, limit) = (self.pulses.add(name), TimeLimit::default());
+            let log = TimedLog { log: ports.log(self)?, pulse: Arc::clone(&pulse), limit: limit.clone() };
+            let snapshots = ports.snapshots(self)?;
+            let inquiry = Inquiry::new(Box::new(log), snapshots, QUERY_CACHE_BYTES, self.store.message_bytes_max());
+            let around = around.clone();
+            let body = move || queries::answer(inquiry, &limit, &lane, &pulse, &around);
             self.answering.push(threads::start(name, &self.poison, body)?);
         }
         Ok(())

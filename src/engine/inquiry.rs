@@ -4,25 +4,25 @@
 //! from any replica sees its effect here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
 use crate::domain::{Person, PersonId, PersonView, evolve};
-use crate::engine::aggregate::Aggregate;
+use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::cache::Cache;
-use crate::engine::load::{self, Freshness, Loading};
+use crate::engine::load::{self, Freshness, LoadError, Loading};
 use crate::engine::ports::{Consistency, EventLog, Read, Sequence, SnapshotStore, Start, StoredCommit};
 use crate::engine::receipts::Receipts;
-use crate::wire::commit::{self, EventRecord};
-use crate::wire::query::{Get, History, Query, RecordedAt, encode_history, encode_person};
+use crate::engine::turn::Notice;
+use crate::wire::commit::{self, Commit, CommitError, EventRecord};
+use crate::wire::digest::Digest;
+use crate::wire::query::{Get, History, HistoryPage, Query, RecordedAt, encode_person};
 use crate::wire::reply::{Code, Problem};
 
 /// Places in histories that are remembered, so that the next page need not be looked for from the beginning.
 const BOOKMARKS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
-
-/// Pages of a history that are read between two looks at the time.
-const PAGES_A_STEP: usize = 16;
 
 /// Answers questions.
 pub struct Inquiry {
@@ -32,6 +32,7 @@ pub struct Inquiry {
     /// By person and version: the commit that has the version's event.
     bookmarks: LruCache<(PersonId, u64), Sequence>,
     answer_bytes_max: usize,
+    notices: Vec<Notice>,
 }
 
 impl Inquiry {
@@ -43,7 +44,7 @@ impl Inquiry {
         answer_bytes_max: usize,
     ) -> Self {
         let bookmarks = LruCache::new(BOOKMARKS_MAX);
-        Self { log, snapshots, cache: Cache::new(cache_bytes), bookmarks, answer_bytes_max }
+        Self { log, snapshots, cache: Cache::new(cache_bytes), bookmarks, answer_bytes_max, notices: Vec::new() }
     }
 
     /// Whether answering may take reading a whole history.
@@ -52,14 +53,11 @@ impl Inquiry {
     }
 
     /// The answers' JSON, in the order of the questions. Everybody is brought up to date together.
-    ///
-    /// Reading goes on for as long as `go_on`, which is asked every few pages, says so; what is not read by then is
-    /// answered as overloaded.
-    pub fn answer(&mut self, queries: &[Query], go_on: &mut dyn FnMut() -> bool) -> Vec<Result<Vec<u8>, Problem>> {
+    pub fn answer(&mut self, queries: &[Query]) -> Vec<Result<Vec<u8>, Problem>> {
         let persons: BTreeSet<PersonId> = queries.iter().map(Query::person).collect();
-        let present = self.bring_up_to_date(persons, go_on);
+        let present = self.bring_up_to_date(persons);
         let answers = queries.iter().map(|query| match present.get(&query.person()) {
-            Some(Ok(now)) => self.answer_one(query, now, go_on),
+            Some(Ok(now)) => self.answer_one(query, now),
             Some(Err(problem)) => Err(problem.clone()),
             None => Err(Problem::new(Code::Unavailable, "the person was not read")),
         });
@@ -72,28 +70,24 @@ impl Inquiry {
         answers
     }
 
-    fn answer_one(
-        &mut self,
-        query: &Query,
-        now: &Aggregate,
-        go_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<u8>, Problem> {
+    /// What was noticed since this was last asked, for the log.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        mem::take(&mut self.notices)
+    }
+
+    fn answer_one(&mut self, query: &Query, now: &Aggregate) -> Result<Vec<u8>, Problem> {
         if now.version == 0 {
             return Err(Problem::new(Code::PersonNotFound, "the person does not exist").on_version(0));
         }
         let json = match query {
-            Query::Get(get) => self.get(get, now, go_on),
-            Query::History(history) => self.history(history, now, go_on),
+            Query::Get(get) => self.get(get, now),
+            Query::History(history) => self.history(history, now),
         }?;
         if json.len() > self.answer_bytes_max { Err(self.too_large()) } else { Ok(json) }
     }
 
     /// Every person with all that the leader has. Of those in memory the leader's newest commit tells what is missing.
-    fn bring_up_to_date(
-        &mut self,
-        persons: BTreeSet<PersonId>,
-        go_on: &mut dyn FnMut() -> bool,
-    ) -> BTreeMap<PersonId, Result<Box<Aggregate>, Problem>> {
+    fn bring_up_to_date(&mut self, persons: BTreeSet<PersonId>) -> BTreeMap<PersonId, Result<Box<Aggregate>, Problem>> {
         let mut cached = Vec::new();
         let mut cold = Vec::new();
         for person in persons {
@@ -107,9 +101,12 @@ impl Inquiry {
         let mut present = BTreeMap::new();
         let mut loadings = load::start(self.snapshots.as_mut(), &cold);
         for (aggregate, tip) in cached.into_iter().zip(tips) {
-            match tip.map(|tip| tip.map_or(0, |commit| commit.sequence)) {
-                Ok(newest) if newest == aggregate.sequence => drop(present.insert(aggregate.person, Ok(aggregate))),
-                Ok(newest) if newest > aggregate.sequence => {
+            // Where a restored stream has grown again, another commit may lie in the place of the known one.
+            match tip.map(|tip| tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, Digest::of(&tip.payload)))) {
+                Ok(newest) if newest == (aggregate.sequence, aggregate.chain) => {
+                    present.insert(aggregate.person, Ok(aggregate));
+                }
+                Ok((newest, _)) if newest > aggregate.sequence => {
                     loadings.push(Loading::from_cached(aggregate, Freshness::Reaching(newest)));
                 }
                 // The stream has less than it had: what is known is worth nothing.
@@ -122,28 +119,28 @@ impl Inquiry {
                 }
             }
         }
-        while !loadings.is_empty() && go_on() {
-            let (done, open) = load::run(self.log.as_mut(), loadings, PAGES_A_STEP);
-            present.extend(
-                done.into_iter().map(|loading| (loading.person(), loading.finish().0.map_err(|error| error.problem()))),
-            );
-            loadings = open;
+        let (done, _) = load::run(self.log.as_mut(), loadings, usize::MAX);
+        for loading in done {
+            let person = loading.person();
+            let (loaded, odd) = loading.finish();
+            self.notices.extend(odd.into_iter().map(|what| Notice::Odd(person, what)));
+            if let Err(LoadError::Broken(broken)) = &loaded {
+                self.notices.push(Notice::of(person, broken));
+            }
+            present.insert(person, loaded.map_err(|error| error.problem()));
         }
-        present.extend(loadings.into_iter().map(|loading| (loading.person(), Err(no_time()))));
         present
     }
 
-    fn get(&mut self, get: &Get, now: &Aggregate, go_on: &mut dyn FnMut() -> bool) -> Result<Vec<u8>, Problem> {
+    fn get(&mut self, get: &Get, now: &Aggregate) -> Result<Vec<u8>, Problem> {
         let (person, version) = match get.at {
             RecordedAt::Version(version) if version > now.version => {
                 let message = format!("at_version: the person is at version {}", now.version);
                 return Err(Problem::new(Code::Invalid, message).on_version(now.version));
             }
-            RecordedAt::Version(version) if version < now.version => {
-                self.fold_while(now, go_on, |event| event.sequence <= version)?
-            }
+            RecordedAt::Version(version) if version < now.version => self.fold_while(now, version, |_| true)?,
             RecordedAt::Time(time) if time < now.last_event_at => {
-                self.fold_while(now, go_on, |event| event.timestamp <= time)?
+                self.fold_while(now, now.version, |event| event.timestamp <= time)?
             }
             RecordedAt::Now | RecordedAt::Version(_) | RecordedAt::Time(_) => (now.state.clone(), now.version),
         };
@@ -155,89 +152,96 @@ impl Inquiry {
         }
     }
 
-    /// The state after the first events of the history, as long as they are wanted.
+    /// The state after the first events of the history, up to this version at most, as long as they are wanted.
     fn fold_while(
         &mut self,
         now: &Aggregate,
-        go_on: &mut dyn FnMut() -> bool,
+        version_max: u64,
         is_wanted: impl Fn(&EventRecord) -> bool,
     ) -> Result<(Option<Person>, u64), Problem> {
         let mut state = None;
         let mut version = 0;
-        self.each_event(now, 1, go_on, |_, event| {
+        self.each_event(now, 1, |_, event| {
             let wanted = is_wanted(&event);
             if wanted {
                 version = event.sequence;
                 evolve(&mut state, &event.event);
             }
-            wanted
+            wanted && version < version_max
         })?;
         Ok((state, version))
     }
 
-    fn history(
-        &mut self,
-        history: &History,
-        now: &Aggregate,
-        go_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<u8>, Problem> {
-        let mut events = Vec::new();
-        let mut bytes = 0;
+    fn history(&mut self, history: &History, now: &Aggregate) -> Result<Vec<u8>, Problem> {
+        let mut page = HistoryPage::new(self.answer_bytes_max);
         let wanted = usize::try_from(history.limit).unwrap_or(usize::MAX);
-        let mut bookmark = None;
+        let mut next = None;
         if history.from_version <= now.version {
-            let bytes_max = self.answer_bytes_max;
-            self.each_event(now, history.from_version, go_on, |sequence, event| {
-                let is_full = events.len() >= wanted || bytes > bytes_max;
-                if is_full {
-                    bookmark = Some((event.sequence, sequence));
-                } else if event.sequence >= history.from_version {
-                    bytes += serde_json::to_vec(&event).map_or(0, |json| json.len());
-                    events.push(event);
+            self.each_event(now, history.from_version, |sequence, event| {
+                if event.sequence < history.from_version {
+                    return true;
                 }
-                !is_full
+                let is_on_it = page.len() < wanted && page.add(&event);
+                if !is_on_it {
+                    next = Some((event.sequence, sequence));
+                }
+                is_on_it
             })?;
         }
-        if let Some((version, sequence)) = bookmark {
+        if page.is_empty() && next.is_some() {
+            return Err(self.too_large());
+        }
+        if let Some((version, sequence)) = next {
             self.bookmarks.put((history.person, version), sequence);
         }
-        encode_history(now.version, &events, bookmark.is_some(), self.answer_bytes_max).ok_or_else(|| self.too_large())
+        Ok(page.encode(now.version, next.map(|(version, _)| version)))
     }
 
     /// Goes through the events up to the present one, from a commit on that has this version or comes before it, until
-    /// the visitor has seen enough.
+    /// the visitor has seen enough. What a copy shows that does not check out is read again from the leader.
     fn each_event(
         &mut self,
         now: &Aggregate,
         from_version: u64,
-        go_on: &mut dyn FnMut() -> bool,
         mut visit: impl FnMut(Sequence, EventRecord) -> bool,
     ) -> Result<(), Problem> {
-        let mut from = self.bookmarks.get(&(now.person, from_version)).copied().unwrap_or(1);
+        let bookmark = self.bookmarks.get(&(now.person, from_version)).copied();
+        let mut place = bookmark.map_or(Place::beginning(), |from| Place { from, before: None });
         let mut consistency = Consistency::Any;
-        while from <= now.sequence {
-            if !go_on() {
-                return Err(no_time());
-            }
-            let read = Read { person: now.person, start: Start::Sequence(from), consistency, newest: None };
+        while place.from <= now.sequence {
+            let read = Read { person: now.person, start: Start::Sequence(place.from), consistency, newest: None };
             let page = self.log.read(&[read]).pop().unwrap_or_else(|| Ok(Default::default()));
             let page = page.map_err(|error| Problem::new(Code::Unavailable, error.to_string()))?;
-            let Some(last) = page.commits.last().map(|commit| commit.sequence) else {
-                if consistency == Consistency::Leader {
-                    return Err(Problem::new(Code::Unavailable, "the stream has less than it just had"));
-                }
-                // The copy that answered lags behind the leader, which has been seen to have more.
-                consistency = Consistency::Leader;
-                continue;
-            };
-            for stored in &page.commits {
-                for event in events_of(stored)? {
-                    if !visit(stored.sequence, event) {
-                        return Ok(());
+            if page.commits.is_empty() && consistency == Consistency::Leader {
+                return Err(Problem::new(Code::Unavailable, "the stream has less than it just had"));
+            }
+            // The copy that answered may lag behind the leader, which has been seen to have more.
+            let mut is_from_the_leader_next = page.commits.is_empty();
+            for stored in page.commits.iter().filter(|stored| stored.sequence <= now.sequence) {
+                match place.check(now.person, stored) {
+                    // The stream was restored since the place was remembered.
+                    Ok(commit) if place.before.is_none() && commit.first_version() > from_version => {
+                        self.bookmarks.pop(&(now.person, from_version));
+                        return self.each_event(now, from_version, visit);
                     }
+                    Ok(commit) => {
+                        place = Place::after(stored, &commit);
+                        if !commit.events.into_iter().all(|event| visit(stored.sequence, event)) {
+                            return Ok(());
+                        }
+                    }
+                    Err(_) if consistency == Consistency::Any => {
+                        is_from_the_leader_next = true;
+                        break;
+                    }
+                    Err(broken) => return Err(LoadError::from(broken).problem()),
                 }
             }
-            from = last + 1;
+            if is_from_the_leader_next {
+                consistency = Consistency::Leader;
+            } else if page.commits.last().is_some_and(|last| last.sequence >= now.sequence) {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -248,11 +252,33 @@ impl Inquiry {
     }
 }
 
-fn no_time() -> Problem {
-    Problem::new(Code::Overloaded, "reading the history takes longer than there is time")
+/// A place between two commits of a history.
+struct Place {
+    /// Where the next commit is looked for.
+    from: Sequence,
+    /// The version and the digest that the next commit has to build on; `None` where that is not known.
+    before: Option<(u64, Digest)>,
 }
 
-fn events_of(stored: &StoredCommit) -> Result<Vec<EventRecord>, Problem> {
-    let commit = commit::decode(&stored.payload).map_err(|error| Problem::new(error.code(), error.to_string()))?;
-    Ok(commit.events)
+impl Place {
+    fn beginning() -> Self {
+        Self { from: 1, before: Some((0, Digest::ZERO)) }
+    }
+
+    fn after(stored: &StoredCommit, commit: &Commit) -> Self {
+        Self { from: stored.sequence + 1, before: Some((commit.version, Digest::of(&stored.payload))) }
+    }
+
+    /// The next commit, if it is the next.
+    fn check(&self, person: PersonId, stored: &StoredCommit) -> Result<Commit, Broken> {
+        let broken = |error| Broken { sequence: stored.sequence, error };
+        let commit = commit::decode(&stored.payload).map_err(broken)?;
+        let follows = self.before.is_none_or(|(version, digest)| {
+            commit.first_version().checked_sub(1) == Some(version) && commit.previous == digest
+        });
+        match commit.aggregate_id == person && follows {
+            true => Ok(commit),
+            false => Err(broken(CommitError::Damaged("it does not continue the commit before it".to_owned()))),
+        }
+    }
 }

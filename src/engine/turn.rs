@@ -1,8 +1,9 @@
 //! What goes into a turn and what comes out of it.
 
 use crate::domain::PersonId;
-use crate::engine::aggregate::Aggregate;
+use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::load::Loading;
+use crate::wire::commit::CommitError;
 use crate::wire::reply::Outcome;
 use crate::wire::request::Request;
 use crate::wire::snapshot;
@@ -63,6 +64,16 @@ pub enum Notice {
     TooNew(PersonId, String),
     /// The log has less of this person than it had: it was restored, or lost its tail.
     LostTail(PersonId),
+}
+
+impl Notice {
+    /// That this person's history does not check out.
+    pub fn of(person: PersonId, broken: &Broken) -> Self {
+        match broken.error {
+            CommitError::TooNew(_) => Self::TooNew(person, broken.to_string()),
+            CommitError::Damaged(_) => Self::Damaged(person, broken.to_string()),
+        }
+    }
 }
 
 /// What happened in a turn, counted.

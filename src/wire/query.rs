@@ -1,6 +1,7 @@
 //! Questions about a person, and their answers.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::domain::{Date, PersonId, PersonView, Timestamp, from_json};
 use crate::wire::commit::{EventRecord, Sequence};
@@ -160,35 +161,54 @@ pub fn encode_person(version: u64, sequence: Sequence, person: &PersonView) -> V
     serde_json::to_vec(&Answer { status: "ok", version, sequence, person }).unwrap_or_default()
 }
 
-/// The JSON that answers a `history`: as many of the events as `bytes_max` has room for, and where to go on. `None` when
-/// not even one has room.
-pub fn encode_history(version: u64, events: &[EventRecord], more: bool, bytes_max: usize) -> Option<Vec<u8>> {
-    const ENVELOPE_BYTES: usize = 128;
-    let mut json = Vec::with_capacity(events.len());
-    let mut bytes = ENVELOPE_BYTES;
-    for event in events {
-        let event = serde_json::value::to_raw_value(event).ok()?;
-        bytes += event.get().len() + 1;
-        if bytes > bytes_max {
-            break;
+/// The JSON that answers a `history`, in the making.
+#[derive(Debug)]
+pub struct HistoryPage {
+    events: Vec<Box<RawValue>>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl HistoryPage {
+    /// An empty page that may grow to so many bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        const ENVELOPE_BYTES: usize = 128;
+        Self { events: Vec::new(), bytes: ENVELOPE_BYTES, bytes_max }
+    }
+
+    /// How many events are on it.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether no event is on it.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Adds the next event; `false` when it has no room.
+    pub fn add(&mut self, event: &EventRecord) -> bool {
+        // Nothing in an event is beyond JSON: numbers are finite, keys are text.
+        let Ok(json) = serde_json::value::to_raw_value(event) else { return false };
+        let bytes = self.bytes + json.get().len() + 1;
+        if bytes > self.bytes_max {
+            return false;
         }
-        json.push(event);
+        self.bytes = bytes;
+        self.events.push(json);
+        true
     }
-    if json.is_empty() && !events.is_empty() {
-        return None;
+
+    /// The answer: the person's current version, and where to go on.
+    pub fn encode(self, version: u64, next_version: Option<u64>) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Answer {
+            status: &'static str,
+            version: u64,
+            events: Vec<Box<RawValue>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            next_version: Option<u64>,
+        }
+        serde_json::to_vec(&Answer { status: "ok", version, events: self.events, next_version }).unwrap_or_default()
     }
-    #[derive(Serialize)]
-    struct Answer {
-        status: &'static str,
-        version: u64,
-        events: Vec<Box<serde_json::value::RawValue>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        next_version: Option<u64>,
-    }
-    let next_version = match events.get(json.len()) {
-        Some(left_out) => Some(left_out.sequence),
-        None if more => events.last().map(|last| last.sequence + 1),
-        None => None,
-    };
-    serde_json::to_vec(&Answer { status: "ok", version, events: json, next_version }).ok()
 }

@@ -20,6 +20,8 @@ mod memory;
 mod nats;
 mod notify;
 mod port_contract;
+mod queries;
+mod snapshots;
 mod support;
 mod tidy;
 mod wire;

@@ -10,7 +10,7 @@ use crate::engine::ports::{Consistency, EventLog, Read, Start};
 use crate::engine::receipts::Known;
 use crate::engine::turn::{DueSnapshot, Notice, Turn};
 use crate::engine::worker::{Work, Worker};
-use crate::wire::commit::{self, CommitError};
+use crate::wire::commit;
 use crate::wire::reply::{Outcome, Problem};
 use crate::wire::snapshot::Receipt;
 
@@ -98,11 +98,7 @@ impl Worker {
             // The next turn tries again, for as long as there is time.
             Err(error @ LoadError::Unavailable(_)) => work.trouble = Some(error.problem()),
             Err(LoadError::Broken(broken)) => {
-                let what = broken.to_string();
-                turn.notices.push(match broken.error {
-                    CommitError::TooNew(_) => Notice::TooNew(person, what),
-                    CommitError::Damaged(_) => Notice::Damaged(person, what),
-                });
+                turn.notices.push(Notice::of(person, &broken));
                 let problem = LoadError::Broken(broken).problem();
                 for task in std::mem::take(&mut work.waiting) {
                     turn.answer(task, Outcome::Problem(problem.clone()));

@@ -1,6 +1,6 @@
 //! The service as real processes on a real server: what the contract promises, seen from outside.
 
-mod client;
+pub mod client;
 mod contract;
 mod drain;
 mod flood;
@@ -8,7 +8,7 @@ mod latency;
 mod outages;
 mod overload;
 mod privacy;
-mod process;
+pub mod process;
 mod readiness;
 mod replies;
 mod reply_subjects;

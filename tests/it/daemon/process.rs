@@ -102,6 +102,11 @@ impl Service {
         }
     }
 
+    /// Its process id, for what the system knows about it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         self.stderr.lock().unwrap().join("\n")

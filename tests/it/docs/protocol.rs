@@ -240,7 +240,9 @@ fn the_queries_can_be_asked_and_are_answered_as_shown() {
 
     let commits = examples(FILE, "commit");
     let last = commit::decode(commits.last().unwrap().as_bytes()).unwrap();
-    let answer = query::encode_history(3, &last.events[1..], false, usize::MAX).unwrap();
+    let mut page = query::HistoryPage::new(usize::MAX);
+    assert!(last.events[1..].iter().all(|event| page.add(event)));
+    let answer = page.encode(3, None);
     assert_eq!(values("answer history"), [serde_json::from_slice::<Value>(&answer).unwrap()]);
 }
 

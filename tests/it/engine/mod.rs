@@ -4,7 +4,7 @@ mod bounds;
 mod chance;
 mod damage;
 mod deadlines;
-mod faults;
+pub mod faults;
 mod folding;
 mod freshness;
 mod merges;
