@@ -172,7 +172,8 @@ fn nothing_overtakes_what_failed() {
     let mut sending = place.command(&["send", "--lines", &file, "--patience", "500ms", "--refused", &refused]);
     let mut sending = sending.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let asked = answer_all_but(&mut raw, &one, &mut sending);
-    let ended = end_of(sending).ended(69, "overloaded: no room");
+    let ended = end_of(sending);
+    assert!(ended.status == 69 && ended.stderr.contains("line 1: failed: overloaded: no room"), "{ended:?}");
     assert!(ended.stdout.ends_with("accepted 2\n  failed 2: not_sent 1, overloaded 1\n"), "{}", ended.stdout);
     let of = |line: &String| asked.iter().filter(|payload| *payload == line).count();
     assert!(of(&lines[0]) > 2 && of(&lines[1]) == 0, "tried again and not overtaken: {asked:?}");
