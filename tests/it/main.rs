@@ -11,6 +11,7 @@ mod binary;
 mod config;
 mod config_refused;
 mod daemon;
+mod deploy;
 mod docs;
 mod domain;
 mod engine;
