@@ -1,6 +1,7 @@
 //! What runs the service: the shipped units, package and plists, checked by the tools that will read them.
 
 mod launchd;
+mod lxc;
 mod units;
 
 use std::collections::BTreeSet;
