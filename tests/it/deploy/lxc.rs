@@ -3,9 +3,11 @@
 //! The script `tests/lxc` makes the containers and starts this test again, alone, in the network namespace where the server
 //! is to be. One boot serves all: what comes first leaves the containers as the next one expects them.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::package::debian_package;
 use super::{file, output_of, skip, text};
 use crate::daemon::client::{self, Client};
 use crate::daemon::flood::{Flood, Flooded};
@@ -94,8 +96,12 @@ fn in_the_containers() {
     done("kill -9: restarted");
     one.hangs_and_comes_back();
     done("SIGSTOP: the watchdog ends it, restarted");
-    one.misses_its_credentials();
-    done("a credential that was asked for and is missing fails the start; with it, it starts");
+    one.reads_its_credentials();
+    done("credentials: the start fails without the file and works with it; only the service reads it");
+    one.is_not_restarted_in_vain();
+    done("bad configuration: failed with 78, the journal says what is wrong, no restarts");
+    one.has_several_replicas();
+    done("two more replicas in the same container, as instances with files of their own");
 
     let flooded = flood_while(&mut client, 6_000, || one.start("stop"));
     flooded.all_accepted();
@@ -110,6 +116,13 @@ fn in_the_containers() {
     done("the last replica is stopped under load: every command taken is answered, the others find nobody");
     two.removes_it();
     done("removed by the recipe");
+    match debian_package() {
+        Ok((_folder, package)) => {
+            two.takes_the_package(&package, &mut client);
+            done("Debian package: installed, configured, started, installed again, removed, purged");
+        }
+        Err(why) => skip("the Debian package", &why),
+    }
 }
 
 /// Sends commands once each; after a third of them, something happens at the side.
@@ -295,28 +308,80 @@ impl Container {
         ));
     }
 
-    /// The drop-in of the examples. The server asks for no sign-in, so that what is in the file does not matter to it.
-    fn misses_its_credentials(&self) {
+    /// With the drop-in of the examples as it ships. The server asks for no sign-in and does not look at what it gets.
+    fn reads_its_credentials(&self) {
         let folder = format!("/etc/systemd/system/{UNIT}.service.d");
         let example = "/usr/local/share/doc/cim-domain-person/examples/credentials.conf.example";
         self.shell(&format!("install -D -m 0644 {example} {folder}/credentials.conf; systemctl daemon-reload"));
-        let (started, _) = self.try_run(&["systemctl", "restart", UNIT]);
-        assert!(!started, "a start without the credential");
+        assert!(!self.try_run(&["systemctl", "restart", UNIT]).0, "a start without the credential");
         assert_eq!(self.show("ExecMainStatus"), "243");
-        self.shell("echo SUAAVVDDD >/etc/cim-domain-person/secret; chmod 600 /etc/cim-domain-person/secret");
-        self.shell(&format!(
-            "printf '[Service]\\nLoadCredential=nats.ca:/etc/cim-domain-person/secret\\n' >{folder}/credentials.conf"
-        ));
-        self.shell("systemctl daemon-reload");
+
+        let seed = nkeys::KeyPair::new_user().seed().expect("a seed");
+        let credentials = format!(
+            "-----BEGIN NATS USER JWT-----\ne30.e30.e30\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        );
+        let file = "/etc/cim-domain-person/nats.creds";
+        self.shell(&format!("umask 077; printf %s '{credentials}' >{file}"));
         self.start("restart");
         self.serves();
         let process = self.show("MainPID");
-        let credential = format!("/run/credentials/{UNIT}.service/nats.ca");
         let user = self.shell(&format!("awk '/^Uid:/ {{ print $2 }}' /proc/{process}/status"));
-        let reading = ["nsenter", "-t", &process, "-m", "-S", &user, "-G", &user, "--", "cat"];
-        self.run(&[&reading[..], &[&credential]].concat());
-        assert!(!self.try_run(&[&reading[..], &["/etc/cim-domain-person/secret"]].concat()).0, "the file is root's");
-        self.shell(&format!("rm {folder}/credentials.conf; systemctl daemon-reload"));
+        let read =
+            |path: &str| self.try_run(&["nsenter", "-t", &process, "-m", "-S", &user, "-G", &user, "--", "cat", path]);
+        assert!(read(&format!("/run/credentials/{UNIT}.service/nats.creds")).0, "the service can read it");
+        assert!(read(file).1.contains("Permission denied"), "the file itself is root's");
+        self.shell(&format!("rm {folder}/credentials.conf {file}; systemctl daemon-reload"));
+    }
+
+    fn is_not_restarted_in_vain(&self) {
+        self.shell("echo STREAM_REPLICAS=2 >>/etc/cim-domain-person/environment");
+        assert!(!self.try_run(&["systemctl", "restart", UNIT]).0, "a bad configuration");
+        assert_eq!(["ActiveState", "ExecMainStatus"].map(|name| self.show(name)), ["failed", "78"]);
+        self.logs(&["-p", "err"], "STREAM_REPLICAS (--stream-replicas) is \"2\"; allowed: 1, 3 or 5");
+        self.shell("sed -i /STREAM_REPLICAS=2/d /etc/cim-domain-person/environment");
+        self.start("start");
+        self.serves();
+    }
+
+    /// Instances beside the unit, each with a file of its own.
+    fn has_several_replicas(&self) {
+        self.shell("echo LOG_LEVEL=debug >/etc/cim-domain-person/b.environment");
+        self.run(&["systemctl", "--quiet", "start", "cim-domain-person@a", "cim-domain-person@b"]);
+        let active = ["is-active", "cim-domain-person@a", "cim-domain-person@b", UNIT];
+        assert_eq!(self.run(&[&["systemctl"], &active[..]].concat()), "active\nactive\nactive");
+        let level = |instance: &str| {
+            let process = self.run(&["systemctl", "show", "--value", "-p", "MainPID", instance]);
+            self.shell(&format!("tr '\\0' '\\n' </proc/{process}/environ | grep -E '^(LOG_LEVEL|NATS_URL)=' | sort"))
+        };
+        let url = format!("NATS_URL=nats://10.99.{}.1:4222", self.number);
+        assert_eq!(level("cim-domain-person@a"), url);
+        assert_eq!(level("cim-domain-person@b"), format!("LOG_LEVEL=debug\n{url}"));
+        self.run(&["systemctl", "stop", "cim-domain-person@*"]);
+    }
+
+    /// The package instead: it starts nothing, and removing it drains first.
+    fn takes_the_package(&self, package: &Path, client: &mut Client) {
+        let bytes = std::fs::File::open(package).expect("the package");
+        let enter = ["-t", &self.init, "-m", "-p", "--", "sh", "-c", "cat >/root/package.deb"];
+        assert!(Command::new("nsenter").args(enter).stdin(bytes).status().expect("nsenter").success());
+        let settings = self.shell("cat /etc/cim-domain-person/environment; rm -r /etc/cim-domain-person");
+        self.run(&["dpkg", "-i", "/root/package.deb"]);
+        assert_eq!(self.show("ActiveState"), "inactive", "the settings come first");
+        self.shell(&format!("echo '{settings}' >/etc/cim-domain-person/environment"));
+        self.run(&["systemctl", "enable", "--quiet", "--now", UNIT]);
+        self.serves();
+        assert_eq!(self.shell(&format!("readlink /proc/{}/exe", self.show("MainPID"))), "/usr/bin/person-service");
+        let (person, process) = (somebody(), self.show("MainPID"));
+        client.accepted(&person, &create(&person));
+        self.run(&["dpkg", "-i", "/root/package.deb"]);
+        assert_eq!(self.show("MainPID"), process, "an upgrade leaves the restart to its administrator");
+        self.run(&["dpkg", "-r", UNIT]);
+        assert_eq!(self.show("ActiveState"), "inactive");
+        self.logs(&["-n", "20"], "drained: every command that was taken is answered");
+        assert!(self.try_run(&["test", "-e", "/etc/cim-domain-person/environment"]).0, "settings outlive a removal");
+        self.run(&["dpkg", "--purge", UNIT]);
+        assert!(!self.try_run(&["test", "-e", "/etc/cim-domain-person"]).0, "and not a purge");
     }
 
     fn has_drained(&self) {
@@ -324,12 +389,17 @@ impl Container {
         assert_eq!(states, ["inactive", "success", "0"], "{}", self.journal(&["-n", "40"]));
         self.logs(&["-n", "20"], "drained: every command that was taken is answered");
         let journal = self.journal(&["-n", "20"]);
-        assert!(!journal.contains(" accepted 0 "), "it had its share: {journal}");
+        let last_report = journal.lines().rfind(|line| line.contains("commands/s, accepted "));
+        assert!(last_report.is_some_and(|report| !report.contains(" accepted 0 ")), "it had its share: {journal}");
     }
 
     fn removes_it(&self) {
-        let unit = "/usr/local/lib/systemd/system/cim-domain-person.service";
-        self.shell(&format!("systemctl --quiet disable {UNIT}; rm {unit}; systemctl daemon-reload"));
+        self.run(&["systemctl", "--quiet", "disable", UNIT]);
+        let script = std::fs::File::open(file("systemd/install")).expect("the script");
+        let enter =
+            ["-t", &self.init, "-m", "-p", "--", "sh", "-c", "mkdir -p /root/p/systemd; cat >/root/p/systemd/install"];
+        assert!(Command::new("nsenter").args(enter).stdin(script).status().expect("nsenter").success());
+        self.shell("sh /root/p/systemd/install --remove; systemctl daemon-reload");
         assert_eq!(self.show("LoadState"), "not-found");
     }
 }
