@@ -169,3 +169,27 @@ fn installed_and_removed() {
     install("--remove");
     assert!(!binary.exists() && settings.exists());
 }
+
+/// What the documentation names is what there is.
+#[test]
+fn the_documentation_names_what_is_installed() {
+    let document = read("docs/deployment.md");
+    let names = [
+        "cim-domain-person@.service",
+        "/etc/cim-domain-person/environment",
+        "/etc/cim-domain-person/a.environment",
+        "/etc/systemd/system/cim-domain-person.service.d/credentials.conf",
+        "systemd/install --remove",
+    ];
+    for name in names {
+        assert!(document.contains(name), "docs/deployment.md does not name {name}");
+    }
+    for (index, _) in document.match_indices("install -") {
+        let line = document[index..].lines().next().unwrap_or_default();
+        let shipped =
+            line.split_whitespace().filter(|word| word.starts_with("systemd/") || word.starts_with("launchd/"));
+        for name in shipped {
+            assert!(file(name).exists(), "docs/deployment.md installs {name}, which does not exist");
+        }
+    }
+}
