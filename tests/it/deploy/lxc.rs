@@ -92,6 +92,8 @@ fn in_the_containers() {
     done("reload: the log level of the environment file");
     one.survives_a_cut();
     done("network cut: still active, the status says NATS is away; mended: serving");
+    two.stops_while_nats_is_away();
+    done("stopped while NATS is away, serving and starting: exit 0, not killed");
     one.is_killed_and_comes_back();
     done("kill -9: restarted");
     one.hangs_and_comes_back();
@@ -259,17 +261,38 @@ impl Container {
         self.logs(&[], "LOG_LEVEL is now info, it was debug");
     }
 
+    /// The other end of its veth pair, which is in this namespace.
+    #[track_caller]
+    fn link(&self, state: &str) {
+        let done = output_of("ip", &["link", "set", &format!("nats{}", self.number), state]).expect("ip");
+        assert!(done.status.success(), "{}", text(&done));
+    }
+
+    /// Stopped while it serves, and stopped while it waits for its start.
+    fn stops_while_nats_is_away(&self) {
+        let ends_well = || {
+            self.start("stop");
+            let states = ["ActiveState", "Result", "ExecMainStatus"].map(|property| self.show(property));
+            assert_eq!(states, ["inactive", "success", "0"], "{}", self.journal(&["-n", "40"]));
+        };
+        self.link("down");
+        self.until("the status says so", || self.show("StatusText").starts_with("NATS is away"));
+        ends_well();
+        self.run(&["systemctl", "start", "--no-block", UNIT]);
+        self.until("it waits", || self.show("StatusText").starts_with("waiting for NATS"));
+        ends_well();
+        self.link("up");
+        self.start("start");
+        self.serves();
+    }
+
     fn survives_a_cut(&self) {
         let restarts = self.show("NRestarts");
-        let link = |state: &str| {
-            let done = output_of("ip", &["link", "set", &format!("nats{}", self.number), state]).expect("ip");
-            assert!(done.status.success(), "{}", text(&done));
-        };
-        link("down");
+        self.link("down");
         self.until("the status says so", || self.show("StatusText").starts_with("NATS is away at nats://10.99."));
         assert_eq!(self.show("ActiveState"), "active");
         self.logs(&["-p", "warning"], "commands are left to other replicas");
-        link("up");
+        self.link("up");
         self.serves();
         assert_eq!(self.show("NRestarts"), restarts, "it mends that by itself");
     }
