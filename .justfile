@@ -25,3 +25,7 @@ docs:
 # Known vulnerabilities of the dependencies; needs the advisory database
 advisories:
     cargo deny --config .deny.toml check advisories
+
+# Binary, units and settings, as root and after `cargo build --release --locked`; docs/deployment.md says how to go on
+install:
+    systemd/install

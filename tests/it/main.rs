@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod config_refused;
 mod daemon;
+mod deploy;
 mod docs;
 mod domain;
 mod engine;

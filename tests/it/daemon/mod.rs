@@ -3,7 +3,7 @@
 pub mod client;
 mod contract;
 mod drain;
-mod flood;
+pub mod flood;
 mod latency;
 mod outages;
 mod overload;
@@ -24,11 +24,11 @@ use client::{Client, Message};
 const STREAM: &str = "PERSON_EVENTS";
 
 /// A person that no test has heard of.
-fn somebody() -> String {
+pub fn somebody() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
-fn create(person: &str) -> Value {
+pub fn create(person: &str) -> Value {
     json!({"CreatePerson": {"person_id": person, "name": name("Ada", "Lovelace"), "source": "registry"}})
 }
 

@@ -1,0 +1,428 @@
+//! Real systemd in real LXC: two replicas as an administrator installs them, and a nats-server beyond a veth pair.
+//!
+//! The script `tests/lxc` makes the containers and starts this test again, alone, in the network namespace where the server
+//! is to be. One boot serves all: what comes first leaves the containers as the next one expects them.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::package::debian_package;
+use super::{file, output_of, skip, text};
+use crate::daemon::client::{self, Client};
+use crate::daemon::flood::{Flood, Flooded};
+use crate::daemon::{create, somebody};
+use crate::support::nats_server::NatsServer;
+
+/// Folders that most services can write to, or that root can.
+const READ_ONLY: [&str; 14] = [
+    "",
+    "/etc",
+    "/etc/cim-domain-person",
+    "/usr/local/bin",
+    "/var",
+    "/var/lib",
+    "/var/tmp",
+    "/tmp",
+    "/run",
+    "/run/lock",
+    "/srv",
+    "/root",
+    "/home",
+    "/dev/shm",
+];
+/// Mounts that are no place for files.
+const KERNELS_OWN: [&str; 2] = ["/proc", "/dev/pts"];
+const CHILD: &str = "PERSON_SERVICE_TEST_IN_LXC";
+const UNIT: &str = "cim-domain-person";
+/// What `tests/lxc` ends with where containers cannot be had.
+const CANNOT: i32 = 77;
+/// For what takes a manager a few seconds by its settings, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn two_replicas_under_systemd() {
+    if std::env::var_os(CHILD).is_some() {
+        return in_the_containers();
+    }
+    let this = std::env::current_exe().expect("this test");
+    let command = Command::new(file("tests/lxc"))
+        .args(["2", env!("CARGO_BIN_EXE_person-service")])
+        .arg(this)
+        .args(["--exact", "deploy::lxc::two_replicas_under_systemd", "--nocapture"])
+        .env(CHILD, "1")
+        .output();
+    let output = match command {
+        Ok(output) => output,
+        Err(error) => return skip("two_replicas_under_systemd", &format!("tests/lxc does not run: {error}")),
+    };
+    let said = text(&output);
+    if output.status.code() == Some(CANNOT) {
+        return skip("two_replicas_under_systemd", said.lines().last().unwrap_or_default());
+    }
+    println!("{said}");
+    assert!(output.status.success(), "{}", output.status);
+}
+
+fn in_the_containers() {
+    let begun = Instant::now();
+    let (one, two) = (Container::new(1), Container::new(2));
+    let done = |what: &str| println!("{:5.1} s  {what}", begun.elapsed().as_secs_f64());
+
+    for replica in [&one, &two] {
+        replica.waits_for_nats();
+    }
+    done("booted while NATS is away: activating, and the status says for whom it waits");
+    let server = NatsServer::configured("jetstream { store_dir: \"$DIR/store\" }\nlisten: \"0.0.0.0:4222\"");
+    let mut client = Client::connect(server.port());
+    for replica in [&one, &two] {
+        replica.until("it is active", || replica.show("ActiveState") == "active");
+        // Type=notify: systemd says so after READY=1 and not before.
+        replica.until("it serves", || replica.show("StatusText").starts_with("serving"));
+        let person = somebody();
+        client.accepted(&person, &create(&person));
+    }
+    done("NATS is there: both active, and commands are answered over the veth pairs");
+    one.filters_the_journal();
+    done("the journal filters by priority");
+    one.is_in_a_sandbox();
+    two.is_in_a_sandbox();
+    done("the sandbox: nothing is writable, no capabilities, no new privileges, no files of others");
+    one.reloads_the_log_level();
+    done("reload: the log level of the environment file");
+    one.survives_a_cut();
+    done("network cut: still active, the status says NATS is away; mended: serving");
+    two.stops_while_nats_is_away();
+    done("stopped while NATS is away, serving and starting: exit 0, not killed");
+    one.is_killed_and_comes_back();
+    done("kill -9: restarted");
+    one.hangs_and_comes_back();
+    done("SIGSTOP: the watchdog ends it, restarted");
+    one.reads_its_credentials();
+    done("credentials: the start fails without the file and works with it; only the service reads it");
+    one.is_not_restarted_in_vain();
+    done("bad configuration: failed with 78, the journal says what is wrong, no restarts");
+    one.has_several_replicas();
+    done("two more replicas in the same container, as instances with files of their own");
+
+    let flooded = flood_while(&mut client, 6_000, || one.start("stop"));
+    flooded.all_accepted();
+    assert!(flooded.failures.is_empty(), "{:?}", flooded.failures);
+    one.has_drained();
+    done("two replicas under load, one is stopped: 6000 commands sent once each, 6000 accepted");
+    let flooded = flood_while(&mut client, 4_000, || two.start("stop"));
+    assert_eq!(flooded.unanswered(), 0, "what was taken is answered");
+    let accepted = flooded.answers.iter().flatten().filter(|answer| answer["status"] == "accepted").count();
+    assert!((1..4_000).contains(&accepted), "{accepted} of 4000 before the end of the last replica");
+    two.has_drained();
+    done("the last replica is stopped under load: every command taken is answered, the others find nobody");
+    two.removes_it();
+    done("removed by the recipe");
+    match debian_package() {
+        Ok((_folder, package)) => {
+            two.takes_the_package(&package, &mut client);
+            done("Debian package: installed, configured, started, installed again, removed, purged");
+        }
+        Err(why) => skip("the Debian package", &why),
+    }
+}
+
+/// Sends commands once each; after a third of them, something happens at the side.
+fn flood_while(client: &mut Client, count: usize, happens: impl FnOnce() + Send) -> Flooded {
+    let persons: Vec<String> = (0..count).map(|_| somebody()).collect();
+    let commands: Vec<_> = persons.iter().map(|person| client::Command::new(person, &create(person))).collect();
+    let (now, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || told.recv().map(|()| happens()));
+        client.flood(&commands, Flood::careless(64), |done| {
+            if done == count / 3 {
+                now.send(()).expect("somebody waits for it");
+            }
+        })
+    })
+}
+
+/// A container, by the process id of its init.
+struct Container {
+    number: u32,
+    init: String,
+}
+
+impl Container {
+    fn new(number: u32) -> Self {
+        Self { number, init: std::env::var(format!("LXC_INIT_{number}")).expect("tests/lxc sets it") }
+    }
+
+    /// Runs a command in it, and says whether it succeeded and what it said.
+    fn try_run(&self, words: &[&str]) -> (bool, String) {
+        let enter = ["-t", &self.init, "-m", "-u", "-i", "-n", "-p", "-C", "--"];
+        let output = output_of("nsenter", &[&enter, words].concat()).expect("nsenter");
+        (output.status.success(), text(&output).trim_end().to_owned())
+    }
+
+    #[track_caller]
+    fn run(&self, words: &[&str]) -> String {
+        let (success, said) = self.try_run(words);
+        assert!(success, "{words:?} in container {}: {said}\n{}", self.number, self.journal(&["-n", "40"]));
+        said
+    }
+
+    #[track_caller]
+    fn shell(&self, script: &str) -> String {
+        self.run(&["sh", "-ec", script])
+    }
+
+    /// `systemctl VERB` for the unit.
+    #[track_caller]
+    fn start(&self, verb: &str) {
+        self.run(&["systemctl", verb, UNIT]);
+    }
+
+    fn show(&self, property: &str) -> String {
+        self.try_run(&["systemctl", "show", "--value", "-p", property, UNIT]).1
+    }
+
+    fn journal(&self, arguments: &[&str]) -> String {
+        self.try_run(&[&["journalctl", "--no-pager", "-q", "-o", "cat", "-u", UNIT], arguments].concat()).1
+    }
+
+    /// Waits until the unit's journal has these words: it takes them in a moment later.
+    #[track_caller]
+    fn logs(&self, arguments: &[&str], words: &str) {
+        self.until(words, || self.journal(arguments).contains(words));
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            let state = || self.try_run(&["systemctl", "--no-pager", "status", UNIT]).1;
+            assert!(Instant::now() < deadline, "container {}, did not come about: {what}\n{}", self.number, state());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[track_caller]
+    fn serves(&self) {
+        self.until("it is active and serves", || {
+            self.show("ActiveState") == "active" && self.show("StatusText").starts_with("serving")
+        });
+    }
+
+    fn waits_for_nats(&self) {
+        let waiting = format!("waiting for NATS at nats://10.99.{}.1:4222", self.number);
+        self.until("it waits for NATS", || self.show("StatusText").starts_with(&waiting));
+        assert_eq!(self.show("ActiveState"), "activating");
+        self.logs(&["-p", "warning"], &waiting);
+    }
+
+    fn filters_the_journal(&self) {
+        let serving = "serving person.commands.>";
+        self.logs(&["-p", "info"], serving);
+        let (warnings, all) = (self.journal(&["-p", "warning"]), self.journal(&["-p", "info"]));
+        assert!(warnings.contains("waiting for NATS") && !warnings.contains(serving), "{warnings}");
+        assert!(!all.contains("<6>") && !all.contains("<4>"), "{all}");
+    }
+
+    fn is_in_a_sandbox(&self) {
+        let process = self.show("MainPID");
+        let status = self.shell(&format!("cat /proc/{process}/status"));
+        let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+            assert_eq!(value(set).map(|set| u64::from_str_radix(set, 16)), Some(Ok(0)), "{set}");
+        }
+        assert_eq!((value("NoNewPrivs:"), value("Seccomp:")), (Some("1"), Some("2")));
+        assert!(value("Uid:").is_some_and(|ids| !ids.split_whitespace().any(|id| id == "0")), "{status}");
+
+        // In its view of the files not even root can write.
+        let inside = |script: &str| self.try_run(&["nsenter", "-t", &process, "-m", "--", "sh", "-c", script]);
+        for folder in READ_ONLY {
+            let (written, said) = inside(&format!("touch {folder}/probe"));
+            assert!(!written && said.contains("Read-only file system"), "{folder}: {said}");
+        }
+        // Of several mounts on one folder the last one is what a process sees.
+        let mounts = format!(
+            "awk '{{ all[$2] = $4 }} END {{ for (m in all) if (all[m] ~ /^rw/) print m }}' /proc/{process}/mounts"
+        );
+        let mounts = self.shell(&mounts);
+        let writable: Vec<&str> = mounts.lines().filter(|mount| !KERNELS_OWN.contains(mount)).collect();
+        assert_eq!(writable, Vec::<&str>::new(), "no file system is writable");
+        assert_eq!(inside("ls -A /root /home").1, "/home:\n\n/root:");
+        let (_, devices) = inside("ls /dev");
+        assert!(!devices.contains("kmsg") && !devices.contains("mem\n"), "{devices}");
+    }
+
+    fn reloads_the_log_level(&self) {
+        self.shell("echo LOG_LEVEL=debug >>/etc/cim-domain-person/environment");
+        self.start("reload");
+        self.logs(&[], "LOG_LEVEL is now debug, it was info");
+        self.shell("sed -i /LOG_LEVEL=debug/d /etc/cim-domain-person/environment");
+        self.start("reload");
+        self.logs(&[], "LOG_LEVEL is now info, it was debug");
+    }
+
+    /// The other end of its veth pair, which is in this namespace.
+    #[track_caller]
+    fn link(&self, state: &str) {
+        let done = output_of("ip", &["link", "set", &format!("nats{}", self.number), state]).expect("ip");
+        assert!(done.status.success(), "{}", text(&done));
+    }
+
+    /// Stopped while it serves, and stopped while it waits for its start.
+    fn stops_while_nats_is_away(&self) {
+        let ends_well = || {
+            self.start("stop");
+            let states = ["ActiveState", "Result", "ExecMainStatus"].map(|property| self.show(property));
+            assert_eq!(states, ["inactive", "success", "0"], "{}", self.journal(&["-n", "40"]));
+        };
+        self.link("down");
+        self.until("the status says so", || self.show("StatusText").starts_with("NATS is away"));
+        ends_well();
+        self.run(&["systemctl", "start", "--no-block", UNIT]);
+        self.until("it waits", || self.show("StatusText").starts_with("waiting for NATS"));
+        ends_well();
+        self.link("up");
+        self.start("start");
+        self.serves();
+    }
+
+    fn survives_a_cut(&self) {
+        let restarts = self.show("NRestarts");
+        self.link("down");
+        self.until("the status says so", || self.show("StatusText").starts_with("NATS is away at nats://10.99."));
+        assert_eq!(self.show("ActiveState"), "active");
+        self.logs(&["-p", "warning"], "commands are left to other replicas");
+        self.link("up");
+        self.serves();
+        assert_eq!(self.show("NRestarts"), restarts, "it mends that by itself");
+    }
+
+    /// Does harm to the process and waits until another one serves.
+    #[track_caller]
+    fn comes_back_after(&self, harm: &[&str]) {
+        let (process, restarts) = (self.show("MainPID"), self.restarts());
+        self.run(harm);
+        self.until("it is restarted", || self.restarts() > restarts);
+        self.serves();
+        assert_ne!(self.show("MainPID"), process);
+    }
+
+    fn restarts(&self) -> u32 {
+        self.show("NRestarts").parse().expect("a number")
+    }
+
+    fn is_killed_and_comes_back(&self) {
+        self.comes_back_after(&["systemctl", "kill", "--kill-whom=main", "-s", "KILL", UNIT]);
+    }
+
+    fn hangs_and_comes_back(&self) {
+        self.drop_in("watchdog", "WatchdogSec=2s");
+        self.start("restart");
+        self.serves();
+        self.comes_back_after(&["systemctl", "kill", "--kill-whom=main", "-s", "STOP", UNIT]);
+        self.logs(&["-p", "err"], "Watchdog timeout (limit 2s)");
+        self.shell("rm /run/systemd/system/cim-domain-person.service.d/watchdog.conf; systemctl daemon-reload");
+    }
+
+    fn drop_in(&self, name: &str, setting: &str) {
+        let folder = format!("/run/systemd/system/{UNIT}.service.d");
+        self.shell(&format!(
+            "mkdir -p {folder}; printf '[Service]\\n%s\\n' '{setting}' >{folder}/{name}.conf; systemctl daemon-reload"
+        ));
+    }
+
+    /// With the drop-in of the examples as it ships. The server asks for no sign-in and does not look at what it gets.
+    fn reads_its_credentials(&self) {
+        let folder = format!("/etc/systemd/system/{UNIT}.service.d");
+        let example = "/usr/local/share/doc/cim-domain-person/examples/credentials.conf.example";
+        self.shell(&format!("install -D -m 0644 {example} {folder}/credentials.conf; systemctl daemon-reload"));
+        assert!(!self.try_run(&["systemctl", "restart", UNIT]).0, "a start without the credential");
+        assert_eq!(self.show("ExecMainStatus"), "243");
+
+        let seed = nkeys::KeyPair::new_user().seed().expect("a seed");
+        let credentials = format!(
+            "-----BEGIN NATS USER JWT-----\ne30.e30.e30\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        );
+        let file = "/etc/cim-domain-person/nats.creds";
+        self.shell(&format!("umask 077; printf %s '{credentials}' >{file}"));
+        self.start("restart");
+        self.serves();
+        let process = self.show("MainPID");
+        let user = self.shell(&format!("awk '/^Uid:/ {{ print $2 }}' /proc/{process}/status"));
+        let read =
+            |path: &str| self.try_run(&["nsenter", "-t", &process, "-m", "-S", &user, "-G", &user, "--", "cat", path]);
+        assert!(read(&format!("/run/credentials/{UNIT}.service/nats.creds")).0, "the service can read it");
+        assert!(read(file).1.contains("Permission denied"), "the file itself is root's");
+        self.shell(&format!("rm {folder}/credentials.conf {file}; systemctl daemon-reload"));
+    }
+
+    fn is_not_restarted_in_vain(&self) {
+        self.shell("echo STREAM_REPLICAS=2 >>/etc/cim-domain-person/environment");
+        assert!(!self.try_run(&["systemctl", "restart", UNIT]).0, "a bad configuration");
+        assert_eq!(["ActiveState", "ExecMainStatus"].map(|name| self.show(name)), ["failed", "78"]);
+        self.logs(&["-p", "err"], "STREAM_REPLICAS (--stream-replicas) is \"2\"; allowed: 1, 3 or 5");
+        self.shell("sed -i /STREAM_REPLICAS=2/d /etc/cim-domain-person/environment");
+        self.start("start");
+        self.serves();
+    }
+
+    /// Instances beside the unit, each with a file of its own.
+    fn has_several_replicas(&self) {
+        self.shell("echo LOG_LEVEL=debug >/etc/cim-domain-person/b.environment");
+        self.run(&["systemctl", "--quiet", "start", "cim-domain-person@a", "cim-domain-person@b"]);
+        let active = ["is-active", "cim-domain-person@a", "cim-domain-person@b", UNIT];
+        assert_eq!(self.run(&[&["systemctl"], &active[..]].concat()), "active\nactive\nactive");
+        let level = |instance: &str| {
+            let process = self.run(&["systemctl", "show", "--value", "-p", "MainPID", instance]);
+            self.shell(&format!("tr '\\0' '\\n' </proc/{process}/environ | grep -E '^(LOG_LEVEL|NATS_URL)=' | sort"))
+        };
+        let url = format!("NATS_URL=nats://10.99.{}.1:4222", self.number);
+        assert_eq!(level("cim-domain-person@a"), url);
+        assert_eq!(level("cim-domain-person@b"), format!("LOG_LEVEL=debug\n{url}"));
+        self.run(&["systemctl", "stop", "cim-domain-person@*"]);
+    }
+
+    /// The package instead: it starts nothing, and removing it drains first.
+    fn takes_the_package(&self, package: &Path, client: &mut Client) {
+        let bytes = std::fs::File::open(package).expect("the package");
+        let enter = ["-t", &self.init, "-m", "-p", "--", "sh", "-c", "cat >/root/package.deb"];
+        assert!(Command::new("nsenter").args(enter).stdin(bytes).status().expect("nsenter").success());
+        let settings = self.shell("cat /etc/cim-domain-person/environment; rm -r /etc/cim-domain-person");
+        self.run(&["dpkg", "-i", "/root/package.deb"]);
+        assert_eq!(self.show("ActiveState"), "inactive", "the settings come first");
+        self.shell(&format!("echo '{settings}' >/etc/cim-domain-person/environment"));
+        self.run(&["systemctl", "enable", "--quiet", "--now", UNIT]);
+        self.serves();
+        assert_eq!(self.shell(&format!("readlink /proc/{}/exe", self.show("MainPID"))), "/usr/bin/person-service");
+        let (person, process) = (somebody(), self.show("MainPID"));
+        client.accepted(&person, &create(&person));
+        self.run(&["dpkg", "-i", "/root/package.deb"]);
+        assert_eq!(self.show("MainPID"), process, "an upgrade leaves the restart to its administrator");
+        self.run(&["dpkg", "-r", UNIT]);
+        assert_eq!(self.show("ActiveState"), "inactive");
+        self.logs(&["-n", "20"], "drained: every command that was taken is answered");
+        assert!(self.try_run(&["test", "-e", "/etc/cim-domain-person/environment"]).0, "settings outlive a removal");
+        self.run(&["dpkg", "--purge", UNIT]);
+        assert!(!self.try_run(&["test", "-e", "/etc/cim-domain-person"]).0, "and not a purge");
+    }
+
+    fn has_drained(&self) {
+        let states = ["ActiveState", "Result", "ExecMainStatus"].map(|property| self.show(property));
+        assert_eq!(states, ["inactive", "success", "0"], "{}", self.journal(&["-n", "40"]));
+        self.logs(&["-n", "20"], "drained: every command that was taken is answered");
+        let journal = self.journal(&["-n", "20"]);
+        let last_report = journal.lines().rfind(|line| line.contains("commands/s, accepted "));
+        assert!(last_report.is_some_and(|report| !report.contains(" accepted 0 ")), "it had its share: {journal}");
+    }
+
+    fn removes_it(&self) {
+        self.run(&["systemctl", "--quiet", "disable", UNIT]);
+        let script = std::fs::File::open(file("systemd/install")).expect("the script");
+        let enter =
+            ["-t", &self.init, "-m", "-p", "--", "sh", "-c", "mkdir -p /root/p/systemd; cat >/root/p/systemd/install"];
+        assert!(Command::new("nsenter").args(enter).stdin(script).status().expect("nsenter").success());
+        self.shell("sh /root/p/systemd/install --remove; systemctl daemon-reload");
+        assert_eq!(self.show("LoadState"), "not-found");
+    }
+}
