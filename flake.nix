@@ -15,7 +15,8 @@
       darwin = [ "aarch64-darwin" ];
 
       isLinux = system: builtins.elem system linux;
-      forAll = make: lib.genAttrs (linux ++ darwin) (system: make system nixpkgs.legacyPackages.${system});
+      forAll =
+        make: lib.genAttrs (linux ++ darwin) (system: make system nixpkgs.legacyPackages.${system});
 
       # A container for Proxmox, as `pct create` takes it; its address comes from `--net0`.
       container =

@@ -11,6 +11,16 @@
 
 let
   cfg = config.services.cim-domain-person;
+
+  natsContext = pkgs.writeText "person-service.json" (
+    builtins.toJSON (
+      {
+        description = "The NATS server of the person service";
+        url = cfg.natsUrl;
+      }
+      // lib.optionalAttrs (cfg.credentialsFile != null) { creds = cfg.credentialsFile; }
+    )
+  );
 in
 {
   _class = "nixos";
@@ -33,8 +43,13 @@ in
         pkgs.natscli
         pkgs.netcat
       ];
-      # `pct exec` comes with the PATH of the Proxmox host.
-      systemd.tmpfiles.rules = [ "L+ /usr/local/bin - - - - /run/current-system/sw/bin" ];
+      systemd.tmpfiles.rules = [
+        # `pct exec` comes with the PATH of the Proxmox host.
+        "L /usr/local/bin - - - - /run/current-system/sw/bin"
+        # `nats context select` finds the server of the service, `nats sub` uses it.
+        "L+ /root/.config/nats/context/person-service.json - - - - ${natsContext}"
+        "f /root/.config/nats/context.txt 0644 - - - person-service"
+      ];
 
       users.users.root.openssh.authorizedKeys.keys = cfg.sshKeys;
       services.openssh = {
@@ -77,6 +92,8 @@ in
         in
         {
           proxmoxLXC.manageNetwork = service.containerIp != null;
+          # The name stays the one that `--hostname` gave: replicas of one image differ by it.
+          networking.hostName = lib.mkIf (service.containerIp != null) (lib.mkOverride 1400 "");
           # Two services, or two releases of nixpkgs, are two files in the template store of Proxmox.
           image.baseName = "nixos-system-person-service-${config.system.nixos.version}-${service.package.version}";
         };

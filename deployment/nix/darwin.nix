@@ -2,6 +2,7 @@
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 
@@ -14,10 +15,21 @@ let
 
   logs = "/var/log/cim-domain-person";
 
-  # The file is read by a shell of the service's own user, since launchd knows nothing like EnvironmentFile.
-  withFile = lib.optionalString (
-    cfg.environmentFile != null
-  ) "set -a && . ${lib.escapeShellArg cfg.environmentFile} && set +a && exec ";
+  run = "${lib.getExe cfg.package} run";
+
+  # launchd knows nothing like EnvironmentFile: a shell of the service's own user reads it.
+  command =
+    if cfg.environmentFile == null then
+      run
+    else
+      toString (
+        pkgs.writeShellScript "person-service-with-environment" ''
+          set -eua
+          . ${lib.escapeShellArg cfg.environmentFile}
+          set +a
+          exec ${run}
+        ''
+      );
 in
 {
   _class = "darwin";
@@ -50,7 +62,7 @@ in
 
     launchd.daemons.cim-domain-person = {
       # It waits for the volume of /nix/store.
-      command = "${withFile}${lib.getExe cfg.package} run";
+      inherit command;
       environment =
         cfg.environment
         // lib.optionalAttrs (cfg.credentialsFile != null) { NATS_CREDS = cfg.credentialsFile; }

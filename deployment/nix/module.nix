@@ -75,6 +75,8 @@ in
           PrivateUsers = true;
           PrivateIPC = true;
           PrivateMounts = true;
+          # What ProtectSystem leaves writable for everybody.
+          ReadOnlyPaths = "-/run -/tmp -/var/tmp -/dev/shm -/dev/mqueue -/dev/hugepages";
           RemoveIPC = true;
           DevicePolicy = "closed";
           ProtectProc = "invisible";

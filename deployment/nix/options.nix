@@ -104,7 +104,7 @@ in
       example = "/run/secrets/person-service.env";
       description = ''
         File of NAME=value lines for what the Nix store must not hold, such as NATS_TOKEN. It goes before all other
-        options. It must exist.
+        options. It must exist. On macOS a shell reads it, as the service's user.
       '';
     };
 
@@ -194,11 +194,13 @@ in
       // cfg.extraSettings
     );
 
-    warnings = lib.mkIf (cfg.enable && !cfg.isContainer && (cfg.containerIp != null || cfg.sshKeys != [ ])) [
-      ''
-        services.cim-domain-person: containerIp and sshKeys have no effect here, since the network and the login of this
-        machine are its own. They are for the service's own container: deployment/nix/container.nix.
-      ''
-    ];
+    warnings =
+      lib.mkIf (cfg.enable && !cfg.isContainer && (cfg.containerIp != null || cfg.sshKeys != [ ]))
+        [
+          ''
+            services.cim-domain-person: containerIp and sshKeys have no effect here, since the network and the login of this
+            machine are its own. They are for the service's own container: deployment/nix/container.nix.
+          ''
+        ];
   };
 }

@@ -4,7 +4,7 @@
 let
   manifest = (lib.importTOML ../../Cargo.toml).package;
 in
-rustPlatform.buildRustPackage (finalAttrs: {
+rustPlatform.buildRustPackage {
   pname = "person-service";
   inherit (manifest) version;
 
@@ -34,4 +34,4 @@ rustPlatform.buildRustPackage (finalAttrs: {
     mainProgram = "person-service";
     platforms = lib.platforms.linux ++ lib.platforms.darwin;
   };
-})
+}

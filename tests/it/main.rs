@@ -17,6 +17,7 @@ mod engine;
 mod logging;
 mod memory;
 mod nats;
+mod nix;
 mod notify;
 mod port_contract;
 mod support;
