@@ -32,25 +32,16 @@
           ];
         };
 
-      # The tarball right under ./result, with the file by which Proxmox knows what is in it.
+      # The tarball right under ./result, where nixpkgs puts it a folder deeper.
       personLxc =
         system: pkgs:
         let
-          inherit (container system) config;
-          image = config.system.build.images.proxmox-lxc;
-          tarball = image.override (previous: {
-            contents = previous.contents ++ [
-              {
-                source = config.environment.etc.os-release.source;
-                target = "/etc/os-release";
-              }
-            ];
-          });
-          name = baseNameOf image.passthru.filePath;
+          image = (container system).config.system.build.images.proxmox-lxc;
+          inherit (image.passthru) filePath;
         in
         pkgs.runCommand "person-lxc" { passthru = { inherit image; }; } ''
           mkdir $out
-          ln -s ${tarball}/tarball/${name} $out/${name}
+          ln -s ${image}/${filePath} $out/${baseNameOf filePath}
         '';
     in
     {

@@ -96,6 +96,17 @@ in
           networking.hostName = lib.mkIf (service.containerIp != null) (lib.mkOverride 1400 "");
           # Two services, or two releases of nixpkgs, are two files in the template store of Proxmox.
           image.baseName = "nixos-system-person-service-${config.system.nixos.version}-${service.package.version}";
+          # Proxmox knows by this file what is in an image; NixOS itself makes it only when it starts.
+          system.build.image = lib.mkForce (
+            config.system.build.tarball.override (previous: {
+              contents = previous.contents ++ [
+                {
+                  source = config.environment.etc.os-release.source;
+                  target = "/etc/os-release";
+                }
+              ];
+            })
+          );
         };
     }
   ];

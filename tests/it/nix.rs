@@ -188,6 +188,17 @@ fn the_options_are_those_that_are_promised() {
 }
 
 #[test]
+fn every_option_is_in_the_documentation() {
+    let document = read("docs/deployment.md");
+    for (name, _, default) in OPTIONS {
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/deployment.md has no row for {name}"));
+        let default = default.trim_matches('"').replace("\",\"", "\" \"");
+        assert!(*name == "package" || row.contains(&format!("| `{default}` |")), "{row}: the default is {default}");
+    }
+}
+
+#[test]
 fn an_import_alone_changes_nothing() {
     let Some(all) = EVALUATED.as_ref() else { return };
     assert_eq!(all["inert"], json!({"module": {}, "container": {}, "darwin": {}}));
