@@ -19,6 +19,7 @@ mod engine;
 mod logging;
 mod memory;
 mod nats;
+mod nix;
 mod notify;
 mod port_contract;
 mod queries;
