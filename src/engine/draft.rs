@@ -86,7 +86,7 @@ impl<'a> Draft<'a> {
                 checkpoint.restore(self);
                 Verdict::IfNewest(Outcome::Accepted(Accepted { version: self.version, ..Accepted::default() }))
             }
-            Ok(()) => self.admitted(request, &checkpoint),
+            Ok(()) => self.admitted(&checkpoint),
             Err(halt) => {
                 let decided_on_base = self.commit.is_empty();
                 let room_for_more = checkpoint.kinds > 0;
@@ -212,9 +212,11 @@ impl<'a> Draft<'a> {
     }
 
     /// Closes a request whose events are in the commit.
-    fn admitted(&mut self, request: &Request, checkpoint: &Checkpoint) -> Verdict {
+    fn admitted(&mut self, checkpoint: &Checkpoint) -> Verdict {
         let own: Vec<EventKind> = self.kinds.iter().skip(checkpoint.kinds).copied().collect();
-        if let Some(receipt) = receipt_of(&command_of(request), own.clone(), self.version, self.last_event_at, 0) {
+        let command = self.commit.commands().last();
+        let receipt = command.and_then(|command| receipt_of(command, own.clone(), self.version, self.last_event_at, 0));
+        if let Some(receipt) = receipt {
             self.receipts_order.push(receipt.command);
             self.receipts.insert(receipt.command, receipt);
         }
