@@ -2,11 +2,12 @@
 
 use crate::config::Config;
 use crate::domain::PersonId;
+use crate::wire::subject::Subjects;
 
 /// The names of the store's parts. The JetStream domain, where there is one, is in those that need it.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    prefix: String,
+    subjects: Subjects,
     stream: String,
     bucket: String,
     /// `$JS.API`, or `$JS.<domain>.API`.
@@ -19,7 +20,7 @@ impl Layout {
     pub fn new(config: &Config) -> Self {
         let domain = config.nats.jetstream_domain.clone();
         Self {
-            prefix: config.subject_prefix.clone(),
+            subjects: Subjects::new(&config.subject_prefix),
             stream: config.store.stream.clone(),
             bucket: config.store.bucket(),
             api: domain.as_ref().map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
@@ -39,12 +40,12 @@ impl Layout {
 
     /// All subjects that commits lie on.
     pub fn event_subjects(&self) -> String {
-        format!("{}.events.>", self.prefix)
+        self.subjects.all_events()
     }
 
     /// The subject of one person's commits.
     pub fn event_subject(&self, person: PersonId) -> String {
-        format!("{}.events.{person}", self.prefix)
+        self.subjects.events(person)
     }
 
     /// All subjects of the snapshot bucket.
@@ -76,7 +77,7 @@ pub(super) mod tests {
 
     pub(in crate::nats) fn layout(domain: Option<&str>) -> Layout {
         Layout {
-            prefix: "person".to_owned(),
+            subjects: Subjects::new("person"),
             stream: "PERSON_EVENTS".to_owned(),
             bucket: "PERSON_EVENTS_SNAPSHOTS".to_owned(),
             api: domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
