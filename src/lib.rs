@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod domain;
 pub mod engine;
 pub mod exit;
+pub mod log_limit;
 pub mod memory;
 pub mod nats;
 pub mod wire;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::daemon::log_limit::RateLimited;
 use crate::daemon::pool::Pool;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::statistics::Statistics;
 use crate::engine::load::{self, Loading};
 use crate::engine::ports::{EventLog, SnapshotStore, SnapshotStored};
 use crate::engine::turn::DueSnapshot;
+use crate::log_limit::RateLimited;
 
 /// Snapshots that may wait to be stored; more are skipped: the next one of the same person comes.
 const SNAPSHOTS_LEN_MAX: usize = 256;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::daemon::clock::{Clock, micros, stamp};
-use crate::daemon::log_limit::RateLimited;
 use crate::daemon::pool::Pool;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
 use crate::daemon::statistics::Statistics;
 use crate::daemon::threads::{self, Poison};
 use crate::engine::turn::{Moment, Task};
+use crate::log_limit::RateLimited;
 use crate::nats::{Group, Incoming, Left, ReplyRule};
 use crate::wire::reply::{Code, Problem};
 use crate::wire::request::{self, NotARequest};

@@ -7,7 +7,6 @@ pub mod background;
 pub mod clock;
 pub mod discovery;
 pub mod intake;
-pub mod log_limit;
 pub mod logging;
 pub mod notices;
 pub mod notify;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use lru::LruCache;
 
-use crate::daemon::log_limit::RateLimited;
 use crate::domain::PersonId;
 use crate::engine::turn::Notice;
+use crate::log_limit::RateLimited;
 
 /// Persons of whom it is remembered that their history was reported.
 const REPORTED_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);

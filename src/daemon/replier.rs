@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::daemon::log_limit::RateLimited;
 use crate::daemon::statistics::Statistics;
 use crate::domain::PersonId;
 use crate::engine::turn::Answer;
+use crate::log_limit::RateLimited;
 use crate::nats::Store;
 use crate::wire::reply::{self, Outcome, Problem};
 use crate::wire::request::NotARequest;

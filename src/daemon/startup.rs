@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::daemon::log_limit::RateLimited;
 use crate::daemon::logging;
 use crate::daemon::notify::Notifier;
 use crate::daemon::signals::{Signal, Signals};
 use crate::exit::ExitStatus;
+use crate::log_limit::RateLimited;
 use crate::nats::{Connection, Intake, OpenError, Prepared, ProvisionError, Store, prepare};
 
 /// The pause between two attempts.

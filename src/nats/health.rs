@@ -8,6 +8,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use crate::log_limit::RateLimited;
+
 /// At most one log line in this time from each kind of callback.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -39,8 +41,8 @@ pub(super) struct Vitals {
     flushes_begun: AtomicU64,
     flushes_failed: AtomicU64,
     newest_flush: AtomicU64,
-    losses: Throttle,
-    errors: Throttle,
+    losses: RateLimited,
+    errors: RateLimited,
 }
 
 impl Vitals {
@@ -56,8 +58,8 @@ impl Vitals {
             flushes_begun: AtomicU64::new(0),
             flushes_failed: AtomicU64::new(0),
             newest_flush: AtomicU64::new(0),
-            losses: Throttle::new(epoch),
-            errors: Throttle::new(epoch),
+            losses: RateLimited::new(LOG_INTERVAL),
+            errors: RateLimited::new(LOG_INTERVAL),
         }
     }
 
@@ -92,7 +94,7 @@ impl Vitals {
         self.generation.fetch_add(1, SeqCst);
         self.attempted_millis.store(self.now_millis(), SeqCst);
         if !self.is_closing() {
-            self.losses.run(|left_out| log::warn!("lost the connection to NATS{left_out}"));
+            self.losses.warn(format_args!("lost the connection to NATS"));
         }
     }
 
@@ -103,7 +105,7 @@ impl Vitals {
 
     /// The server, or the client itself, complains about something that no call reports.
     pub(super) fn on_error(&self, error: &std::io::Error) {
-        self.errors.run(|left_out| log::warn!("NATS says: {}{left_out}", without_ids(&error.to_string())));
+        self.errors.warn(format_args!("NATS says: {}", without_ids(&error.to_string())));
     }
 
     /// Nothing is to be reported or repeated any more.
@@ -143,35 +145,6 @@ impl Vitals {
 
     fn now_millis(&self) -> u64 {
         millis(self.epoch.elapsed())
-    }
-}
-
-/// Lets one call in [`LOG_INTERVAL`] through and counts the others.
-#[derive(Debug)]
-struct Throttle {
-    epoch: Instant,
-    next_millis: AtomicU64,
-    left_out: AtomicU64,
-}
-
-impl Throttle {
-    fn new(epoch: Instant) -> Self {
-        Self { epoch, next_millis: AtomicU64::new(0), left_out: AtomicU64::new(0) }
-    }
-
-    /// Calls `line` with the words for how many were left out before it, or counts this one as left out.
-    fn run(&self, line: impl FnOnce(String)) {
-        let now = millis(self.epoch.elapsed());
-        let next = self.next_millis.load(SeqCst);
-        let then = now + millis(LOG_INTERVAL);
-        if now < next || self.next_millis.compare_exchange(next, then, SeqCst, SeqCst).is_err() {
-            self.left_out.fetch_add(1, SeqCst);
-            return;
-        }
-        match self.left_out.swap(0, SeqCst) {
-            0 => line(String::new()),
-            left_out => line(format!(" (and {left_out} times more since the last such line)")),
-        }
     }
 }
 
@@ -217,15 +190,5 @@ mod tests {
         let proof = vitals.next_proof();
         vitals.flush_failed();
         assert_eq!(vitals.next_proof(), proof + 1);
-    }
-
-    #[test]
-    fn a_flood_of_lines_becomes_one() {
-        let throttle = Throttle::new(Instant::now());
-        let mut lines = Vec::new();
-        for _ in 0..100 {
-            throttle.run(|left_out| lines.push(left_out));
-        }
-        assert_eq!(lines, [""]);
     }
 }

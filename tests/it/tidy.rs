@@ -15,10 +15,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wire", &["domain"]),
     ("engine", &["domain", "wire"]),
     ("memory", &["domain", "wire", "engine"]),
-    ("nats", &["domain", "wire", "engine", "config"]),
+    ("log_limit", &[]),
+    ("nats", &["domain", "wire", "engine", "config", "log_limit"]),
     ("config", &[]),
     ("exit", &[]),
-    ("daemon", &["domain", "wire", "engine", "nats", "memory", "config", "exit"]),
+    ("daemon", &["domain", "wire", "engine", "nats", "memory", "config", "exit", "log_limit"]),
     ("cli", &["domain", "wire", "engine", "nats", "memory", "config", "exit", "daemon"]),
 ];
 
