@@ -192,6 +192,17 @@ fn what_is_run_can_be_run() {
 }
 
 #[test]
+fn the_table_of_imports_in_the_documentation_is_the_one_that_is_checked() {
+    let document = read(&root().join("docs/ARCHITECTURE.md"));
+    for (module, may) in MAY_IMPORT {
+        let names: Vec<String> = may.iter().map(|name| format!("`{name}`")).collect();
+        let names = if names.is_empty() { "nothing of ours".to_owned() } else { names.join(", ") };
+        let row = format!("| `{module}` | {names} |");
+        assert!(document.lines().any(|line| line == row), "docs/ARCHITECTURE.md lacks the row {row}");
+    }
+}
+
+#[test]
 fn links_in_the_documentation_lead_somewhere() {
     let mut documents = files("docs", ".md");
     documents.extend(["README.md", "CHANGELOG.md"].map(|name| (name.to_owned(), read(&root().join(name)))));
