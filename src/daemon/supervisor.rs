@@ -8,8 +8,9 @@ use crate::config::Config;
 use crate::daemon::intake::Doorkeepers;
 use crate::daemon::logging;
 use crate::daemon::notify::{self, Notifier};
-use crate::daemon::service::Service;
+use crate::daemon::service::{NotJoined, Service};
 use crate::daemon::signals::{Signal, Signals};
+use crate::daemon::startup::no_right;
 use crate::daemon::threads::join_until;
 use crate::exit::ExitStatus;
 use crate::nats::stream_state;
@@ -54,6 +55,8 @@ enum End {
     Told,
     /// A thread panicked.
     Panic,
+    /// NATS does not let this user receive commands, and never did.
+    Denied,
     /// Something hangs, and nothing but a new process helps.
     Hang(String),
 }
@@ -69,6 +72,7 @@ pub struct Supervisor<'a> {
     store_good_at: Instant,
     generation: u64,
     stream_to_check: bool,
+    subscriptions_denied: u64,
     watchdog_due: Option<(Duration, Instant)>,
     leaves_at_once: bool,
     reported_at: Instant,
@@ -89,6 +93,7 @@ impl<'a> Supervisor<'a> {
             store_good_at: now,
             generation: service.store.connection().health().generation,
             stream_to_check: false,
+            subscriptions_denied: 0,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
             reported_at: now,
@@ -107,6 +112,11 @@ impl<'a> Supervisor<'a> {
                     "a thread panicked: no more commands are taken, those taken are answered as far as possible"
                 );
                 self.drain(ExitStatus::Bug)
+            }
+            End::Denied => {
+                let said = self.service.intake.connection().denied().unwrap_or_default();
+                log::error!("{}", no_right(&said));
+                ExitStatus::SignInRefused
             }
             End::Hang(what) => {
                 log::error!("the process ends to be started anew: {what}");
@@ -137,7 +147,7 @@ impl<'a> Supervisor<'a> {
         }
         self.check_hangs()?;
         let is_good = self.is_store_good();
-        self.keep_membership(is_good);
+        self.keep_membership(is_good)?;
         if is_good && self.stream_to_check {
             self.check_stream();
         }
@@ -161,7 +171,8 @@ impl<'a> Supervisor<'a> {
     }
 
     /// A replica that cannot store leaves the commands to others, and comes back when it can.
-    fn keep_membership(&mut self, is_good: bool) {
+    fn keep_membership(&mut self, is_good: bool) -> Result<(), End> {
+        let is_denied = self.is_denied();
         let membership = std::mem::replace(&mut self.membership, Membership::Out);
         self.membership = match membership {
             Membership::In(keepers) if self.store_good_at.elapsed() > AWAY_MAX => {
@@ -169,19 +180,33 @@ impl<'a> Supervisor<'a> {
                 keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }
+            // What was denied to a connection stays so until it is asked for again.
+            Membership::In(keepers) if is_denied => {
+                log::warn!("NATS no longer lets this user receive commands: they are left to other replicas");
+                keepers.leave(LEAVE_WAIT);
+                Membership::Leaving(keepers)
+            }
             Membership::Leaving(keepers) if !keepers.have_left() => Membership::Leaving(keepers),
             Membership::Leaving(_) | Membership::Out if is_good => match self.service.join() {
-                Some(keepers) => {
+                Ok(keepers) => {
                     self.joined();
                     Membership::In(keepers)
                 }
-                None => Membership::Out,
+                Err(NotJoined::Denied) if !self.is_ready => return Err(End::Denied),
+                Err(NotJoined::Denied | NotJoined::Unconfirmed) => Membership::Out,
             },
             other => other,
         };
+        Ok(())
+    }
+
+    /// Whether the server denied us a subscription since we last joined.
+    fn is_denied(&self) -> bool {
+        self.service.intake.connection().subscriptions_denied() != self.subscriptions_denied
     }
 
     fn joined(&mut self) {
+        self.subscriptions_denied = self.service.intake.connection().subscriptions_denied();
         let group = self.config.subject_prefix.as_str();
         log::info!("serving {group}.commands.> and {group}.queries.> with {} workers", self.config.workers);
         self.notifier.status("serving");
@@ -257,6 +282,7 @@ impl<'a> Supervisor<'a> {
         let waiting = self.service.pool.waiting();
         let words = match &self.membership {
             Membership::In(_) if is_good => format!("serving: {done} commands done, {waiting} waiting"),
+            _ if is_good && self.is_denied() => format!("NATS denies commands to this user: {done} commands done"),
             _ => format!("NATS is away at {}: {done} commands done", self.config.nats.urls.join(",")),
         };
         self.notifier.status(&words);

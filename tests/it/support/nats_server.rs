@@ -103,6 +103,11 @@ impl NatsServer {
         self.signal("CONT");
     }
 
+    /// Lets it read its configuration again.
+    pub fn reload(&self) {
+        self.signal("HUP");
+    }
+
     fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status();
         assert!(status.expect("kill runs").success());
