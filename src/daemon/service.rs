@@ -98,7 +98,7 @@ impl Service {
         let (query_door, query_lanes) =
             QueryDoor::new(door.subjects.clone(), door.reply_rule.clone(), replier.clone(), config.command_timeout);
         let mut service = Self {
-            layout: Layout::new(config),
+            layout: Layout::new(config).found_in(prepared.domain),
             stream: prepared.stream,
             pool,
             statistics: Arc::clone(&statistics),

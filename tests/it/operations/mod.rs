@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper of a test may fail it, as the test may")]
 
+mod backup;
 mod permissions;
+mod regions;
 
 use serde_json::{Value, json};
 
