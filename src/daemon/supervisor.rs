@@ -41,6 +41,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How long the stream's leader may take to tell how the stream is; the next tick asks again. Less than what makes a
 /// connection count as mute, since meanwhile nothing keeps it lively.
 const STREAM_WAIT: Duration = Duration::from_millis(500);
+/// How often it is asked. A stream that is replaced by a restored one takes no connection with it, so nothing else tells.
+const STREAM_PERIOD: Duration = Duration::from_secs(5);
 
 /// Whether commands come in.
 enum Membership {
@@ -72,6 +74,7 @@ pub struct Supervisor<'a> {
     store_good_at: Instant,
     generation: u64,
     stream_to_check: bool,
+    stream_checked_at: Instant,
     subscriptions_denied: u64,
     watchdog_due: Option<(Duration, Instant)>,
     leaves_at_once: bool,
@@ -93,6 +96,7 @@ impl<'a> Supervisor<'a> {
             store_good_at: now,
             generation: service.store.connection().health().generation,
             stream_to_check: false,
+            stream_checked_at: now,
             subscriptions_denied: 0,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
@@ -148,7 +152,7 @@ impl<'a> Supervisor<'a> {
         self.check_hangs()?;
         let is_good = self.is_store_good();
         self.keep_membership(is_good)?;
-        if is_good && self.stream_to_check {
+        if is_good && (self.stream_to_check || self.stream_checked_at.elapsed() > STREAM_PERIOD) {
             self.check_stream();
         }
         self.feed_watchdog();
@@ -216,11 +220,13 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// After every reconnect: is it the stream that it was, with everything that was acknowledged?
+    /// After every reconnect, and now and then: is it the stream that it was, with everything that was acknowledged?
     fn check_stream(&mut self) {
+        // Before the stream is asked: what is acknowledged after that may be missing from its answer.
+        let acknowledged = self.service.statistics.highest_sequence();
         let Ok(found) = stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) else { return };
         self.stream_to_check = false;
-        let acknowledged = self.service.statistics.highest_sequence();
+        self.stream_checked_at = Instant::now();
         if found.created != self.service.stream.created || found.last_sequence < acknowledged {
             log::error!(
                 "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \

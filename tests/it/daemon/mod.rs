@@ -52,10 +52,10 @@ pub fn record(person: &str, words: &str) -> Value {
 #[derive(Debug, Default)]
 pub struct History {
     /// Each person's version.
-    versions: HashMap<String, u64>,
+    pub versions: HashMap<String, u64>,
     /// The version and the sequence of the stream at which each command's events ended, and how many they are.
-    commands: HashMap<String, Stored>,
-    commits: usize,
+    pub commands: HashMap<String, Stored>,
+    pub commits: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
