@@ -4,6 +4,7 @@
 //! an [`ExitStatus`], and the last line on stderr says what was wrong and what would be right.
 
 mod answer;
+mod bench;
 mod client;
 mod failure;
 mod history;
@@ -20,6 +21,7 @@ use std::sync::LazyLock;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::cli::bench::Bench;
 use crate::cli::failure::Failure;
 use crate::cli::history::History;
 use crate::cli::send::Send;
@@ -75,6 +77,8 @@ enum Task {
     History(History),
     /// Send commands, one or many
     Send(Box<Send>),
+    /// Send a load of test persons, and tell how fast it is answered
+    Bench(Box<Bench>),
 }
 
 /// Why nothing is run.
@@ -106,7 +110,7 @@ pub fn command() -> Command {
 }
 
 /// The subcommands that talk to a running service.
-const CLIENTS: [&str; 3] = ["show", "history", "send"];
+const CLIENTS: [&str; 4] = ["show", "history", "send", "bench"];
 
 /// What a client needs of the service's options, beside those of the connection.
 const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_level"];
@@ -158,6 +162,7 @@ fn ask(task: &Task, typed: &Typed) -> ExitStatus {
             Task::Show(show) => show.run(&client),
             Task::History(history) => history.run(&client),
             Task::Send(send) => send.run(&client),
+            Task::Bench(bench) => bench.run(&client),
         }
     });
     asked.unwrap_or_else(|failure| {
