@@ -5,6 +5,7 @@
 
 mod answer;
 mod check;
+mod bench;
 mod client;
 mod completions;
 mod failure;
@@ -25,6 +26,7 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::check::Check;
 use crate::cli::completions::Completions;
+use crate::cli::bench::Bench;
 use crate::cli::failure::Failure;
 use crate::cli::history::History;
 use crate::cli::man::Man;
@@ -87,6 +89,8 @@ enum Task {
     Completions(Completions),
     /// Print the manual, or write its pages into a folder
     Man(Man),
+    /// Send a load of test persons, and tell how fast it is answered
+    Bench(Box<Bench>),
 }
 
 /// Why nothing is run.
@@ -121,7 +125,7 @@ pub fn command() -> Command {
 }
 
 /// The subcommands that talk to a running service.
-const CLIENTS: [&str; 3] = ["show", "history", "send"];
+const CLIENTS: [&str; 4] = ["show", "history", "send", "bench"];
 
 /// What a client needs of the service's options, beside those of the connection.
 const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_level"];
@@ -187,6 +191,7 @@ fn ask(task: &Task, typed: &Typed) -> ExitStatus {
             Task::Show(show) => show.run(&client),
             Task::History(history) => history.run(&client),
             Task::Send(send) => send.run(&client),
+            Task::Bench(bench) => bench.run(&client),
         }
     });
     end(asked)
