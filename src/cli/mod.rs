@@ -4,8 +4,8 @@
 //! an [`ExitStatus`], and the last line on stderr says what was wrong and what would be right.
 
 mod answer;
-mod check;
 mod bench;
+mod check;
 mod client;
 mod completions;
 mod failure;
@@ -24,9 +24,9 @@ use std::sync::LazyLock;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::cli::bench::Bench;
 use crate::cli::check::Check;
 use crate::cli::completions::Completions;
-use crate::cli::bench::Bench;
 use crate::cli::failure::Failure;
 use crate::cli::history::History;
 use crate::cli::man::Man;
