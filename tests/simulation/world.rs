@@ -497,7 +497,8 @@ fn limits(plan: &Plan) -> Limits {
 /// What happened to these persons, for people.
 pub fn told_of(story: &[(Option<PersonId>, String)], persons: &BTreeSet<PersonId>) -> String {
     let mut text = String::new();
-    for (_, what) in story.iter().filter(|(who, _)| who.is_none_or(|who| persons.contains(&who))) {
+    for (_, what) in story.iter().filter(|(who, _)| who.is_none_or(|who| persons.is_empty() || persons.contains(&who)))
+    {
         let _ = writeln!(text, "{what}");
     }
     text
