@@ -192,7 +192,29 @@ fn snapshots_that_are_newer_than_the_backup_are_in_the_way() {
     assert_eq!(ask(&mut place.client, "get", &known)["version"], RENAMES + 2);
 }
 
-/// Figures for docs/operations.md: `BACKUP_COMMITS=100000 cargo test --release --test it a_backup_while_it -- --nocapture`.
+/// What docs/operations.md says about privacy: two purges and a restart, and nothing of the person is left.
+#[test]
+fn a_person_who_is_erased() {
+    let (mut place, mut service) = Place::with_people(2);
+    let (erased, other) = (place.people[0].clone(), place.people[1].clone());
+    let key = format!("$KV.PERSON_EVENTS_SNAPSHOTS.v1.{erased}");
+    for (stream, subject) in [(STREAM, format!("person.events.{erased}")), (BUCKET, key)] {
+        let purged = place.client.api(&format!("STREAM.PURGE.{stream}"), &json!({ "filter": subject }));
+        assert_eq!(purged["success"], true, "{purged}");
+    }
+    service.stop();
+    let mut service = Service::start(&place.server.url(), &[OFTEN]);
+    let shown = ask(&mut place.client, "get", &json!({ "person_id": erased }));
+    assert_eq!(shown["error"]["code"], "person_not_found", "{shown}");
+    assert_eq!(place.client.tell(&erased, &rename(&erased, "Ada"))["error"]["code"], "person_not_found");
+    let shown = ask(&mut place.client, "get", &json!({ "person_id": other }));
+    assert_eq!(shown["version"], RENAMES + 1);
+    assert_eq!(place.client.accepted(&erased, &create(&erased))["version"], 1);
+    service.stop();
+    assert!(!service.log().contains("ERROR"), "{}", service.log());
+}
+
+/// Figures for docs/operations.md: `BACKUP_COMMITS=100000 cargo test --test it a_backup_while_it -- --nocapture`.
 #[test]
 fn a_backup_while_it_is_written_to_is_a_whole_of_its_own() {
     let commits: usize = std::env::var("BACKUP_COMMITS").map_or(2_000, |count| count.parse().unwrap());

@@ -153,3 +153,18 @@ fn two_regions_with_the_same_subjects_mix() {
         eventually("both have it", || side.api("STREAM.MSG.GET.PERSON_EVENTS", &last)["message"].is_object());
     }
 }
+
+/// On one NATS the second stream is not even made.
+#[test]
+fn a_second_stream_on_the_same_subjects_is_refused() {
+    let server = NatsServer::start();
+    let _first = Service::start(&server.url(), &[]);
+    let mut second = Service::launch(&server.url(), &[("STREAM_NAME", "PERSON_EVENTS_US_EAST")]);
+    let (status, _) = second.wait(PATIENCE);
+    assert_eq!(status, 69);
+    assert!(
+        second.last_line().contains("cannot create stream PERSON_EVENTS_US_EAST: subjects overlap"),
+        "{}",
+        second.log()
+    );
+}

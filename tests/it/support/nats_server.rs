@@ -169,7 +169,7 @@ fn launch(binary: &Path, directory: &Path, port: Option<u16>) -> Child {
     command.spawn().expect("nats-server starts")
 }
 
-fn binary() -> &'static Path {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let named = std::env::var_os("NATS_SERVER_BIN").map(PathBuf::from);
