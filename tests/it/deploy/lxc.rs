@@ -85,6 +85,8 @@ fn in_the_containers() {
     done("NATS is there: both active, and commands are answered over the veth pairs");
     one.filters_the_journal();
     done("the journal filters by priority");
+    has_fields_in_the_journal(&[&one, &two], &client);
+    done("a refusal that nobody waits for is found in the journal by its code and its command");
     one.is_in_a_sandbox();
     two.is_in_a_sandbox();
     done("the sandbox: nothing is writable, no capabilities, no new privileges, no files of others");
@@ -124,6 +126,19 @@ fn in_the_containers() {
             done("Debian package: installed, configured, started, installed again, removed, purged");
         }
         Err(why) => skip("the Debian package", &why),
+    }
+}
+
+/// Whichever of them got the command.
+fn has_fields_in_the_journal(replicas: &[&Container], client: &Client) {
+    let (person, id) = (somebody(), somebody());
+    let headers = [("Nats-Msg-Id".to_owned(), id.clone())];
+    client.publish(&format!("person.commands.{person}"), "", &headers, b"{}");
+    let fields = ["ERROR_CODE=malformed".to_owned(), format!("COMMAND_ID={id}")];
+    let deadline = Instant::now() + PATIENCE;
+    while !replicas.iter().any(|replica| !replica.journal(&[&fields[0], &fields[1]]).is_empty()) {
+        assert!(Instant::now() < deadline, "{fields:?}: {}", replicas[0].journal(&["-n", "20"]));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
