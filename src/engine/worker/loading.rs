@@ -112,6 +112,9 @@ impl Worker {
     fn search_for_old_commands(&mut self) {
         for work in self.desk.values_mut().filter(|work| work.is_ready()) {
             let Work { waiting, aggregate: Some(aggregate), .. } = work else { continue };
+            if aggregate.receipts.are_complete() {
+                continue;
+            }
             let from = waiting
                 .iter()
                 .filter_map(|task| match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at) {
