@@ -207,6 +207,9 @@ impl Container {
         self.until("it is active and serves", || {
             self.show("ActiveState") == "active" && self.show("StatusText").starts_with("serving")
         });
+        // The sandbox lets it reach the journal itself, so that there are fields to search by.
+        let fields = ["_TRANSPORT=journal", "SYSLOG_IDENTIFIER=person-service", "TARGET=cim_domain_person::daemon"];
+        self.until("the journal has fields", || !self.journal(&fields).is_empty());
     }
 
     fn waits_for_nats(&self) {
