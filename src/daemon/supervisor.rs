@@ -134,7 +134,7 @@ impl<'a> Supervisor<'a> {
                 ExitStatus::SignInRefused
             }
             End::Hang(what) => {
-                log::error!("the process ends to be started anew: {what}");
+                log::error!(error_code = "hang"; "the process ends to be started anew: {what}");
                 ExitStatus::Bug
             }
         }
@@ -192,7 +192,11 @@ impl<'a> Supervisor<'a> {
         let membership = std::mem::replace(&mut self.membership, Membership::Out);
         self.membership = match membership {
             Membership::In(keepers) if self.store_good_at.elapsed() > AWAY_MAX => {
-                log::warn!("the store has been away for {} s: commands are left to other replicas", AWAY_MAX.as_secs());
+                log::warn!(
+                    error_code = "store_away";
+                    "the store has been away for {} s: commands are left to other replicas",
+                    AWAY_MAX.as_secs()
+                );
                 keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }
@@ -241,6 +245,7 @@ impl<'a> Supervisor<'a> {
         self.stream_checked_at = Instant::now();
         if found.created != self.service.stream.created || found.last_sequence < acknowledged {
             log::error!(
+                error_code = "stream_replaced";
                 "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \
                  acknowledged; it was restored or lost its newest part, and all that was cached is forgotten",
                 found.created,
@@ -347,7 +352,9 @@ impl<'a> Supervisor<'a> {
         match (drained, replies_sent) {
             (true, true) => log::info!("drained: every command that was taken is answered"),
             (true, false) => log::warn!("drained while NATS is away: the last replies may be lost"),
-            (false, _) => log::error!("not drained: what is in flight has an unknown outcome"),
+            (false, _) => {
+                log::error!(error_code = "not_drained"; "not drained: what is in flight has an unknown outcome")
+            }
         }
         self.service.intake.close(FAREWELL);
         self.service.store.connection().close(FAREWELL);
