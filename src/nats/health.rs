@@ -5,13 +5,19 @@
 //! The callbacks run on the client's own threads, some of them under its locks: they must not panic, nor call back into
 //! the client.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::log_limit::RateLimited;
 
 /// At most one log line in this time from each kind of callback.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Complaints that wait for whoever listens to them; the next ones are not told.
+const COMPLAINTS_LEN_MAX: usize = 256;
 
 /// How a connection is doing at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +49,7 @@ pub(super) struct Vitals {
     newest_flush: AtomicU64,
     losses: RateLimited,
     errors: RateLimited,
+    complaints: OnceLock<Sender<String>>,
 }
 
 impl Vitals {
@@ -60,6 +67,7 @@ impl Vitals {
             newest_flush: AtomicU64::new(0),
             losses: RateLimited::new(LOG_INTERVAL),
             errors: RateLimited::new(LOG_INTERVAL),
+            complaints: OnceLock::new(),
         }
     }
 
@@ -106,6 +114,17 @@ impl Vitals {
     /// The server, or the client itself, complains about something that no call reports.
     pub(super) fn on_error(&self, error: &std::io::Error) {
         self.errors.warn(format_args!("NATS says: {}", without_ids(&error.to_string())));
+        if let Some(complaints) = self.complaints.get() {
+            // Whoever does not take them has enough.
+            let _ = complaints.try_send(error.to_string());
+        }
+    }
+
+    /// From now on complaints are told word for word, too. Only the first who asks is.
+    pub(super) fn complaints(&self) -> Receiver<String> {
+        let (sender, receiver) = bounded(COMPLAINTS_LEN_MAX);
+        let _ = self.complaints.set(sender);
+        receiver
     }
 
     /// Nothing is to be reported or repeated any more.
