@@ -10,7 +10,7 @@ pub enum ExitStatus {
     /// Every command taken was answered, or there was nothing to run (`--help`).
     Clean = 0,
     /// A client (`show`, `history`, `send`, `bench`) got its answer, and it is no: a command was refused, or there is no such
-    /// person. The service itself never ends so.
+    /// person; or `doctor` has warnings. The service itself never ends so.
     Refused = 1,
     /// An unknown flag or subcommand, a flag without its value (`EX_USAGE`).
     Usage = 64,
@@ -45,11 +45,13 @@ impl ExitStatus {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Clean => "a clean end: every command taken was answered; of a client: all that it asked for was done",
-            Self::Refused => "of a client alone: a command was refused, or the person does not exist",
+            Self::Refused => {
+                "of a client alone: a command was refused, or the person does not exist; of doctor: there are warnings"
+            }
             Self::Usage => "bad usage: an unknown flag or subcommand",
             Self::Unavailable => {
                 "a needed service is missing or too old (nats-server below 2.11, JetStream off, no stream); of a client: \
-                 NATS is away, or no service answers"
+                 NATS is away, or no service answers; of doctor: something is wrong"
             }
             Self::Bug => "a bug or a hang in the service itself, or it left before everything was answered",
             Self::SignInRefused => "NATS refused the sign-in at the start, or a right that the service needs",

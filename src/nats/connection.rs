@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::flusher::Flusher;
 use super::health::{Health, Vitals};
@@ -142,6 +142,11 @@ impl Connection {
 
     pub(super) fn generation(&self) -> u64 {
         self.vitals.generation()
+    }
+
+    /// What the server complains about from now on, such as permissions that are lacking.
+    pub(super) fn complaints(&self) -> Receiver<String> {
+        self.vitals.complaints()
     }
 }
 

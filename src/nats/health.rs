@@ -5,9 +5,12 @@
 //! The callbacks run on the client's own threads, some of them under its locks: they must not panic, nor call back into
 //! the client.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::log_limit::RateLimited;
 
@@ -16,6 +19,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How the server begins to say that we have no right to something.
 const DENIAL: &str = "Permissions Violation";
+/// Complaints that wait for whoever listens to them; the next ones are not told.
+const COMPLAINTS_LEN_MAX: usize = 256;
 
 /// How a connection is doing at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,7 @@ pub(super) struct Vitals {
     denied: Mutex<Option<String>>,
     losses: RateLimited,
     errors: RateLimited,
+    complaints: OnceLock<Sender<String>>,
 }
 
 impl Vitals {
@@ -68,6 +74,7 @@ impl Vitals {
             denied: Mutex::new(None),
             losses: RateLimited::new(LOG_INTERVAL),
             errors: RateLimited::new(LOG_INTERVAL),
+            complaints: OnceLock::new(),
         }
     }
 
@@ -121,6 +128,10 @@ impl Vitals {
             }
             *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
         }
+        if let Some(complaints) = self.complaints.get() {
+            // Whoever does not take them has enough.
+            let _ = complaints.try_send(error.to_string());
+        }
     }
 
     /// What the server said when it last denied us a right, on any of this connection's lives.
@@ -131,6 +142,13 @@ impl Vitals {
     /// How many subscriptions it denied so far.
     pub(super) fn subscriptions_denied(&self) -> u64 {
         self.subscriptions_denied.load(SeqCst)
+    }
+
+    /// From now on complaints are told word for word, too. Only the first who asks is.
+    pub(super) fn complaints(&self) -> Receiver<String> {
+        let (sender, receiver) = bounded(COMPLAINTS_LEN_MAX);
+        let _ = self.complaints.set(sender);
+        receiver
     }
 
     /// Nothing is to be reported or repeated any more.
