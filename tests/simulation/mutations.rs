@@ -25,7 +25,7 @@ pub struct Mutation {
 }
 
 /// So long may it take until a mutation is found out, in seconds.
-const CATCH_SECONDS: u64 = 300;
+const CATCH_SECONDS: u64 = 120;
 /// So long are fresh seeds run without any mutation, in seconds.
 const FRESH_SECONDS: &str = "40";
 
@@ -137,13 +137,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "            Freshness::Newest => @,",
     ),
     mutation(
-        "merge into whoever was cached",
-        "decided_by_the_domain",
-        "engine/worker/loading.rs",
-        "Loading::from_cached(aggregate, Freshness::Newest)",
-        "Loading::from_cached(aggregate, Freshness::Guess)",
-    ),
-    mutation(
         "call a history damaged on a copy's word",
         "no_damage_is_invented",
         "engine/load.rs",
@@ -230,13 +223,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "engine/worker/mod.rs",
         "        self.cache.clear();",
         "();",
-    ),
-    mutation(
-        "send again what builds on a commit that is no more",
-        "gap_free_and_chained",
-        "engine/worker/storing.rs",
-        "Ok(_) if attempt.is_void =>",
-        "Ok(_) if attempt.is_void && !@ =>",
     ),
     mutation(
         "count a version too much",
