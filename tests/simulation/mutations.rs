@@ -375,7 +375,6 @@ fn compile(folder: &Path) -> PathBuf {
         .args(["test", "--no-run", "--locked", "--test", "simulation", "--message-format", "json-render-diagnostics"])
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", root().join("target"))
-        .env("RUSTFLAGS", std::env::var("RUSTFLAGS").unwrap_or_default())
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "the mutants do not compile:\n{}", String::from_utf8_lossy(&output.stderr));
