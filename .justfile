@@ -12,6 +12,14 @@ demo:
 test:
     tests/run
 
+# Break the service on purpose, and see that the simulation's checkers find out
+mutations:
+    cargo test --test simulation -- --ignored --nocapture
+
+# The simulation for as many seconds
+simulation seconds="600":
+    CARGO_PROFILE_DEV_OPT_LEVEL=1 SIMULATION_SECONDS={{seconds}} cargo test --test simulation -- --nocapture
+
 # Compile and check style, without running anything
 check:
     cargo fmt --check
