@@ -8,6 +8,9 @@
 )]
 
 mod binary;
+mod chaos;
+#[path = "../checkers/mod.rs"]
+mod checkers;
 mod cli;
 mod config;
 mod config_refused;

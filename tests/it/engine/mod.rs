@@ -1,7 +1,7 @@
 //! The engine: turns of workers over one log in memory, with and without faults.
 
 mod bounds;
-mod chance;
+pub mod chance;
 mod damage;
 mod deadlines;
 pub mod faults;
