@@ -78,6 +78,10 @@ impl Work {
             Ok(Some(stored)) if stored.payload == attempt.sealed.append.payload => {
                 self.stored_earlier(attempt, stored.sequence, newest, limits, turn);
             }
+            Ok(_) if attempt.is_void => {
+                self.aggregate = None;
+                self.decide_again(attempt.decided, Freshness::Newest);
+            }
             Ok(Some(others)) => self.decide_again(attempt.decided, Freshness::Reaching(others.sequence)),
             Ok(None) => {
                 attempt.send = true;
@@ -99,6 +103,11 @@ impl Work {
                 turn.counts.unsettled += 1;
                 attempt.may_be_stored = true;
                 self.attempt = Some(attempt);
+            }
+            // What it builds on is no more, so that it is not stored either, or no more.
+            Appended::Conflict(Some(newest)) if newest < attempt.sealed.append.expected => {
+                turn.counts.conflicts += 1;
+                self.conflict(person, attempt, Some(newest), turn);
             }
             // It speaks of this append alone; the earlier one without an answer may be the one that it conflicts with.
             Appended::Conflict(_) | Appended::Unavailable(_) | Appended::Refused(_) if attempt.may_be_stored => {
