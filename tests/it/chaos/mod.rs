@@ -134,7 +134,10 @@ fn round(settings: Settings) {
 impl std::fmt::Display for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { time, command_timeout, frozen, pause, .. } = self;
-        write!(f, "{time:?} with a fault about every {pause:?}, deadlines of {command_timeout:?}, frozen for {frozen:?}")
+        write!(
+            f,
+            "{time:?} with a fault about every {pause:?}, deadlines of {command_timeout:?}, frozen for {frozen:?}"
+        )
     }
 }
 

@@ -60,8 +60,19 @@ impl Fault {
     pub fn all(form: Form) -> Vec<Self> {
         use Fault::*;
         let mut all = vec![
-            ReplicaKilled, ReplicaFrozen, RollingRestart, ServerKilled, ServerFrozen, ConnectionsCut, ConnectionStalled,
-            AnswersLost, AcknowledgementsLost, AcknowledgementsLate, ConnectionSlow, DiskFull, BucketDeleted,
+            ReplicaKilled,
+            ReplicaFrozen,
+            RollingRestart,
+            ServerKilled,
+            ServerFrozen,
+            ConnectionsCut,
+            ConnectionStalled,
+            AnswersLost,
+            AcknowledgementsLost,
+            AcknowledgementsLate,
+            ConnectionSlow,
+            DiskFull,
+            BucketDeleted,
             WrongPassword,
         ];
         if form == Form::Cluster {
@@ -170,7 +181,8 @@ fn begin(rig: &mut Rig, planned: Planned, ends: Duration) -> Option<Going> {
         }
         Fault::BucketDeleted => {
             let answer = rig.api(&format!("STREAM.DELETE.{BUCKET}"), &json!(null));
-            rig.diary.note(format!("the bucket is deleted: {}", answer.is_some_and(|answer| answer["success"] == true)));
+            rig.diary
+                .note(format!("the bucket is deleted: {}", answer.is_some_and(|answer| answer["success"] == true)));
             return None;
         }
         Fault::WrongPassword => rig.set_password(false),

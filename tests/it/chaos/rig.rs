@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::diary::Diary;
 use crate::daemon::client::Client;
 use crate::daemon::process::Service;
-use crate::support::PATIENCE;
 use crate::support::nats_server::NatsServer;
 use crate::support::proxy::Proxy;
+use crate::support::{PATIENCE, eventually};
 
 pub const REPLICAS: usize = 3;
 pub const STREAM: &str = "PERSON_EVENTS";
@@ -37,7 +37,6 @@ pub enum Form {
 }
 
 pub struct Rig {
-    pub form: Form,
     pub diary: Diary,
     command_timeout: Duration,
     nodes: Vec<Node>,
@@ -69,14 +68,25 @@ impl Rig {
             Form::Single => vec![Node::start(0, "", Vec::new())],
             Form::Cluster => cluster(),
         };
-        let mut rig = Self { form, diary, command_timeout, nodes, replicas: Vec::new(), password: PASSWORD, folder };
+        let mut rig = Self { diary, command_timeout, nodes, replicas: Vec::new(), password: PASSWORD, folder };
         for _ in 0..REPLICAS {
             let ways = rig.nodes.iter().map(|node| Proxy::before(node.server.port())).collect();
             rig.replicas.push(Replica { ways, service: None, is_frozen: false, logs: Vec::new() });
         }
+        rig.wait_for_peers();
         (0..REPLICAS).for_each(|replica| rig.launch(replica));
         rig.wait_until_serving(None);
         rig
+    }
+
+    /// A service that starts while a new cluster is still finding together cannot make its stream, and says so.
+    fn wait_for_peers(&self) {
+        let copies = self.nodes.len();
+        eventually("the servers keep as many copies as there are of them", || {
+            let probe = json!({"name": "PROBE", "subjects": ["probe"], "num_replicas": copies});
+            self.api("STREAM.CREATE.PROBE", &probe).is_some_and(|answer| answer["error"].is_null())
+        });
+        assert!(self.api("STREAM.DELETE.PROBE", &Value::Null).is_some_and(|answer| answer["success"] == true));
     }
 
     /// Where clients connect.
@@ -269,7 +279,11 @@ impl Rig {
         self.set_password(true);
         let begun = Instant::now();
         while !self.update_stream(|_, config| config["max_bytes"] = json!(-1)) {
-            assert!(begun.elapsed() < 3 * PATIENCE, "the stream has no leader, {:?} after all was mended", begun.elapsed());
+            assert!(
+                begun.elapsed() < 3 * PATIENCE,
+                "the stream has no leader, {:?} after all was mended",
+                begun.elapsed()
+            );
         }
         for replica in 0..REPLICAS {
             self.thaw_replica(replica);
@@ -296,7 +310,12 @@ impl Rig {
     fn is_serving(&self, replica: usize, since: Option<Instant>) -> bool {
         let Some(service) = &self.replicas[replica].service else { return false };
         let told = since.map_or_else(|| service.told(), |since| service.told_since(since));
-        service.is_ready() && told.iter().rev().find(|words| words.starts_with("STATUS=")).is_some_and(|words| words.starts_with("STATUS=serving"))
+        service.is_ready()
+            && told
+                .iter()
+                .rev()
+                .find(|words| words.starts_with("STATUS="))
+                .is_some_and(|words| words.starts_with("STATUS=serving"))
     }
 
     /// Asks all replicas to stop at once; they must end cleanly.
@@ -329,7 +348,10 @@ impl Rig {
         let nodes = self.nodes.iter().enumerate();
         nodes.for_each(|(node, one)| keep(format!("server-{node}.log"), one.server.log()));
         let lines = self.diary.lines();
-        keep("nemesis.txt".to_owned(), lines.iter().map(|(at, words)| format!("{:9.3} s  {words}\n", at.as_secs_f64())).collect());
+        keep(
+            "nemesis.txt".to_owned(),
+            lines.iter().map(|(at, words)| format!("{:9.3} s  {words}\n", at.as_secs_f64())).collect(),
+        );
     }
 
     /// All that the processes of a replica wrote.

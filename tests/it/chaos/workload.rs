@@ -43,16 +43,7 @@ pub struct Delivery {
 pub struct Looked {
     pub person: String,
     pub sent: Duration,
-    pub reply: Option<(Duration, Value)>,
-}
-
-impl Sent {
-    /// The first answer that does not ask to be tried again.
-    pub fn decisive(&self) -> Option<Value> {
-        let replies = self.deliveries.iter().flat_map(|delivery| &delivery.replies);
-        let read = replies.map(|(at, reply)| (at, serde_json::from_slice(reply).unwrap_or_default()));
-        read.filter(|(_, reply)| is_decisive(reply)).min_by_key(|(at, _)| *at).map(|(_, reply)| reply)
-    }
+    pub reply: Option<(Duration, Vec<u8>)>,
 }
 
 fn is_decisive(reply: &Value) -> bool {
@@ -306,7 +297,7 @@ pub fn look(shared: &Shared, seed: u64) -> Vec<Looked> {
         let sent = shared.diary.now();
         let body = json!({ "person_id": person }).to_string();
         let reply = client.ask("person.queries.get", &[], body.as_bytes(), shared.command_timeout);
-        let reply = reply.filter(|reply| !reply.is_no_responders()).map(|reply| (shared.diary.now(), reply.json()));
+        let reply = reply.filter(|reply| !reply.is_no_responders()).map(|reply| (shared.diary.now(), reply.payload));
         looks.push(Looked { person, sent, reply });
         std::thread::sleep(shared.pause);
     }
