@@ -193,9 +193,10 @@ impl<'a> Supervisor<'a> {
 
     /// After every reconnect: is it the stream that it was, with everything that was acknowledged?
     fn check_stream(&mut self) {
+        // Taken before the question: while the answer is on its way, more is acknowledged.
+        let acknowledged = self.service.statistics.highest_sequence();
         let Ok(found) = stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) else { return };
         self.stream_to_check = false;
-        let acknowledged = self.service.statistics.highest_sequence();
         if found.created != self.service.stream.created || found.last_sequence < acknowledged {
             log::error!(
                 "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \

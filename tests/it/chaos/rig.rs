@@ -58,6 +58,8 @@ struct Replica {
     ways: Vec<Proxy>,
     service: Option<Service>,
     is_frozen: bool,
+    /// It ended by itself and is to be started again.
+    is_to_start: bool,
     /// What the processes wrote that are no more.
     logs: Vec<String>,
 }
@@ -71,11 +73,11 @@ impl Rig {
         let mut rig = Self { diary, command_timeout, nodes, replicas: Vec::new(), password: PASSWORD, folder };
         for _ in 0..REPLICAS {
             let ways = rig.nodes.iter().map(|node| Proxy::before(node.server.port())).collect();
-            rig.replicas.push(Replica { ways, service: None, is_frozen: false, logs: Vec::new() });
+            rig.replicas.push(Replica { ways, service: None, is_frozen: false, is_to_start: false, logs: Vec::new() });
         }
         rig.wait_for_peers();
         (0..REPLICAS).for_each(|replica| rig.launch(replica));
-        rig.wait_until_serving(None);
+        rig.wait_until_serving();
         rig
     }
 
@@ -118,6 +120,7 @@ impl Rig {
     pub fn kill_replica(&mut self, replica: usize) {
         let one = &mut self.replicas[replica];
         one.is_frozen = false;
+        one.is_to_start = false;
         if let Some(mut service) = one.service.take() {
             service.kill();
             one.logs.push(service.log());
@@ -127,6 +130,7 @@ impl Rig {
 
     pub fn revive_replica(&mut self, replica: usize) {
         if self.replicas[replica].service.is_none() {
+            self.replicas[replica].is_to_start = false;
             self.launch(replica);
             self.diary.note(format!("replica {replica} is started"));
         }
@@ -173,7 +177,13 @@ impl Rig {
             self.diary.note(format!("replica {replica} ended by itself: {status}"));
             assert!(is_no_surprise(status), "replica {replica} ended by itself, {status}:\n{log}");
             one.logs.push(log);
-            self.launch(replica);
+            one.is_to_start = true;
+        }
+        // Before the password is right again there is no use in it.
+        for replica in 0..REPLICAS {
+            if self.password == PASSWORD && std::mem::take(&mut self.replicas[replica].is_to_start) {
+                self.launch(replica);
+            }
         }
     }
 
@@ -289,14 +299,15 @@ impl Rig {
             self.thaw_replica(replica);
             self.revive_replica(replica);
         }
-        self.supervise();
-        self.wait_until_serving(Some(Instant::now()));
+        // So long after it, a replica that cannot reach the servers would have said so.
+        std::thread::sleep(Duration::from_millis(1_500));
+        self.wait_until_serving();
         self.diary.note("all replicas serve".to_owned());
     }
 
-    fn wait_until_serving(&mut self, since: Option<Instant>) {
+    fn wait_until_serving(&mut self) {
         let deadline = Instant::now() + 3 * PATIENCE;
-        while !(0..REPLICAS).all(|replica| self.is_serving(replica, since)) {
+        while !(0..REPLICAS).all(|replica| self.is_serving(replica)) {
             self.supervise();
             assert!(
                 Instant::now() < deadline,
@@ -307,9 +318,9 @@ impl Rig {
         }
     }
 
-    fn is_serving(&self, replica: usize, since: Option<Instant>) -> bool {
+    fn is_serving(&self, replica: usize) -> bool {
         let Some(service) = &self.replicas[replica].service else { return false };
-        let told = since.map_or_else(|| service.told(), |since| service.told_since(since));
+        let told = service.told();
         service.is_ready()
             && told
                 .iter()
