@@ -21,10 +21,22 @@ use crate::wire::subject::Subjects;
 
 /// How soon a request to leave is noticed when nothing arrives.
 const LOOK_UP: Duration = Duration::from_millis(50);
+/// Messages that may wait at a door. The client puts no limit on them, and a command that waits here is in nobody's queue
+/// and has no deadline yet. When more wait, the next ones are turned away unread until there are fewer: that is quicker
+/// than what brings them.
+const ARRIVALS_LEN_MAX: usize = 2048;
 /// What a task takes in memory besides its payload, in bytes.
 const TASK_BYTES: usize = 1024;
 
 static BAD_REPLY: RateLimited = RateLimited::new(Duration::from_secs(10));
+
+/// Where messages arrive.
+pub trait Entrance: Send + Sync + 'static {
+    /// Takes one message on, or refuses it. Does not wait.
+    fn take(&self, message: &Incoming);
+    /// Refuses one without looking into it: too many wait.
+    fn turn_away(&self, message: &Incoming);
+}
 
 /// What stands between an arriving message and the pool.
 pub struct Door {
@@ -44,9 +56,8 @@ pub struct Door {
     pub command_timeout: Duration,
 }
 
-impl Door {
-    /// Takes one message on, or refuses it.
-    pub fn take(&self, message: &Incoming) {
+impl Entrance for Door {
+    fn take(&self, message: &Incoming) {
         let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
             self.statistics.dropped();
             return;
@@ -64,6 +75,17 @@ impl Door {
         }
     }
 
+    fn turn_away(&self, message: &Incoming) {
+        let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
+            self.statistics.dropped();
+            return;
+        };
+        let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at; nothing was done");
+        self.replier.refuse(reply_to, request::unread(&self.subjects, message.subject(), message, stamp(), problem));
+    }
+}
+
+impl Door {
     fn refuse_overload(&self, task: Task) {
         let problem = Problem::new(Code::Overloaded, "no room is left in the queue; nothing was done");
         let refused =
@@ -100,11 +122,11 @@ impl Doorkeeper {
         group: Group,
         pulse: Arc<Pulse>,
         poison: &Poison,
-        take: impl Fn(&Incoming) + Send + 'static,
+        entrance: Arc<impl Entrance>,
     ) -> std::io::Result<Self> {
         let leave = Arc::new(OnceLock::new());
         let told = Arc::clone(&leave);
-        let thread = threads::start(name, poison, move || keep(group, &told, &pulse, take))?;
+        let thread = threads::start(name, poison, move || keep(group, &told, &pulse, entrance.as_ref()))?;
         Ok(Self { leave, thread })
     }
 
@@ -136,9 +158,14 @@ impl Doorkeepers {
     }
 }
 
-fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, take: impl Fn(&Incoming)) {
+fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl Entrance) {
     let arrivals = group.arrivals();
-    let take = |message| pulse.while_busy(|| take(&message));
+    let take = |message| {
+        pulse.while_busy(|| match arrivals.len() {
+            0..=ARRIVALS_LEN_MAX => entrance.take(&message),
+            _ => entrance.turn_away(&message),
+        });
+    };
     let within = loop {
         if let Some(within) = leave.get() {
             break *within;
