@@ -25,6 +25,13 @@ const LOOK_UP: Duration = Duration::from_millis(50);
 /// and has no deadline yet. When more wait, the next ones are turned away unread until there are fewer: that is quicker
 /// than what brings them.
 const ARRIVALS_LEN_MAX: usize = 2048;
+/// After so many messages without a wait, the wait for the next one begins with a nap: they come in bursts, and being
+/// woken for each of them would cost more than handling it does.
+const NAP_RUN_MIN: usize = 16;
+/// After so many the thread looks up whether it is to leave.
+const RUN_MAX: usize = 1024;
+/// How long a nap is; the system makes about twice as much of it.
+const NAP: Duration = Duration::from_micros(50);
 /// What a task takes in memory besides its payload, in bytes.
 const TASK_BYTES: usize = 1024;
 
@@ -160,7 +167,7 @@ impl Doorkeepers {
 
 fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl Entrance) {
     let arrivals = group.arrivals();
-    let take = |message| {
+    let take = |message: Incoming| {
         pulse.while_busy(|| match arrivals.len() {
             0..=ARRIVALS_LEN_MAX => entrance.take(&message),
             _ => entrance.turn_away(&message),
@@ -169,6 +176,11 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
     let within = loop {
         if let Some(within) = leave.get() {
             break *within;
+        }
+        let in_a_row = std::iter::from_fn(|| arrivals.try_recv().ok()).take(RUN_MAX).map(take).count();
+        if in_a_row >= NAP_RUN_MIN {
+            std::thread::sleep(NAP);
+            continue;
         }
         match arrivals.recv_timeout(LOOK_UP) {
             Ok(message) => take(message),

@@ -52,6 +52,8 @@ struct Work {
     is_void: bool,
     /// The last thing that stood in the way, for those whose time runs out.
     trouble: Option<Problem>,
+    /// Conflicts since something of the person was last stored or confirmed.
+    conflicts_in_a_row: u32,
 }
 
 /// A commit on its way into the log, with those who wait for it.

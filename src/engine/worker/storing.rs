@@ -10,6 +10,9 @@ use crate::engine::worker::{Attempt, Work, Worker};
 use crate::wire::digest::Digest;
 use crate::wire::reply::{Accepted, Code, Outcome, Problem};
 
+/// Conflicts in a row from which on, and after each as many more, a person is said to be in a replay loop.
+const REPLAY_LOOP_CONFLICTS: u32 = 8;
+
 impl Worker {
     /// Finds out what became of the appends that got no answer. The first commit after the expected one is the only one
     /// that can have taken its place: it is ours, byte for byte, or somebody else's, and then ours can never be stored
@@ -114,7 +117,7 @@ impl Work {
                 self.attempt = Some(attempt);
             }
             Appended::Conflict(newest) => {
-                turn.counts.conflicts += 1;
+                self.count_conflict(person, turn);
                 self.conflict(person, attempt, newest, turn);
             }
             Appended::Unavailable(unavailable) => {
@@ -149,6 +152,7 @@ impl Work {
 
     fn stored(&mut self, attempt: Attempt, sequence: Sequence, limits: &Limits, turn: &mut Turn) {
         turn.counts.commits += 1;
+        self.conflicts_in_a_row = 0;
         if let Some(aggregate) = &mut self.aggregate {
             let before = aggregate.version;
             attempt.sealed.settle(aggregate, sequence);
@@ -164,6 +168,16 @@ impl Work {
                 Verdict::NextCommit => continue,
             };
             turn.answer(task, outcome);
+        }
+    }
+
+    /// Two replicas that keep getting in each other's way cost both a load for each try: worth knowing.
+    fn count_conflict(&mut self, person: PersonId, turn: &mut Turn) {
+        turn.counts.conflicts += 1;
+        self.conflicts_in_a_row += 1;
+        if self.conflicts_in_a_row.is_multiple_of(REPLAY_LOOP_CONFLICTS) {
+            turn.counts.replay_loops += 1;
+            turn.notices.push(Notice::ReplayLoop(person, self.conflicts_in_a_row));
         }
     }
 
