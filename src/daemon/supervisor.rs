@@ -15,6 +15,7 @@ use crate::daemon::service::Service;
 use crate::daemon::signals::{Signal, Signals};
 use crate::daemon::threads::join_until;
 use crate::exit::ExitStatus;
+use crate::log_limit::RateLimited;
 use crate::nats::stream_state;
 
 /// How often everything is looked at.
@@ -43,6 +44,10 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How long the stream's leader may take to tell how the stream is; the next tick asks again. Less than what makes a
 /// connection count as mute, since meanwhile nothing keeps it lively.
 const STREAM_WAIT: Duration = Duration::from_millis(500);
+/// How often it is asked, besides after every reconnect: a stream can be deleted and made anew under our feet.
+const STREAM_PERIOD: Duration = Duration::from_secs(5);
+
+static STREAM_AWAY: RateLimited = RateLimited::new(Duration::from_secs(30));
 
 /// Whether commands come in.
 enum Membership {
@@ -73,6 +78,9 @@ pub struct Supervisor<'a> {
     store_good_at: Instant,
     generation: u64,
     stream_to_check: bool,
+    stream_checked_at: Instant,
+    /// Whether the last look at the stream found another one: the next one decides.
+    stream_is_suspect: bool,
     watchdog_due: Option<(Duration, Instant)>,
     leaves_at_once: bool,
     reported_at: Instant,
@@ -100,6 +108,8 @@ impl<'a> Supervisor<'a> {
             store_good_at: now,
             generation: service.store.connection().health().generation,
             stream_to_check: false,
+            stream_checked_at: now,
+            stream_is_suspect: false,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
             reported_at: now,
@@ -149,7 +159,7 @@ impl<'a> Supervisor<'a> {
         self.check_hangs()?;
         let is_good = self.is_store_good();
         self.keep_membership(is_good);
-        if is_good && self.stream_to_check {
+        if is_good && (self.stream_to_check || self.stream_checked_at.elapsed() >= STREAM_PERIOD) {
             self.check_stream();
         }
         self.feed_watchdog();
@@ -203,13 +213,21 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// After every reconnect: is it the stream that it was, with everything that was acknowledged?
+    /// Is it the stream that it was, with everything that was acknowledged?
     fn check_stream(&mut self) {
+        self.stream_checked_at = Instant::now();
         // Taken before the question: while the answer is on its way, more is acknowledged.
         let acknowledged = self.service.statistics.highest_sequence();
-        let Ok(found) = stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) else { return };
-        self.stream_to_check = false;
-        if found.created != self.service.stream.created || found.last_sequence < acknowledged {
+        let found = match stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) {
+            Ok(found) => found,
+            Err(why) => return STREAM_AWAY.warn(format_args!("the stream cannot be looked at: {why}")),
+        };
+        let is_other = found.created != self.service.stream.created || found.last_sequence < acknowledged;
+        // A leader that was replaced without knowing may be behind for a moment; the next look is at the one that is.
+        let was_suspect = std::mem::replace(&mut self.stream_is_suspect, is_other);
+        self.stream_to_check = is_other && !was_suspect;
+        if is_other && was_suspect {
+            self.stream_is_suspect = false;
             log::error!(
                 "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \
                  acknowledged; it was restored or lost its newest part, and all that was cached is forgotten",

@@ -145,6 +145,7 @@ pub fn rage(rig: &mut Rig, plan: &[Planned], time: Duration) {
         rig.supervise();
         std::thread::sleep(Duration::from_millis(50));
     }
+    going.iter().for_each(|one| end(rig, one));
 }
 
 struct Going {

@@ -14,7 +14,9 @@ mod readiness;
 mod replies;
 mod reply_subjects;
 mod storm;
+mod stream_gone;
 mod three_replicas;
+mod tls;
 
 use std::collections::HashMap;
 
