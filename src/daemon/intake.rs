@@ -22,9 +22,11 @@ use crate::wire::subject::Subjects;
 /// How soon a request to leave is noticed when nothing arrives.
 const LOOK_UP: Duration = Duration::from_millis(50);
 /// Messages that may wait at a door. The client puts no limit on them, and a command that waits here is in nobody's queue
-/// and has no deadline yet. When more wait, the next ones are turned away unread until there are fewer: that is quicker
-/// than what brings them.
+/// and has no deadline yet. While more wait, they are refused unread, except those that a worker is short of.
 const ARRIVALS_LEN_MAX: usize = 2048;
+/// While so many wait they come faster than even refusals can leave: the oldest are dropped without an answer, which to
+/// their clients is as if they had been lost on the way.
+const BACKLOG_LEN_MAX: usize = 8192;
 /// After so many messages without a wait, the wait for the next one begins with a nap: they come in bursts, and being
 /// woken for each of them would cost more than handling it does.
 const NAP_RUN_MIN: usize = 16;
@@ -35,13 +37,14 @@ const NAP: Duration = Duration::from_micros(50);
 /// What a task takes in memory besides its payload, in bytes.
 const TASK_BYTES: usize = 1024;
 
+static TOO_MANY: RateLimited = RateLimited::new(Duration::from_secs(10));
 static BAD_REPLY: RateLimited = RateLimited::new(Duration::from_secs(10));
 
 /// Where messages arrive.
 pub trait Entrance: Send + Sync + 'static {
     /// Takes one message on, or refuses it. Does not wait.
     fn take(&self, message: &Incoming);
-    /// Refuses one without looking into it: too many wait.
+    /// Too many wait: refuses one without looking into it, unless it is needed.
     fn turn_away(&self, message: &Incoming);
 }
 
@@ -83,6 +86,9 @@ impl Entrance for Door {
     }
 
     fn turn_away(&self, message: &Incoming) {
+        if self.pool.is_short_of_work() {
+            return self.take(message);
+        }
         let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
             self.statistics.dropped();
             return;
@@ -170,7 +176,8 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
     let take = |message: Incoming| {
         pulse.while_busy(|| match arrivals.len() {
             0..=ARRIVALS_LEN_MAX => entrance.take(&message),
-            _ => entrance.turn_away(&message),
+            ..=BACKLOG_LEN_MAX => entrance.turn_away(&message),
+            _ => TOO_MANY.warn(format_args!("more messages arrive than can be refused: some are dropped")),
         });
     };
     let within = loop {
