@@ -12,6 +12,14 @@ demo:
 test:
     tests/run
 
+# Whatever happens, for this many seconds, to one server and to a cluster
+chaos seconds="600":
+    CHAOS_SECONDS={{seconds}} cargo test --test it chaos:: -- --nocapture
+
+# What depends on the server, on every series of nats-server that is supported, or on these
+versions *series:
+    tests/versions {{series}}
+
 # Compile and check style, without running anything
 check:
     cargo fmt --check
