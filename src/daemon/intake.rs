@@ -175,8 +175,8 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
     let arrivals = group.arrivals();
     let take = |message: Incoming| {
         pulse.while_busy(|| match arrivals.len() {
-            0..=ARRIVALS_LEN_MAX => entrance.take(&message),
-            ..=BACKLOG_LEN_MAX => entrance.turn_away(&message),
+            waiting if waiting <= ARRIVALS_LEN_MAX => entrance.take(&message),
+            waiting if waiting <= BACKLOG_LEN_MAX => entrance.turn_away(&message),
             _ => TOO_MANY.warn(format_args!("more messages arrive than can be refused: some are dropped")),
         });
     };
