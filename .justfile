@@ -20,6 +20,14 @@ mutations:
 simulation seconds="600":
     CARGO_PROFILE_DEV_OPT_LEVEL=1 SIMULATION_SECONDS={{seconds}} cargo test --test simulation -- --nocapture
 
+# Whatever happens, for this many seconds, to one server and to a cluster
+chaos seconds="600":
+    CHAOS_SECONDS={{seconds}} cargo test --test it chaos:: -- --nocapture
+
+# What depends on the server, on every series of nats-server that is supported, or on these
+versions *series:
+    tests/versions {{series}}
+
 # Compile and check style, without running anything
 check:
     cargo fmt --check

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
-use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers};
+use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers, Entrance};
 use crate::daemon::monitor::{Monitor, Sources};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
@@ -26,7 +26,7 @@ use crate::engine::ports::SnapshotStore;
 use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
 use crate::memory::MemorySnapshots;
-use crate::nats::{Incoming, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
+use crate::nats::{Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
 use crate::wire::service::{ALL_SERVICES, Instance};
 use crate::wire::snapshot::claimed_version;
 use crate::wire::subject::{SERVICE_NAME, Subjects};
@@ -152,9 +152,9 @@ impl Service {
         let subjects = &self.door.subjects;
         let shared = Some(SERVICE_NAME);
         let started = [
-            self.keeper("commands", &subjects.all_commands(), shared, move |message| door.take(message)),
-            self.keeper("queries", &subjects.all_queries(), shared, move |message| query_door.take(message)),
-            self.keeper("discovery", ALL_SERVICES, None, move |message| discovery.take(message)),
+            self.keeper("commands", &subjects.all_commands(), shared, door),
+            self.keeper("queries", &subjects.all_queries(), shared, query_door),
+            self.keeper("discovery", ALL_SERVICES, None, discovery),
         ];
         let all_started = started.iter().all(Option::is_some);
         let keepers = Doorkeepers(started.into_iter().flatten().collect());
@@ -172,10 +172,10 @@ impl Service {
         name: &str,
         subjects: &str,
         queue_group: Option<&str>,
-        take: impl Fn(&Incoming) + Send + 'static,
+        entrance: Arc<impl Entrance>,
     ) -> Option<Doorkeeper> {
         let group = self.intake.join(subjects, queue_group).ok()?;
-        Doorkeeper::start(name, group, self.pulses.add(name), &self.poison, take).ok()
+        Doorkeeper::start(name, group, self.pulses.add(name), &self.poison, entrance).ok()
     }
 
     fn start_queries(&mut self, ports: &Ports, lanes: Lanes, around: &Surroundings) -> io::Result<()> {

@@ -17,6 +17,7 @@ use crate::daemon::service::{NotJoined, Service};
 use crate::daemon::signals::{Signal, Signals};
 use crate::daemon::startup::no_right;
 use crate::exit::ExitStatus;
+use crate::log_limit::RateLimited;
 use crate::nats::stream_state;
 
 /// How often everything is looked at.
@@ -43,6 +44,8 @@ const STATUS_PERIOD: Duration = Duration::from_secs(5);
 const STREAM_WAIT: Duration = Duration::from_millis(500);
 /// How often it is asked. A stream that is replaced by a restored one takes no connection with it, so nothing else tells.
 const STREAM_PERIOD: Duration = Duration::from_secs(5);
+
+static STREAM_AWAY: RateLimited = RateLimited::new(Duration::from_secs(30));
 
 /// Whether commands come in.
 enum Membership {
@@ -76,6 +79,8 @@ pub struct Supervisor<'a> {
     generation: u64,
     stream_to_check: bool,
     stream_checked_at: Instant,
+    /// Whether the last look at the stream found another one: the next one decides.
+    stream_is_suspect: bool,
     subscriptions_denied: u64,
     watchdog_due: Option<(Duration, Instant)>,
     leaves_at_once: bool,
@@ -105,6 +110,7 @@ impl<'a> Supervisor<'a> {
             generation: service.store.connection().health().generation,
             stream_to_check: false,
             stream_checked_at: now,
+            stream_is_suspect: false,
             subscriptions_denied: 0,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
@@ -235,12 +241,19 @@ impl<'a> Supervisor<'a> {
 
     /// After every reconnect, and now and then: is it the stream that it was, with everything that was acknowledged?
     fn check_stream(&mut self) {
-        // Before the stream is asked: what is acknowledged after that may be missing from its answer.
-        let acknowledged = self.service.statistics.highest_sequence();
-        let Ok(found) = stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) else { return };
-        self.stream_to_check = false;
         self.stream_checked_at = Instant::now();
-        if found.created != self.service.stream.created || found.last_sequence < acknowledged {
+        // Taken before the question: while the answer is on its way, more is acknowledged.
+        let acknowledged = self.service.statistics.highest_sequence();
+        let found = match stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) {
+            Ok(found) => found,
+            Err(why) => return STREAM_AWAY.warn(format_args!("the stream cannot be looked at: {why}")),
+        };
+        let is_other = found.created != self.service.stream.created || found.last_sequence < acknowledged;
+        // A leader that was replaced without knowing may be behind for a moment; the next look is at the one that is.
+        let was_suspect = std::mem::replace(&mut self.stream_is_suspect, is_other);
+        self.stream_to_check = is_other && !was_suspect;
+        if is_other && was_suspect {
+            self.stream_is_suspect = false;
             log::error!(
                 error_code = "stream_replaced";
                 "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \

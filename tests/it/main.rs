@@ -8,6 +8,10 @@
 )]
 
 mod binary;
+mod chaos;
+#[allow(dead_code, reason = "the simulation records more than real processes show")]
+#[path = "../checkers/mod.rs"]
+mod checkers;
 mod cli;
 mod config;
 mod config_refused;

@@ -13,7 +13,10 @@ pub mod process;
 mod readiness;
 mod replies;
 mod reply_subjects;
+mod storm;
+mod stream_gone;
 mod three_replicas;
+mod tls;
 
 use std::collections::HashMap;
 
@@ -39,6 +42,13 @@ fn name(given: &str, family: &str) -> Value {
 
 pub fn rename(person: &str, given: &str) -> Value {
     json!({"UpdateName": {"person_id": person, "name": name(given, "Lovelace")}})
+}
+
+/// What the system says of the process, in KiB: `VmRSS`, `VmHWM`.
+pub fn memory_kib(service: &process::Service, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Always makes an event, however often it was done.

@@ -3,7 +3,7 @@
 mod bounds;
 #[path = "../../simulation/chance.rs"]
 #[allow(dead_code, reason = "the simulation draws more from it")]
-mod chance;
+pub mod chance;
 mod damage;
 mod deadlines;
 pub mod faults;

@@ -5,7 +5,7 @@ mod event_log;
 mod faults;
 mod intake;
 mod provision;
-mod sign_in;
+pub mod sign_in;
 mod snapshots;
 
 use std::sync::Arc;

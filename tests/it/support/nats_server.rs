@@ -93,6 +93,14 @@ impl NatsServer {
         self.wait_for_greeting();
     }
 
+    /// Gives it another configuration while it runs; `$DIR` stands for its directory.
+    pub fn reconfigure(&self, configuration: &str) {
+        let path = self.directory.path().display().to_string();
+        let text = format!("listen: \"127.0.0.1:{}\"\n{}", self.port, configuration.replace("$DIR", &path));
+        std::fs::write(self.directory.path().join("server.conf"), text).expect("the configuration is written");
+        self.signal("HUP");
+    }
+
     /// Stops it in its tracks: it keeps its connections and says nothing.
     pub fn freeze(&self) {
         self.signal("STOP");
@@ -142,7 +150,8 @@ impl NatsServer {
         }
     }
 
-    fn log(&self) -> String {
+    /// Its log so far, of all its lives.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("server.log")).unwrap_or_default()
     }
 }
