@@ -6,6 +6,7 @@
 //! `person-service bench` needs, so one load generator measures all.
 
 mod ceilings;
+mod compare;
 
 use std::process::ExitCode;
 
@@ -18,12 +19,15 @@ enum Peer {
     Loop(ceilings::Loop),
     /// A ceiling: stores messages without being asked, and prints how many a second
     Publish(ceilings::Publish),
+    /// Measures service, ceilings and rivals in turn, and writes tables and plots
+    Compare(compare::Compare),
 }
 
 fn main() -> ExitCode {
     let done = match Peer::parse() {
         Peer::Loop(it) => it.run(),
         Peer::Publish(it) => it.run(),
+        Peer::Compare(it) => it.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
