@@ -5,9 +5,12 @@
 
 mod answer;
 mod bench;
+mod check;
 mod client;
+mod completions;
 mod failure;
 mod history;
+mod man;
 mod output;
 mod send;
 mod show;
@@ -22,8 +25,11 @@ use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::bench::Bench;
+use crate::cli::check::Check;
+use crate::cli::completions::Completions;
 use crate::cli::failure::Failure;
 use crate::cli::history::History;
+use crate::cli::man::Man;
 use crate::cli::send::Send;
 use crate::cli::show::Show;
 use crate::config::{self, Config, ConfigError, Origin, Typed};
@@ -77,6 +83,12 @@ enum Task {
     History(History),
     /// Send commands, one or many
     Send(Box<Send>),
+    /// Show the configuration and where each value came from, and whether the service would start with it
+    Check(Check),
+    /// Print what a shell needs to complete the command line
+    Completions(Completions),
+    /// Print the manual, or write its pages into a folder
+    Man(Man),
     /// Send a load of test persons, and tell how fast it is answered
     Bench(Box<Bench>),
 }
@@ -98,6 +110,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
             Ok(config) => serve(config),
             Err(error) => refuse(Refused::Config(error)),
         },
+        Ok((Task::Check(check), typed)) => end(check.run(&typed)),
+        Ok((Task::Completions(completions), _)) => end(completions.run()),
+        Ok((Task::Man(man), _)) => end(man.run()),
         Ok((task, typed)) => ask(&task, &typed),
         Err(refused) => refuse(refused),
     }
@@ -106,7 +121,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
 /// The options and subcommands, for whoever documents them.
 pub fn command() -> Command {
     let command = CommandLine::command().version(VERSION.as_str()).after_long_help(after_help());
-    for_clients(Typed::shared(command).infer_long_args(false))
+    for_others(for_clients(Typed::shared(command).infer_long_args(false)))
 }
 
 /// The subcommands that talk to a running service.
@@ -128,6 +143,18 @@ fn for_clients(command: Command) -> Command {
     CLIENTS.into_iter().fold(command, |command, name| command.mut_subcommand(name, add))
 }
 
+/// The options of the service on the subcommands that are no clients of it: what looks at all of them shows them in the
+/// long help, what needs none takes them and shows none.
+fn for_others(command: Command) -> Command {
+    let options: Vec<Arg> = command.get_arguments().filter(|arg| arg.get_env().is_some()).cloned().collect();
+    let hide = |command: Command, name, all: bool| {
+        let options = options.iter().cloned().map(|option| option.hide_short_help(true).hide(all));
+        command.mut_subcommand(name, |other| other.args(options))
+    };
+    let command = ["check"].into_iter().fold(command, |command, name| hide(command, name, false));
+    ["completions", "man"].into_iter().fold(command, |command, name| hide(command, name, true))
+}
+
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Task, Typed), Refused> {
     let args: Vec<OsString> = args.into_iter().collect();
     let client = CLIENTS.into_iter().find(|name| args.iter().any(|arg| arg == name));
@@ -135,7 +162,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Task, Typed), Refu
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Refused::Answered(error),
         _ => Refused::Usage(error, client),
     };
-    let matches = command().try_get_matches_from(args).map_err(refused)?;
+    let matches = Typed::without_empty(command()).try_get_matches_from(args).map_err(refused)?;
     let mut line = CommandLine::from_arg_matches(&matches).map_err(refused)?;
     line.typed.note_origins(&matches);
     let task = line.task.unwrap_or(Task::Run);
@@ -146,7 +173,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Task, Typed), Refu
 }
 
 fn serve(config: Config) -> ExitStatus {
-    logging::start(config.log_level);
+    logging::start(config.log_level, config.log_format);
     daemon::run(config)
 }
 
@@ -155,17 +182,25 @@ fn serve(config: Config) -> ExitStatus {
 fn ask(task: &Task, typed: &Typed) -> ExitStatus {
     let asked = config::Client::resolve(typed).map_err(Failure::from).and_then(|client| {
         if typed.origin("log_level") == Origin::Flag {
-            logging::start(Config::resolve(typed)?.log_level);
+            let config = Config::resolve(typed)?;
+            logging::start(config.log_level, config.log_format);
         }
         match task {
-            Task::Run => Err(Failure::new(ExitStatus::Bug, "the service is no client of itself, which is a bug")),
+            Task::Run | Task::Check(_) | Task::Completions(_) | Task::Man(_) => {
+                Err(Failure::new(ExitStatus::Bug, "this is no client of the service, which is a bug"))
+            }
             Task::Show(show) => show.run(&client),
             Task::History(history) => history.run(&client),
             Task::Send(send) => send.run(&client),
             Task::Bench(bench) => bench.run(&client),
         }
     });
-    asked.unwrap_or_else(|failure| {
+    end(asked)
+}
+
+/// The status to end with; of a failure the last line says why.
+fn end(ended: Result<ExitStatus, Failure>) -> ExitStatus {
+    ended.unwrap_or_else(|failure| {
         logging::last_words(&failure.message);
         failure.status
     })
