@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -32,17 +32,32 @@ pub struct Process {
     child: Child,
     /// What it is called.
     pub name: String,
+    /// Where it tells its figures, if it does.
+    metrics: Option<u16>,
 }
 
 impl Process {
     fn spawn(name: &str, command: &mut Command) -> Result<Self, Box<dyn Error>> {
         let child = command.stdin(Stdio::null()).spawn().map_err(|error| format!("{name}: {error}"))?;
-        Ok(Self { child, name: name.to_owned() })
+        Ok(Self { child, name: name.to_owned(), metrics: None })
     }
 
     /// Its id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The sum of a counter over all its labels, for whoever tells figures.
+    pub fn counter(&self, name: &str) -> Option<f64> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.metrics?)).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let of = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            (series.split('{').next() == Some(name)).then(|| value.trim().parse::<f64>().ok())?
+        };
+        text.lines().filter_map(of).reduce(|a, b| a + b)
     }
 
     /// An error if it has ended.
@@ -175,9 +190,11 @@ pub fn service(
     let mut command = Command::new(&binaries.service);
     command.env_clear().env("NATS_URL", servers.addresses()).env("NOTIFY_SOCKET", &path);
     command.env("SUBJECT_PREFIX", "bench").env("STREAM_NAME", "BENCH").env("LOG_LEVEL", "warn");
-    command.envs(settings.iter().copied());
+    let metrics = free_ports(1)?[0];
+    command.env("METRICS_ADDR", format!("127.0.0.1:{metrics}")).envs(settings.iter().copied());
     let began = Instant::now();
     let mut process = Process::spawn("person-service", command.stdout(Stdio::null()))?;
+    process.metrics = Some(metrics);
     loop {
         let mut buffer = [0; 4096];
         let length = socket.recv(&mut buffer).unwrap_or(0);

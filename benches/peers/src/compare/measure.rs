@@ -73,8 +73,12 @@ pub fn measure(
             server += us;
         }
     }
-    let problems: f64 =
-        found["problems"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_f64()).sum();
+    let problems: f64 = found["problems"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, count)| count.as_f64())
+        .fold(0.0, |a, b| a + b);
     if problems > 0.0 {
         eprintln!("{}: not accepted: {}", load.name, found["problems"]);
     }

@@ -27,8 +27,8 @@ enum Who {
     Service(usize),
     /// A loop on this client.
     Loop(&'static str),
-    /// Raw publish.
-    Publish,
+    /// Raw publish, with so many messages in an atomic batch.
+    Publish(u64),
     /// A rival by its name.
     Rival(&'static str),
 }
@@ -41,7 +41,8 @@ impl Who {
             Self::Loop("nats") => "bare loop".to_owned(),
             Self::Loop("async") => "async-nats loop".to_owned(),
             Self::Loop(client) => format!("{client} loop"),
-            Self::Publish => "raw publish".to_owned(),
+            Self::Publish(1) => "raw publish".to_owned(),
+            Self::Publish(batch) => format!("raw publish, batches of {batch}"),
             Self::Rival(name) => name.to_owned(),
         }
     }
@@ -70,7 +71,7 @@ struct Ground {
 impl Field {
     /// Measures a suite.
     pub fn run(&mut self, suite: Suite) -> Result<(), Box<dyn Error>> {
-        let loops = [Who::Service(1), Who::Loop("nats"), Who::Loop("async"), Who::Loop("raw"), Who::Publish];
+        let loops = [Who::Service(1), Who::Loop("nats"), Who::Loop("async"), Who::Loop("raw"), Who::Publish(1)];
         let later = Durability::Later;
         match suite {
             Suite::Ceilings => {
@@ -83,14 +84,16 @@ impl Field {
                 let load = |name: &str| vec![self.load(name, "--in-flight 64")];
                 let (later, before) =
                     (load("written later, 64 in flight"), load("on disk before the reply, 64 in flight"));
-                let rivals =
-                    [Who::Service(1), Who::Rival("eventsourced"), Who::Rival("cqrs-es"), Who::Rival("evented")];
+                let rivals = ["eventsourced", "cqrs-es", "evented", "sql"].map(Who::Rival);
+                let rivals = [&[Who::Service(1)], &rivals[..]].concat();
                 self.interleaved(&rivals, &ground(Durability::Later, 1, later))?;
                 self.interleaved(&rivals, &ground(Durability::Before, 1, before))
             }
             Suite::Always => {
                 let loads = self.over_in_flight(&[1, 64, 512, 4096]);
-                self.interleaved(&[Who::Service(1), Who::Loop("nats")], &ground(Durability::Before, 1, loads))
+                let batches = [1, 50].map(Who::Publish);
+                let everybody = [&[Who::Service(1), Who::Loop("nats")], &batches[..]].concat();
+                self.interleaved(&everybody, &ground(Durability::Before, 1, loads))
             }
             Suite::Cluster => {
                 let loads = self.over_in_flight(&[1, 64, 512, 4096]);
@@ -131,15 +134,17 @@ impl Field {
     }
 
     fn turn(&mut self, who: Who, ground: &Ground, round: usize) -> Result<(), Box<dyn Error>> {
-        if let Who::Publish = who {
-            return self.publish(ground, round);
+        if let Who::Publish(batch) = who {
+            return self.publish(batch, ground, round);
         }
         let servers = NatsServers::start(&self.binaries, &self.data, ground.durability, ground.servers)?;
         let (contestant, _postgres) = self.contestant(who, &servers, ground)?;
         let pids: Vec<u32> = contestant.iter().map(Process::pid).collect();
         prepare(&self.binaries, &servers, &ground.prepared)?;
         for load in &ground.loads {
-            let figures = measure(&self.binaries, &servers, &pids, load)?;
+            let before = told(&contestant);
+            let mut figures = measure(&self.binaries, &servers, &pids, load)?;
+            figures.extend(each(&before, &told(&contestant)));
             self.note(&load.name, &who.name(), round, figures);
         }
         Ok(())
@@ -171,20 +176,21 @@ impl Field {
                 let address = servers.address();
                 (vec![children::peer(name, &["rival", name, "--server", &address, "--database", &url])?], postgres)
             }
-            Who::Publish => (Vec::new(), None),
+            Who::Publish(_) => (Vec::new(), None),
         })
     }
 
     /// Raw publish measures itself.
-    fn publish(&mut self, ground: &Ground, round: usize) -> Result<(), Box<dyn Error>> {
+    fn publish(&mut self, batch: u64, ground: &Ground, round: usize) -> Result<(), Box<dyn Error>> {
         for in_flight in ["512", "4096"] {
             let servers = NatsServers::start(&self.binaries, &self.data, ground.durability, ground.servers)?;
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["publish", "--server", &servers.address(), "--in-flight", in_flight]);
+            command.args(["--batch", &batch.to_string()]);
             let output = command.args(["--seconds", &self.seconds.to_string()]).output()?;
             let found: BTreeMap<String, f64> = serde_json::from_slice(&output.stdout)
                 .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
-            self.note(&format!("uniform, {in_flight} in flight"), &Who::Publish.name(), round, found);
+            self.note(&format!("uniform, {in_flight} in flight"), &Who::Publish(batch).name(), round, found);
         }
         Ok(())
     }
@@ -274,6 +280,23 @@ fn ground(durability: Durability, servers: usize, loads: Vec<Load>) -> Ground {
 
 fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What the service counts of its commits: those accepted, stored, in conflict; over all replicas.
+fn told(contestant: &[Process]) -> [f64; 3] {
+    ["commands_accepted_total", "commits_total", "conflicts_total"].map(|name| {
+        let name = format!("person_service_{name}");
+        contestant.iter().filter_map(|process| process.counter(&name)).fold(0.0, |a, b| a + b)
+    })
+}
+
+/// Commits and conflicts for each accepted command between two looks; nothing of those who do not tell.
+fn each(before: &[f64; 3], after: &[f64; 3]) -> Vec<(String, f64)> {
+    let [accepted, commits, conflicts] = [0, 1, 2].map(|at| after[at] - before[at]);
+    if accepted <= 0.0 {
+        return Vec::new();
+    }
+    vec![("commits_each".to_owned(), commits / accepted), ("conflicts_each".to_owned(), conflicts / accepted)]
 }
 
 /// CPU that a process has used, to the nanosecond, over all its threads.

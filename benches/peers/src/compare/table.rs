@@ -48,8 +48,8 @@ fn heading(text: &mut String, run: &Run) {
 
 fn rates(text: &mut String, samples: &[&Sample]) {
     text.push_str(
-        "| load | who | a second | service ÷ this | p50 ms | p99 ms | CPU µs | server CPU µs | peak MiB | not accepted |\n\
-         |---|---|---|---|---|---|---|---|---|---|\n",
+        "| load | who | a second | service ÷ this | p50 ms | p99 ms | CPU µs | server CPU µs | peak MiB | commits | conflicts | not accepted |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for load in in_order(samples.iter().map(|sample| sample.load.as_str())) {
         for who in in_order(samples.iter().filter(|s| s.load == load).map(|sample| sample.who.as_str())) {
@@ -64,13 +64,15 @@ fn rates(text: &mut String, samples: &[&Sample]) {
             let ratio = ratio.filter(|_| who != SERVICE).map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let _ = writeln!(
                 text,
-                "| {load} | {who} | {} | {ratio} | {} | {} | {} | {} | {} | {} |",
+                "| {load} | {who} | {} | {ratio} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 shown("per_second", 0),
                 shown("p50_ms", 2),
                 shown("p99_ms", 2),
                 shown("cpu_us", 1),
                 shown("server_cpu_us", 1),
                 shown("peak_mib", 0),
+                shown("commits_each", 2),
+                shown("conflicts_each", 3),
                 shown("not_accepted", 0),
             );
         }
