@@ -18,7 +18,7 @@ pub enum ExitStatus {
     Unavailable = 69,
     /// A bug or a hang in the service itself (`EX_SOFTWARE`).
     Bug = 70,
-    /// NATS refused the sign-in at the start (`EX_NOPERM`).
+    /// NATS refused the sign-in at the start, or denied a right that the service needs to start (`EX_NOPERM`).
     SignInRefused = 77,
     /// A value that is not allowed, or a file that cannot be read (`EX_CONFIG`).
     BadConfiguration = 78,
@@ -52,7 +52,7 @@ impl ExitStatus {
                  NATS is away, or no service answers"
             }
             Self::Bug => "a bug or a hang in the service itself, or it left before everything was answered",
-            Self::SignInRefused => "NATS refused the sign-in at the start",
+            Self::SignInRefused => "NATS refused the sign-in at the start, or a right that the service needs",
             Self::BadConfiguration => "bad configuration: the last line on stderr names the option",
         }
     }

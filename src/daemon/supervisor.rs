@@ -11,8 +11,9 @@ use crate::daemon::intake::Doorkeepers;
 use crate::daemon::logging;
 use crate::daemon::monitor::{Look, Monitor, Phase};
 use crate::daemon::notify::{self, Notifier};
-use crate::daemon::service::Service;
+use crate::daemon::service::{NotJoined, Service};
 use crate::daemon::signals::{Signal, Signals};
+use crate::daemon::startup::no_right;
 use crate::daemon::threads::join_until;
 use crate::exit::ExitStatus;
 use crate::nats::stream_state;
@@ -43,6 +44,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// How long the stream's leader may take to tell how the stream is; the next tick asks again. Less than what makes a
 /// connection count as mute, since meanwhile nothing keeps it lively.
 const STREAM_WAIT: Duration = Duration::from_millis(500);
+/// How often it is asked. A stream that is replaced by a restored one takes no connection with it, so nothing else tells.
+const STREAM_PERIOD: Duration = Duration::from_secs(5);
 
 /// Whether commands come in.
 enum Membership {
@@ -57,6 +60,8 @@ enum End {
     Told,
     /// A thread panicked.
     Panic,
+    /// NATS does not let this user receive commands, and never did.
+    Denied,
     /// Something hangs, and nothing but a new process helps.
     Hang(String),
 }
@@ -73,6 +78,8 @@ pub struct Supervisor<'a> {
     store_good_at: Instant,
     generation: u64,
     stream_to_check: bool,
+    stream_checked_at: Instant,
+    subscriptions_denied: u64,
     watchdog_due: Option<(Duration, Instant)>,
     leaves_at_once: bool,
     reported_at: Instant,
@@ -100,6 +107,8 @@ impl<'a> Supervisor<'a> {
             store_good_at: now,
             generation: service.store.connection().health().generation,
             stream_to_check: false,
+            stream_checked_at: now,
+            subscriptions_denied: 0,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
             reported_at: now,
@@ -119,8 +128,13 @@ impl<'a> Supervisor<'a> {
                 );
                 self.drain(ExitStatus::Bug)
             }
+            End::Denied => {
+                let said = self.service.intake.connection().denied().unwrap_or_default();
+                log::error!("{}", no_right(&said));
+                ExitStatus::SignInRefused
+            }
             End::Hang(what) => {
-                log::error!("the process ends to be started anew: {what}");
+                log::error!(error_code = "hang"; "the process ends to be started anew: {what}");
                 ExitStatus::Bug
             }
         }
@@ -148,8 +162,8 @@ impl<'a> Supervisor<'a> {
         }
         self.check_hangs()?;
         let is_good = self.is_store_good();
-        self.keep_membership(is_good);
-        if is_good && self.stream_to_check {
+        self.keep_membership(is_good)?;
+        if is_good && (self.stream_to_check || self.stream_checked_at.elapsed() > STREAM_PERIOD) {
             self.check_stream();
         }
         self.feed_watchdog();
@@ -173,27 +187,46 @@ impl<'a> Supervisor<'a> {
     }
 
     /// A replica that cannot store leaves the commands to others, and comes back when it can.
-    fn keep_membership(&mut self, is_good: bool) {
+    fn keep_membership(&mut self, is_good: bool) -> Result<(), End> {
+        let is_denied = self.is_denied();
         let membership = std::mem::replace(&mut self.membership, Membership::Out);
         self.membership = match membership {
             Membership::In(keepers) if self.store_good_at.elapsed() > AWAY_MAX => {
-                log::warn!("the store has been away for {} s: commands are left to other replicas", AWAY_MAX.as_secs());
+                log::warn!(
+                    error_code = "store_away";
+                    "the store has been away for {} s: commands are left to other replicas",
+                    AWAY_MAX.as_secs()
+                );
+                keepers.leave(LEAVE_WAIT);
+                Membership::Leaving(keepers)
+            }
+            // What was denied to a connection stays so until it is asked for again.
+            Membership::In(keepers) if is_denied => {
+                log::warn!("NATS no longer lets this user receive commands: they are left to other replicas");
                 keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }
             Membership::Leaving(keepers) if !keepers.have_left() => Membership::Leaving(keepers),
             Membership::Leaving(_) | Membership::Out if is_good => match self.service.join() {
-                Some(keepers) => {
+                Ok(keepers) => {
                     self.joined();
                     Membership::In(keepers)
                 }
-                None => Membership::Out,
+                Err(NotJoined::Denied) if !self.is_ready => return Err(End::Denied),
+                Err(NotJoined::Denied | NotJoined::Unconfirmed) => Membership::Out,
             },
             other => other,
         };
+        Ok(())
+    }
+
+    /// Whether the server denied us a subscription since we last joined.
+    fn is_denied(&self) -> bool {
+        self.service.intake.connection().subscriptions_denied() != self.subscriptions_denied
     }
 
     fn joined(&mut self) {
+        self.subscriptions_denied = self.service.intake.connection().subscriptions_denied();
         let group = self.config.subject_prefix.as_str();
         log::info!("serving {group}.commands.> and {group}.queries.> with {} workers", self.config.workers);
         self.notifier.status("serving");
@@ -203,13 +236,16 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// After every reconnect: is it the stream that it was, with everything that was acknowledged?
+    /// After every reconnect, and now and then: is it the stream that it was, with everything that was acknowledged?
     fn check_stream(&mut self) {
+        // Before the stream is asked: what is acknowledged after that may be missing from its answer.
+        let acknowledged = self.service.statistics.highest_sequence();
         let Ok(found) = stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) else { return };
         self.stream_to_check = false;
-        let acknowledged = self.service.statistics.highest_sequence();
+        self.stream_checked_at = Instant::now();
         if found.created != self.service.stream.created || found.last_sequence < acknowledged {
             log::error!(
+                error_code = "stream_replaced";
                 "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \
                  acknowledged; it was restored or lost its newest part, and all that was cached is forgotten",
                 found.created,
@@ -285,6 +321,7 @@ impl<'a> Supervisor<'a> {
         let figures = figures::status(&self.monitor.read());
         let words = match &self.membership {
             Membership::In(_) if is_good => format!("serving: {figures}"),
+            _ if is_good && self.is_denied() => format!("NATS denies commands to this user: {figures}"),
             _ => format!("NATS is away at {}: {figures}", self.config.nats.urls.join(",")),
         };
         self.notifier.status(&words);
@@ -315,7 +352,9 @@ impl<'a> Supervisor<'a> {
         match (drained, replies_sent) {
             (true, true) => log::info!("drained: every command that was taken is answered"),
             (true, false) => log::warn!("drained while NATS is away: the last replies may be lost"),
-            (false, _) => log::error!("not drained: what is in flight has an unknown outcome"),
+            (false, _) => {
+                log::error!(error_code = "not_drained"; "not drained: what is in flight has an unknown outcome")
+            }
         }
         self.service.intake.close(FAREWELL);
         self.service.store.connection().close(FAREWELL);
