@@ -33,6 +33,15 @@ check:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
 
+# Service, ceilings and rivals side by side: `just bench ceilings --rounds 5`; docs/performance.md says more
+bench *args:
+    benches/run {{args}}
+
+# Compile and check the style of what the service is measured against; `protoc` is needed
+check-benches:
+    cargo fmt --check --manifest-path benches/peers/Cargo.toml
+    cargo clippy --all-targets --manifest-path benches/peers/Cargo.toml -- -D warnings
+
 # Write the tables in docs/ anew from the code
 docs:
     UPDATE_DOCS=1 cargo test --test it docs::
