@@ -8,10 +8,13 @@ mod client;
 mod failure;
 mod history;
 mod output;
+mod progress;
 mod send;
 mod show;
 mod shown;
+mod store;
 mod usage;
+mod verify;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -24,7 +27,8 @@ use crate::cli::failure::Failure;
 use crate::cli::history::History;
 use crate::cli::send::Send;
 use crate::cli::show::Show;
-use crate::config::{self, Config, ConfigError, Origin, Typed};
+use crate::cli::verify::Verify;
+use crate::config::{self, Config, ConfigError, Origin, StoreClient, Typed};
 use crate::daemon::{self, logging};
 use crate::exit::ExitStatus;
 
@@ -75,6 +79,8 @@ enum Task {
     History(History),
     /// Send commands, one or many
     Send(Box<Send>),
+    /// Check all that is stored
+    Verify(Verify),
 }
 
 /// Why nothing is run.
@@ -106,7 +112,10 @@ pub fn command() -> Command {
 }
 
 /// The subcommands that talk to a running service.
-const CLIENTS: [&str; 3] = ["show", "history", "send"];
+const CLIENTS: [&str; 4] = ["show", "history", "send", "verify"];
+
+/// Those of them that read the store themselves.
+const STORE_CLIENTS: [&str; 1] = ["verify"];
 
 /// What a client needs of the service's options, beside those of the connection.
 const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_level"];
@@ -115,12 +124,16 @@ const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_lev
 /// others are taken and left alone, so that one environment does for both.
 fn for_clients(command: Command) -> Command {
     let options: Vec<Arg> = command.get_arguments().filter(|arg| arg.get_env().is_some()).cloned().collect();
-    let shown = |option: Arg| {
-        let needed =
-            option.get_help_heading() == Some("Connection") || CLIENT_OPTIONS.contains(&option.get_id().as_str());
+    let shown = |client: &str, option: Arg| {
+        let needed = option.get_help_heading() == Some("Connection")
+            || CLIENT_OPTIONS.contains(&option.get_id().as_str())
+            || (STORE_CLIENTS.contains(&client) && option.get_id() == "stream_name");
         option.hide_short_help(needed).hide(!needed)
     };
-    let add = |client: Command| client.args(options.iter().cloned().map(shown));
+    let add = |client: Command| {
+        let name = client.get_name().to_owned();
+        client.args(options.iter().cloned().map(|option| shown(&name, option)))
+    };
     CLIENTS.into_iter().fold(command, |command, name| command.mut_subcommand(name, add))
 }
 
@@ -158,6 +171,7 @@ fn ask(task: &Task, typed: &Typed) -> ExitStatus {
             Task::Show(show) => show.run(&client),
             Task::History(history) => history.run(&client),
             Task::Send(send) => send.run(&client),
+            Task::Verify(verify) => verify.run(&StoreClient::resolve(typed)?),
         }
     });
     asked.unwrap_or_else(|failure| {

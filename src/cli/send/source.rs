@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::cli::failure::Failure;
+use crate::cli::output::private;
 use crate::cli::send::letter::{Letter, LetterMaker};
 use crate::exit::ExitStatus;
 
@@ -105,15 +106,13 @@ pub fn read_whole(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Opens a file for the lines that were refused. It may hold personal data, so it is for its owner alone.
 pub fn create_private(path: &Path, input: Option<&PathBuf>) -> Result<File, Failure> {
-    use std::os::unix::fs::OpenOptionsExt;
     let refused =
         |why: &str| Failure::new(ExitStatus::BadConfiguration, format!("--refused {}: {why}", path.display()));
     let identity = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
     if input.is_some_and(|input| identity(input).is_some() && identity(input) == identity(path)) {
         return Err(refused("this is the file that is read; name another one"));
     }
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.map_err(|error| refused(&format!("it cannot be written: {error}")))
+    private(path).map_err(|error| refused(&format!("it cannot be written: {error}")))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
