@@ -9,7 +9,7 @@ use std::process::{ExitCode, Termination};
 pub enum ExitStatus {
     /// Every command taken was answered, or there was nothing to run (`--help`).
     Clean = 0,
-    /// A client (`show`, `history`, `send`) got its answer, and it is no: a command was refused, or there is no such
+    /// A client (`show`, `history`, `send`, `bench`) got its answer, and it is no: a command was refused, or there is no such
     /// person. The service itself never ends so.
     Refused = 1,
     /// An unknown flag or subcommand, a flag without its value (`EX_USAGE`).

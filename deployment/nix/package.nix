@@ -1,5 +1,10 @@
 # The binary, from nixpkgs alone: whoever imports a module by its path builds it with their own packages.
-{ lib, rustPlatform }:
+{
+  lib,
+  rustPlatform,
+  stdenv,
+  installShellFiles,
+}:
 
 let
   manifest = (lib.importTOML ../../Cargo.toml).package;
@@ -23,6 +28,17 @@ rustPlatform.buildRustPackage {
     "--bin"
     "person-service"
   ];
+
+  # The binary prints them, so they are left out where it cannot run on the machine that builds it.
+  nativeBuildInputs = [ installShellFiles ];
+  postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    $out/bin/person-service man --out man
+    installManPage man/*
+    installShellCompletion --cmd person-service \
+      --bash <($out/bin/person-service completions bash) \
+      --fish <($out/bin/person-service completions fish) \
+      --zsh <($out/bin/person-service completions zsh)
+  '';
 
   # They want a nats-server, and some of them systemd or root: `tests/run` is the place for them.
   doCheck = false;

@@ -4,9 +4,13 @@
 //! an [`ExitStatus`], and the last line on stderr says what was wrong and what would be right.
 
 mod answer;
+mod bench;
+mod check;
 mod client;
+mod completions;
 mod failure;
 mod history;
+mod man;
 mod output;
 mod progress;
 mod send;
@@ -23,8 +27,12 @@ use std::sync::LazyLock;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::cli::bench::Bench;
+use crate::cli::check::Check;
+use crate::cli::completions::Completions;
 use crate::cli::failure::Failure;
 use crate::cli::history::History;
+use crate::cli::man::Man;
 use crate::cli::send::Send;
 use crate::cli::show::Show;
 use crate::cli::verify::Verify;
@@ -81,6 +89,14 @@ enum Task {
     Send(Box<Send>),
     /// Check all that is stored
     Verify(Verify),
+    /// Show the configuration and where each value came from, and whether the service would start with it
+    Check(Check),
+    /// Print what a shell needs to complete the command line
+    Completions(Completions),
+    /// Print the manual, or write its pages into a folder
+    Man(Man),
+    /// Send a load of test persons, and tell how fast it is answered
+    Bench(Box<Bench>),
 }
 
 /// Why nothing is run.
@@ -100,6 +116,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
             Ok(config) => serve(config),
             Err(error) => refuse(Refused::Config(error)),
         },
+        Ok((Task::Check(check), typed)) => end(check.run(&typed)),
+        Ok((Task::Completions(completions), _)) => end(completions.run()),
+        Ok((Task::Man(man), _)) => end(man.run()),
         Ok((task, typed)) => ask(&task, &typed),
         Err(refused) => refuse(refused),
     }
@@ -108,7 +127,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
 /// The options and subcommands, for whoever documents them.
 pub fn command() -> Command {
     let command = CommandLine::command().version(VERSION.as_str()).after_long_help(after_help());
-    for_clients(Typed::shared(command).infer_long_args(false))
+    for_others(for_clients(Typed::shared(command).infer_long_args(false)))
 }
 
 /// The subcommands that talk to a running service.
@@ -116,6 +135,7 @@ const CLIENTS: [&str; 4] = ["show", "history", "send", "verify"];
 
 /// Those of them that read the store themselves.
 const STORE_CLIENTS: [&str; 1] = ["verify"];
+const CLIENTS: [&str; 4] = ["show", "history", "send", "bench"];
 
 /// What a client needs of the service's options, beside those of the connection.
 const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_level"];
@@ -137,6 +157,18 @@ fn for_clients(command: Command) -> Command {
     CLIENTS.into_iter().fold(command, |command, name| command.mut_subcommand(name, add))
 }
 
+/// The options of the service on the subcommands that are no clients of it: what looks at all of them shows them in the
+/// long help, what needs none takes them and shows none.
+fn for_others(command: Command) -> Command {
+    let options: Vec<Arg> = command.get_arguments().filter(|arg| arg.get_env().is_some()).cloned().collect();
+    let hide = |command: Command, name, all: bool| {
+        let options = options.iter().cloned().map(|option| option.hide_short_help(true).hide(all));
+        command.mut_subcommand(name, |other| other.args(options))
+    };
+    let command = ["check"].into_iter().fold(command, |command, name| hide(command, name, false));
+    ["completions", "man"].into_iter().fold(command, |command, name| hide(command, name, true))
+}
+
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Task, Typed), Refused> {
     let args: Vec<OsString> = args.into_iter().collect();
     let client = CLIENTS.into_iter().find(|name| args.iter().any(|arg| arg == name));
@@ -144,7 +176,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Task, Typed), Refu
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Refused::Answered(error),
         _ => Refused::Usage(error, client),
     };
-    let matches = command().try_get_matches_from(args).map_err(refused)?;
+    let matches = Typed::without_empty(command()).try_get_matches_from(args).map_err(refused)?;
     let mut line = CommandLine::from_arg_matches(&matches).map_err(refused)?;
     line.typed.note_origins(&matches);
     let task = line.task.unwrap_or(Task::Run);
@@ -167,14 +199,22 @@ fn ask(task: &Task, typed: &Typed) -> ExitStatus {
             logging::start(Config::resolve(typed)?.log_level);
         }
         match task {
-            Task::Run => Err(Failure::new(ExitStatus::Bug, "the service is no client of itself, which is a bug")),
+            Task::Run | Task::Check(_) | Task::Completions(_) | Task::Man(_) => {
+                Err(Failure::new(ExitStatus::Bug, "this is no client of the service, which is a bug"))
+            }
             Task::Show(show) => show.run(&client),
             Task::History(history) => history.run(&client),
             Task::Send(send) => send.run(&client),
             Task::Verify(verify) => verify.run(&StoreClient::resolve(typed)?),
+            Task::Bench(bench) => bench.run(&client),
         }
     });
-    asked.unwrap_or_else(|failure| {
+    end(asked)
+}
+
+/// The status to end with; of a failure the last line says why.
+fn end(ended: Result<ExitStatus, Failure>) -> ExitStatus {
+    ended.unwrap_or_else(|failure| {
         logging::last_words(&failure.message);
         failure.status
     })

@@ -3,6 +3,7 @@
 //! Nobody can change the environment of a running process, so "read `LOG_LEVEL` again" needs a file: the one that the
 //! environment was made from, `EnvironmentFile=` of the systemd unit, whose path the unit gives in `ENVIRONMENT_FILE`.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,11 @@ impl LevelSource {
             }
         }
     }
+}
+
+/// Whether this environment file gives the variable this value. What cannot be read says nothing.
+pub(super) fn assigns(path: &Path, variable: &str, value: &OsStr) -> bool {
+    read(path).is_ok_and(|text| assigned(&text, variable).is_some_and(|assigned| OsStr::new(assigned) == value))
 }
 
 /// The file's text; a file that is not there says nothing, as with `EnvironmentFile=-`.

@@ -4,11 +4,14 @@
 //! flag and the variable of each follow from the field's name.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command};
+use clap::{Arg, ArgMatches, Args, Command};
+
+use super::environment_file::assigns;
 
 /// The value of `WORKERS` that stands for "from the cores".
 pub(super) const AUTO: &str = "auto";
@@ -140,15 +143,28 @@ pub struct Typed {
     #[arg(long, env, value_name = "FILE", help_heading = "Log")]
     pub environment_file: Option<OsString>,
 
-    /// Where each value came from, by the name of the field.
+    /// Each value as it was typed, and where it came from, by the name of the field.
     #[arg(skip)]
-    origins: BTreeMap<String, Origin>,
+    given: BTreeMap<String, (Origin, Option<OsString>)>,
 }
 
 impl Typed {
     /// Where the value of an option came from; `option` is the field's name.
     pub fn origin(&self, option: &str) -> Origin {
-        self.origins.get(option).copied().unwrap_or(Origin::Default)
+        self.given.get(option).map_or(Origin::Default, |(origin, _)| *origin)
+    }
+
+    /// The value of an option as it was typed, which may be a secret; `None` where it has none.
+    pub fn raw(&self, option: &str) -> Option<&OsStr> {
+        self.given.get(option)?.1.as_deref()
+    }
+
+    /// Whether the file that `ENVIRONMENT_FILE` names gives the variable of this option the value that it has.
+    pub fn is_of_the_file(&self, option: &str, variable: &str) -> bool {
+        match (self.origin(option), &self.environment_file, self.raw(option)) {
+            (Origin::Environment, Some(file), Some(value)) => assigns(Path::new(file), variable, value),
+            _ => false,
+        }
     }
 
     /// Takes down where each value came from, which the values themselves no longer tell.
@@ -160,17 +176,20 @@ impl Typed {
         };
         // A subcommand's own options that may stand behind its subcommands come up to here as well, unknown here.
         let known = matches.ids().filter(|id| matches.try_contains_id(id.as_str()).is_ok());
-        self.origins = known.map(|id| (id.to_string(), origin(id))).collect();
+        let raw =
+            |id: &clap::Id| matches.get_raw(id.as_str()).and_then(|mut values| values.next()).map(OsStr::to_owned);
+        self.given = known.map(|id| (id.to_string(), (origin(id), raw(id)))).collect();
     }
 
-    /// What all options have in common: they stand before or after a subcommand, their values stay out of the help, and
-    /// an empty variable, which is how a unit or a container unsets one, is not shown to clap at all.
+    /// What all options have in common: they stand before or after a subcommand, and their values stay out of the help.
     pub(crate) fn shared(command: Command) -> Command {
-        command.mut_args(|arg| {
-            let Some(variable) = arg.get_env() else { return arg };
-            let empty = std::env::var_os(variable).is_some_and(|value| value.is_empty());
-            let arg = arg.global(true).hide_env_values(true);
-            if empty { arg.env(Resettable::Reset) } else { arg }
-        })
+        command.mut_args(|arg| if arg.get_env().is_some() { arg.global(true).hide_env_values(true) } else { arg })
+    }
+
+    /// An empty variable, which is how a unit or a container unsets one, is not shown to clap at all.
+    pub(crate) fn without_empty(command: Command) -> Command {
+        let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
+        command.mut_subcommands(Self::without_empty)
     }
 }

@@ -49,6 +49,11 @@ pub enum OpenError {
     },
 }
 
+/// Reads the files of the configuration as [`Connection::open`] does, without connecting.
+pub fn check_files(config: &config::Nats) -> Result<(), OpenError> {
+    Ok(sign_in::options(config).map(drop)?)
+}
+
 /// An open connection, with its flushing threads. The client reconnects it for ever.
 pub struct Connection {
     client: nats::Connection,

@@ -38,7 +38,7 @@ mod store;
 mod stream_rules;
 
 pub use caller::{Answer, Caller};
-pub use connection::{Connection, OpenError};
+pub use connection::{Connection, OpenError, check_files};
 pub use event_log::NatsLog;
 pub use health::Health;
 pub use inbox::{Exchanged, Inbox};

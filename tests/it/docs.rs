@@ -5,6 +5,7 @@
 mod bounds;
 mod protocol;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -116,4 +117,13 @@ fn the_tables_of_options_and_exit_statuses_are_those_of_the_binary() {
         let _ = writeln!(statuses, "| {} | {} |", status.code(), status.meaning());
     }
     check("exit statuses", &format!("{statuses}\n"));
+}
+
+#[test]
+fn every_subcommand_has_its_row() {
+    let command = cli::command();
+    let known: BTreeSet<String> =
+        command.get_subcommands().map(|command| format!("`{}`", command.get_name())).collect();
+    let rows = cells(&document("docs/cli.md")).into_iter().map(|row| row[0].clone());
+    assert_eq!(rows.collect::<BTreeSet<_>>(), known, "docs/cli.md, the table of subcommands");
 }

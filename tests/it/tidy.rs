@@ -184,7 +184,7 @@ fn every_dependency_has_its_reason() {
 #[test]
 fn what_is_run_can_be_run() {
     use std::os::unix::fs::PermissionsExt;
-    for script in [".ci/run", "tests/run", "tests/nats-server", "tests/lxc", "systemd/install"] {
+    for script in [".ci/run", "tests/run", "tests/nats-server", "tests/lxc", "systemd/install", "systemd/package"] {
         let mode =
             std::fs::metadata(root().join(script)).unwrap_or_else(|error| panic!("{script}: {error}")).permissions();
         assert_eq!(mode.mode() & 0o111, 0o111, "{script} is not executable");

@@ -120,7 +120,7 @@ fn whoever_closes_the_pipe_has_read_enough() {
 
 #[test]
 fn the_help_of_every_subcommand_has_examples_and_the_options_of_the_connection() {
-    for subcommand in ["show", "history", "send"] {
+    for subcommand in ["show", "history", "send", "bench"] {
         let help = run(&[subcommand, "--help"], &[]).done().stdout;
         for part in ["Examples:", "Exit status:", "--nats-url", "--nats-creds", "--subject-prefix", "--command-timeout"]
         {
@@ -131,7 +131,7 @@ fn the_help_of_every_subcommand_has_examples_and_the_options_of_the_connection()
         assert!(!short.contains("--nats-creds"), "{short}");
     }
     let help = run(&["--help"], &[]).done().stdout;
-    for part in ["show ", "history ", "send ", "--workers"] {
+    for part in ["show ", "history ", "send ", "bench ", "--workers"] {
         assert!(help.contains(part), "{part} is not in\n{help}");
     }
 }

@@ -1,5 +1,7 @@
 //! The command line for people, as they use it: the real binary as a child, against a real service and a real server.
 
+mod bench;
+mod check;
 mod documentation;
 mod ends;
 mod many;

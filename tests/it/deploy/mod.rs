@@ -2,6 +2,7 @@
 
 mod launchd;
 mod lxc;
+mod manual;
 mod package;
 mod units;
 

@@ -21,13 +21,13 @@ pub fn debian_package() -> Result<(TempDir, PathBuf), String> {
     std::fs::create_dir(folder.path().join("release")).unwrap();
     std::fs::copy(env!("CARGO_BIN_EXE_person-service"), folder.path().join("release/person-service")).unwrap();
     let package = folder.path().join("package.deb");
-    let built = Command::new("cargo")
-        .args(["deb", "--offline", "--no-build", "--fast", "--strip", "--output"])
+    let built = Command::new(file("systemd/package"))
+        .args(["--no-build", "--offline", "--fast", "--strip", "--output"])
         .arg(&package)
         .env("CARGO_TARGET_DIR", folder.path())
         .current_dir(file("."))
         .output()
-        .expect("cargo runs");
+        .expect("it runs");
     assert!(built.status.success(), "{}", text(&built));
     Ok((folder, package))
 }
@@ -54,6 +54,12 @@ fn the_package_has_what_belongs_into_it() {
         ("-rw-r--r--", "./usr/share/doc/cim-domain-person/copyright"),
         ("-rw-r--r--", "./usr/share/doc/cim-domain-person/changelog.Debian.gz"),
         ("-rw-r--r--", "./usr/share/doc/cim-domain-person/README.md"),
+        ("-rw-r--r--", "./usr/share/man/man1/person-service.1.gz"),
+        ("-rw-r--r--", "./usr/share/man/man1/person-service-check.1.gz"),
+        ("-rw-r--r--", "./usr/share/man/man1/person-service-send-create.1.gz"),
+        ("-rw-r--r--", "./usr/share/bash-completion/completions/person-service"),
+        ("-rw-r--r--", "./usr/share/zsh/vendor-completions/_person-service"),
+        ("-rw-r--r--", "./usr/share/fish/vendor_completions.d/person-service.fish"),
         ("-rw-r--r--", "./usr/share/doc/cim-domain-person/examples/credentials.conf.example"),
     ] {
         let found = contents.lines().find(|line| line.ends_with(&format!(" {name}")));

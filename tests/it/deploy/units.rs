@@ -161,13 +161,26 @@ fn installed_and_removed() {
     };
     let settings = folder.path().join("etc/cim-domain-person/environment");
     let binary = folder.path().join("usr/local/bin/person-service");
+    let beside = [
+        "lib/systemd/system/cim-domain-person@.service",
+        "share/man/man1/person-service.1",
+        "share/man/man1/person-service-check.1",
+        "share/bash-completion/completions/person-service",
+        "share/zsh/site-functions/_person-service",
+        "share/fish/vendor_completions.d/person-service.fish",
+    ];
+    let beside = beside.map(|name| folder.path().join("usr/local").join(name));
     install(env!("CARGO_BIN_EXE_person-service"));
-    assert!(binary.exists() && folder.path().join("usr/local/lib/systemd/system/cim-domain-person@.service").exists());
+    assert!(binary.exists());
+    for file in &beside {
+        assert!(std::fs::metadata(file).is_ok_and(|file| file.len() > 0), "{file:?} is not installed");
+    }
     std::fs::write(&settings, "LOG_LEVEL=warn\n").unwrap();
     install(env!("CARGO_BIN_EXE_person-service"));
     assert_eq!(std::fs::read_to_string(&settings).unwrap(), "LOG_LEVEL=warn\n", "an upgrade leaves the settings");
     install("--remove");
     assert!(!binary.exists() && settings.exists());
+    assert!(!beside.iter().any(|file| file.exists()), "something is left");
 }
 
 /// What the documentation names is what there is.
