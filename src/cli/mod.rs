@@ -131,11 +131,10 @@ pub fn command() -> Command {
 }
 
 /// The subcommands that talk to a running service.
-const CLIENTS: [&str; 4] = ["show", "history", "send", "verify"];
+const CLIENTS: [&str; 5] = ["show", "history", "send", "bench", "verify"];
 
 /// Those of them that read the store themselves.
 const STORE_CLIENTS: [&str; 1] = ["verify"];
-const CLIENTS: [&str; 4] = ["show", "history", "send", "bench"];
 
 /// What a client needs of the service's options, beside those of the connection.
 const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_level"];
