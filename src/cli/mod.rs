@@ -8,11 +8,15 @@ mod bench;
 mod check;
 mod client;
 mod completions;
+mod export;
 mod failure;
 mod history;
+mod import;
 mod man;
 mod output;
 mod progress;
+mod reading;
+mod repair;
 mod send;
 mod show;
 mod shown;
@@ -30,9 +34,12 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::cli::bench::Bench;
 use crate::cli::check::Check;
 use crate::cli::completions::Completions;
+use crate::cli::export::Export;
 use crate::cli::failure::Failure;
 use crate::cli::history::History;
+use crate::cli::import::Import;
 use crate::cli::man::Man;
+use crate::cli::repair::Repair;
 use crate::cli::send::Send;
 use crate::cli::show::Show;
 use crate::cli::verify::Verify;
@@ -89,6 +96,12 @@ enum Task {
     Send(Box<Send>),
     /// Check all that is stored
     Verify(Verify),
+    /// Write all persons, or one person's complete record, as JSON lines
+    Export(Export),
+    /// Bring in persons of an export or a CSV file, by commands
+    Import(Box<Import>),
+    /// Repair a damaged history: what can be kept is kept, what is given up is written down
+    Repair(Repair),
     /// Show the configuration and where each value came from, and whether the service would start with it
     Check(Check),
     /// Print what a shell needs to complete the command line
@@ -131,10 +144,10 @@ pub fn command() -> Command {
 }
 
 /// The subcommands that talk to a running service.
-const CLIENTS: [&str; 5] = ["show", "history", "send", "bench", "verify"];
+const CLIENTS: [&str; 8] = ["show", "history", "send", "bench", "verify", "repair", "export", "import"];
 
 /// Those of them that read the store themselves.
-const STORE_CLIENTS: [&str; 1] = ["verify"];
+const STORE_CLIENTS: [&str; 3] = ["verify", "repair", "export"];
 
 /// What a client needs of the service's options, beside those of the connection.
 const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_level"];
@@ -205,6 +218,9 @@ fn ask(task: &Task, typed: &Typed) -> ExitStatus {
             Task::History(history) => history.run(&client),
             Task::Send(send) => send.run(&client),
             Task::Verify(verify) => verify.run(&StoreClient::resolve(typed)?),
+            Task::Export(export) => export.run(&StoreClient::resolve(typed)?),
+            Task::Import(import) => import.run(&client),
+            Task::Repair(repair) => repair.run(&StoreClient::resolve(typed)?),
             Task::Bench(bench) => bench.run(&client),
         }
     });

@@ -15,6 +15,7 @@ pub mod link;
 pub mod load;
 pub mod ports;
 pub mod receipts;
+pub mod repair;
 pub mod router;
 pub mod turn;
 pub mod worker;

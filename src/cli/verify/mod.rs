@@ -11,8 +11,7 @@
 mod finding;
 mod ledger;
 mod merges;
-mod person;
-mod reading;
+pub mod person;
 mod saved;
 mod snapshots;
 
@@ -28,10 +27,10 @@ use serde_json::json;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Out, grouped};
 use crate::cli::progress::Progress;
+use crate::cli::reading::Reading;
 use crate::cli::store::{StoreReader, unavailable};
 use crate::cli::verify::finding::{Finding, Findings, Kind, Severity};
 use crate::cli::verify::ledger::{Ledger, Part};
-use crate::cli::verify::reading::Reading;
 use crate::cli::verify::saved::Place;
 use crate::config::StoreClient;
 use crate::domain::PersonId;

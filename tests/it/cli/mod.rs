@@ -4,7 +4,9 @@ mod bench;
 mod check;
 mod documentation;
 mod ends;
+mod import;
 mod many;
+mod repair;
 mod round_trips;
 mod verify;
 

@@ -175,7 +175,7 @@ fn what_was_checked_is_not_read_again_and_damage_that_was_repaired_is_gone() {
     bytes[40] ^= 1;
     std::fs::write(&state, &bytes).expect("it is written");
     place.run(&["verify", "--state", &state]).ended(78, "cut short or changed; delete it");
-    std::fs::write(&state, b"anything else").expect("it is written");
+    std::fs::write(&state, b"anything else, longer than what it should begin with").expect("it is written");
     place.run(&["verify", "--state", &state]).ended(78, "none that this release wrote");
 }
 
