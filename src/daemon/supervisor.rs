@@ -1,16 +1,21 @@
 //! Watching over the running service: signals, membership in the queue group, the watchdogs, and what people are told.
 
+mod drain;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
+use crate::daemon::figures;
 use crate::daemon::intake::Doorkeepers;
 use crate::daemon::logging;
+use crate::daemon::monitor::{Look, Monitor, Phase};
 use crate::daemon::notify::{self, Notifier};
-use crate::daemon::service::Service;
+use crate::daemon::service::{NotJoined, Service};
 use crate::daemon::signals::{Signal, Signals};
-use crate::daemon::threads::join_until;
+use crate::daemon::startup::no_right;
 use crate::exit::ExitStatus;
 use crate::nats::stream_state;
 
@@ -20,8 +25,6 @@ const TICK: Duration = Duration::from_millis(250);
 const AWAY_MAX: Duration = Duration::from_secs(1);
 /// How long NATS may take to confirm that the queue groups are left.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
-/// Which part of the time to drain that may take at most.
-const LEAVE_DIVISOR: u32 = 4;
 /// How long a thread may be busy with one piece of work before the watchdog is no longer fed.
 const BUSY_MAX: Duration = Duration::from_secs(15);
 /// How long before the process ends itself: launchd has no watchdog.
@@ -34,12 +37,12 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(600);
 /// How often the log says what was done, and `STATUS=` is renewed.
 const REPORT_PERIOD: Duration = Duration::from_secs(60);
 const STATUS_PERIOD: Duration = Duration::from_secs(5);
-/// What the last steps of leaving may take.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How long the stream's leader may take to tell how the stream is; the next tick asks again. Less than what makes a
 /// connection count as mute, since meanwhile nothing keeps it lively.
 const STREAM_WAIT: Duration = Duration::from_millis(500);
+/// How often it is asked. A stream that is replaced by a restored one takes no connection with it, so nothing else tells.
+const STREAM_PERIOD: Duration = Duration::from_secs(5);
 
 /// Whether commands come in.
 enum Membership {
@@ -54,6 +57,8 @@ enum End {
     Told,
     /// A thread panicked.
     Panic,
+    /// NATS does not let this user receive commands, and never did.
+    Denied,
     /// Something hangs, and nothing but a new process helps.
     Hang(String),
 }
@@ -64,11 +69,14 @@ pub struct Supervisor<'a> {
     service: Service,
     signals: &'a Signals,
     notifier: &'a Notifier,
+    monitor: Arc<Monitor>,
     membership: Membership,
     is_ready: bool,
     store_good_at: Instant,
     generation: u64,
     stream_to_check: bool,
+    stream_checked_at: Instant,
+    subscriptions_denied: u64,
     watchdog_due: Option<(Duration, Instant)>,
     leaves_at_once: bool,
     reported_at: Instant,
@@ -78,17 +86,26 @@ pub struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     /// Takes over a service whose threads run.
-    pub fn new(config: &'a Config, service: Service, signals: &'a Signals, notifier: &'a Notifier) -> Self {
+    pub fn new(
+        config: &'a Config,
+        service: Service,
+        signals: &'a Signals,
+        notifier: &'a Notifier,
+        monitor: Arc<Monitor>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             config,
             signals,
             notifier,
+            monitor,
             membership: Membership::Out,
             is_ready: false,
             store_good_at: now,
             generation: service.store.connection().health().generation,
             stream_to_check: false,
+            stream_checked_at: now,
+            subscriptions_denied: 0,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
             reported_at: now,
@@ -108,8 +125,13 @@ impl<'a> Supervisor<'a> {
                 );
                 self.drain(ExitStatus::Bug)
             }
+            End::Denied => {
+                let said = self.service.intake.connection().denied().unwrap_or_default();
+                log::error!("{}", no_right(&said));
+                ExitStatus::SignInRefused
+            }
             End::Hang(what) => {
-                log::error!("the process ends to be started anew: {what}");
+                log::error!(error_code = "hang"; "the process ends to be started anew: {what}");
                 ExitStatus::Bug
             }
         }
@@ -137,11 +159,12 @@ impl<'a> Supervisor<'a> {
         }
         self.check_hangs()?;
         let is_good = self.is_store_good();
-        self.keep_membership(is_good);
-        if is_good && self.stream_to_check {
+        self.keep_membership(is_good)?;
+        if is_good && (self.stream_to_check || self.stream_checked_at.elapsed() > STREAM_PERIOD) {
             self.check_stream();
         }
         self.feed_watchdog();
+        self.look(is_good);
         self.tell_status(is_good);
         self.report();
         Ok(())
@@ -161,27 +184,46 @@ impl<'a> Supervisor<'a> {
     }
 
     /// A replica that cannot store leaves the commands to others, and comes back when it can.
-    fn keep_membership(&mut self, is_good: bool) {
+    fn keep_membership(&mut self, is_good: bool) -> Result<(), End> {
+        let is_denied = self.is_denied();
         let membership = std::mem::replace(&mut self.membership, Membership::Out);
         self.membership = match membership {
             Membership::In(keepers) if self.store_good_at.elapsed() > AWAY_MAX => {
-                log::warn!("the store has been away for {} s: commands are left to other replicas", AWAY_MAX.as_secs());
+                log::warn!(
+                    error_code = "store_away";
+                    "the store has been away for {} s: commands are left to other replicas",
+                    AWAY_MAX.as_secs()
+                );
+                keepers.leave(LEAVE_WAIT);
+                Membership::Leaving(keepers)
+            }
+            // What was denied to a connection stays so until it is asked for again.
+            Membership::In(keepers) if is_denied => {
+                log::warn!("NATS no longer lets this user receive commands: they are left to other replicas");
                 keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }
             Membership::Leaving(keepers) if !keepers.have_left() => Membership::Leaving(keepers),
             Membership::Leaving(_) | Membership::Out if is_good => match self.service.join() {
-                Some(keepers) => {
+                Ok(keepers) => {
                     self.joined();
                     Membership::In(keepers)
                 }
-                None => Membership::Out,
+                Err(NotJoined::Denied) if !self.is_ready => return Err(End::Denied),
+                Err(NotJoined::Denied | NotJoined::Unconfirmed) => Membership::Out,
             },
             other => other,
         };
+        Ok(())
+    }
+
+    /// Whether the server denied us a subscription since we last joined.
+    fn is_denied(&self) -> bool {
+        self.service.intake.connection().subscriptions_denied() != self.subscriptions_denied
     }
 
     fn joined(&mut self) {
+        self.subscriptions_denied = self.service.intake.connection().subscriptions_denied();
         let group = self.config.subject_prefix.as_str();
         log::info!("serving {group}.commands.> and {group}.queries.> with {} workers", self.config.workers);
         self.notifier.status("serving");
@@ -191,13 +233,16 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// After every reconnect: is it the stream that it was, with everything that was acknowledged?
+    /// After every reconnect, and now and then: is it the stream that it was, with everything that was acknowledged?
     fn check_stream(&mut self) {
+        // Before the stream is asked: what is acknowledged after that may be missing from its answer.
+        let acknowledged = self.service.statistics.highest_sequence();
         let Ok(found) = stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) else { return };
         self.stream_to_check = false;
-        let acknowledged = self.service.statistics.highest_sequence();
+        self.stream_checked_at = Instant::now();
         if found.created != self.service.stream.created || found.last_sequence < acknowledged {
             log::error!(
+                error_code = "stream_replaced";
                 "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \
                  acknowledged; it was restored or lost its newest part, and all that was cached is forgotten",
                 found.created,
@@ -238,13 +283,30 @@ impl<'a> Supervisor<'a> {
         !health.connected || health.silent_for > AWAY_MAX
     }
 
+    /// The thread that hangs, if one does.
+    fn hanging(&self) -> Option<String> {
+        let stuck = self.service.pulses.longest_busy().filter(|(_, busy_for)| *busy_for > BUSY_MAX);
+        stuck.filter(|_| !self.is_mute()).map(|(thread, _)| thread)
+    }
+
     fn feed_watchdog(&mut self) {
         let Some((interval, due)) = self.watchdog_due else { return };
-        let is_stuck = self.service.pulses.longest_busy().is_some_and(|(_, busy_for)| busy_for > BUSY_MAX);
-        if Instant::now() >= due && (!is_stuck || self.is_mute()) {
+        if Instant::now() >= due && self.hanging().is_none() {
             self.notifier.watchdog();
             self.watchdog_due = Some((interval, Instant::now() + interval / 2));
         }
+    }
+
+    /// Leaves what was found to whoever asks.
+    fn look(&self, is_store_good: bool) {
+        let connections =
+            vec![("store", self.service.store.connection().health()), ("intake", self.service.intake.health())];
+        let is_good = is_store_good && connections.iter().all(|(_, health)| health.connected);
+        let phase = match &self.membership {
+            Membership::In(_) if is_good => Phase::Serving,
+            _ => Phase::Away,
+        };
+        self.monitor.look(Look { phase, connections, hangs: self.hanging() });
     }
 
     fn tell_status(&mut self, is_store_good: bool) {
@@ -253,11 +315,11 @@ impl<'a> Supervisor<'a> {
             return;
         }
         (self.status_at, self.status_is_good) = (Instant::now(), is_good);
-        let done = self.service.statistics.since_start().commands();
-        let waiting = self.service.pool.waiting();
+        let figures = figures::status(&self.monitor.read());
         let words = match &self.membership {
-            Membership::In(_) if is_good => format!("serving: {done} commands done, {waiting} waiting"),
-            _ => format!("NATS is away at {}: {done} commands done", self.config.nats.urls.join(",")),
+            Membership::In(_) if is_good => format!("serving: {figures}"),
+            _ if is_good && self.is_denied() => format!("NATS denies commands to this user: {figures}"),
+            _ => format!("NATS is away at {}: {figures}", self.config.nats.urls.join(",")),
         };
         self.notifier.status(&words);
     }
@@ -266,72 +328,7 @@ impl<'a> Supervisor<'a> {
         let period = self.reported_at.elapsed();
         if period >= REPORT_PERIOD {
             self.reported_at = Instant::now();
-            log::info!("{}, waiting {}", self.service.statistics.report(period), self.service.pool.waiting());
+            log::info!("{}", figures::minute(&self.monitor.report()));
         }
-    }
-
-    /// Takes no more commands, answers those that were taken, and leaves.
-    fn drain(mut self, clean: ExitStatus) -> ExitStatus {
-        self.notifier.stopping();
-        self.notifier.status("draining");
-        log::info!("draining: no more commands are taken, {} wait", self.service.pool.waiting());
-        let deadline = Instant::now() + self.config.drain_timeout;
-        let drained = self.leave_group(deadline) && self.finish_workers(deadline);
-        if self.leaves_at_once {
-            log::warn!("told to leave at once: what is in flight has an unknown outcome");
-            return ExitStatus::Bug;
-        }
-        let replies_sent = self.service.store.connection().round_trip(FAREWELL);
-        log::info!("{}", self.service.statistics.report(self.reported_at.elapsed()));
-        match (drained, replies_sent) {
-            (true, true) => log::info!("drained: every command that was taken is answered"),
-            (true, false) => log::warn!("drained while NATS is away: the last replies may be lost"),
-            (false, _) => log::error!("not drained: what is in flight has an unknown outcome"),
-        }
-        self.service.intake.close(FAREWELL);
-        self.service.store.connection().close(FAREWELL);
-        if drained { clean } else { ExitStatus::Bug }
-    }
-
-    fn leave_group(&mut self, deadline: Instant) -> bool {
-        let (Membership::In(keepers) | Membership::Leaving(keepers)) =
-            std::mem::replace(&mut self.membership, Membership::Out)
-        else {
-            return true;
-        };
-        keepers.leave(LEAVE_WAIT.min(self.config.drain_timeout / LEAVE_DIVISOR));
-        self.wait_until(deadline, |_| keepers.have_left())
-    }
-
-    fn finish_workers(&mut self, deadline: Instant) -> bool {
-        self.service.pool.finish();
-        self.service.query_door = None;
-        let workers_ended = self.wait_until(deadline, |service| {
-            service.answering.retain(|thread| !thread.is_finished());
-            service.answering.is_empty()
-        });
-        // Their snapshots are worth a moment, not more: they are a cache.
-        let background = std::mem::take(&mut self.service.background);
-        join_until(deadline.min(Instant::now() + FAREWELL), background);
-        workers_ended
-    }
-
-    /// Waits for something, as long as there is time and nobody asks to leave at once.
-    fn wait_until(&mut self, deadline: Instant, is_done: impl Fn(&mut Service) -> bool) -> bool {
-        const POLL: Duration = Duration::from_millis(2);
-        while !is_done(&mut self.service) {
-            if Instant::now() >= deadline {
-                log::error!("the drain took longer than DRAIN_TIMEOUT");
-                return false;
-            }
-            if self.signals.received().try_recv() == Ok(Signal::StopNow) {
-                self.leaves_at_once = true;
-                return false;
-            }
-            self.service.store.mark_dirty();
-            self.feed_watchdog();
-            std::thread::sleep(POLL);
-        }
-        true
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::{
 };
 use crate::engine::aggregate::Aggregate;
 use crate::engine::ports::{Append, CommitHeaders, Sequence};
-use crate::engine::receipts::{Known, receipt_of};
+use crate::engine::receipts::Known;
 use crate::wire::commit::{COMMIT_BYTES_MAX, CommitBuilder, CommitCommand, EventRecord, Mark};
 use crate::wire::digest::Digest;
 use crate::wire::reply::{Accepted, Code, Outcome, Problem};
@@ -46,9 +46,8 @@ pub struct Draft<'a> {
     last_event_at: Timestamp,
     commit: CommitBuilder,
     kinds: Vec<EventKind>,
-    /// The commands in the commit, by the digest of their ids.
-    receipts: HashMap<Digest, Receipt>,
-    receipts_order: Vec<Digest>,
+    /// Of the commands in the commit, in order.
+    receipts: Vec<Receipt>,
 }
 
 impl<'a> Draft<'a> {
@@ -63,8 +62,7 @@ impl<'a> Draft<'a> {
             last_event_at: base.last_event_at,
             commit: CommitBuilder::default(),
             kinds: Vec::new(),
-            receipts: HashMap::new(),
-            receipts_order: Vec::new(),
+            receipts: Vec::new(),
         }
     }
 
@@ -86,13 +84,18 @@ impl<'a> Draft<'a> {
                 checkpoint.restore(self);
                 Verdict::IfNewest(Outcome::Accepted(Accepted { version: self.version, ..Accepted::default() }))
             }
-            Ok(()) => self.admitted(&checkpoint),
+            Ok(()) => self.admitted(&checkpoint, request),
             Err(halt) => {
                 let decided_on_base = self.commit.is_empty();
                 let room_for_more = checkpoint.kinds > 0;
                 checkpoint.restore(self);
                 match halt {
-                    Halt::Refused { problem, is_final } => self.refused(problem, is_final && decided_on_base),
+                    Halt::Refused { problem, is_final } => {
+                        // On a newer state what comes first might not hold any more: the expected version, or the
+                        // commands before this one.
+                        let comes_first = request.expected_version.is_none() && problem.index.unwrap_or(0) == 0;
+                        self.refused(problem, is_final && decided_on_base && comes_first)
+                    }
                     Halt::Full if room_for_more => Verdict::NextCommit,
                     Halt::Full => {
                         let message = format!("its events take more than {} bytes", self.payload_bytes_max);
@@ -116,7 +119,6 @@ impl<'a> Draft<'a> {
         };
         let event_types: Vec<&str> = self.kinds.iter().map(|kind| kind.as_str()).collect();
         let headers = CommitHeaders { event_types: event_types.join(","), person_version: self.version, traceparent };
-        let mut receipts = self.receipts;
         Some(Sealed {
             chain: Digest::of(&payload),
             append: Append {
@@ -128,21 +130,21 @@ impl<'a> Draft<'a> {
             state: self.state.into_owned(),
             version: self.version,
             last_event_at: self.last_event_at,
-            receipts: self.receipts_order.iter().filter_map(|id| receipts.remove(id)).collect(),
+            receipts: self.receipts,
         })
     }
 
     /// The outcome of an earlier delivery, or of another command under the same id.
     fn already_known(&self, request: &Request) -> Option<Verdict> {
-        let id = Digest::of(request.command_id.text.as_bytes());
-        if let Some(receipt) = self.receipts.get(&id).filter(|_| !request.command_id.generated) {
+        let id = &request.command_id;
+        if let Some(receipt) = self.receipts.iter().find(|receipt| receipt.command == id.digest && !id.generated) {
             // Its twin waits in this very commit and shares its fate.
             return Some(match repeated(receipt, request) {
                 Ok(accepted) => Verdict::WithCommit(accepted),
                 Err(problem) => self.refused(problem, false),
             });
         }
-        match self.base.receipts.look_up(&request.command_id, request.stamp.at) {
+        match self.base.receipts.look_up(id, request.stamp.at) {
             Known::New => None,
             Known::As(receipt) => Some(Verdict::Final(match repeated(receipt, request) {
                 Ok(accepted) => Outcome::Accepted(accepted),
@@ -212,13 +214,17 @@ impl<'a> Draft<'a> {
     }
 
     /// Closes a request whose events are in the commit.
-    fn admitted(&mut self, checkpoint: &Checkpoint) -> Verdict {
+    fn admitted(&mut self, checkpoint: &Checkpoint, request: &Request) -> Verdict {
         let own: Vec<EventKind> = self.kinds.iter().skip(checkpoint.kinds).copied().collect();
-        let command = self.commit.commands().last();
-        let receipt = command.and_then(|command| receipt_of(command, own.clone(), self.version, self.last_event_at, 0));
-        if let Some(receipt) = receipt {
-            self.receipts_order.push(receipt.command);
-            self.receipts.insert(receipt.command, receipt);
+        if !request.command_id.generated {
+            self.receipts.push(Receipt {
+                command: request.command_id.digest,
+                digest: request.digest,
+                version: self.version,
+                sequence: 0,
+                at: self.last_event_at,
+                events: own.clone(),
+            });
         }
         Verdict::WithCommit(Accepted { version: self.version, events: own, sequence: None, duplicate: false })
     }

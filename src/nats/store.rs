@@ -124,7 +124,8 @@ fn check_form(subject: &str, reply: Option<&str>, headers: &[(&str, &str)]) -> R
         return Err(NotSent::Malformed("reply subject"));
     }
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
-    let is_value = |value: &str| !value.chars().any(char::is_control);
+    let is_plain = |value: &str| value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    let is_value = |value: &str| is_plain(value) || !value.chars().any(char::is_control);
     match headers.iter().all(|(name, value)| is_name(name) && is_value(value)) {
         true => Ok(()),
         false => Err(NotSent::Malformed("header")),

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::{Event, EventKind, PersonId, Timestamp};
@@ -211,8 +210,10 @@ impl Commit {
 #[derive(Debug, Default)]
 pub struct CommitBuilder {
     commands: Vec<CommitCommand>,
-    events: Vec<Box<RawValue>>,
-    bytes: usize,
+    /// Their JSON, joined by commas.
+    events: Vec<u8>,
+    events_len: usize,
+    commands_bytes: usize,
 }
 
 /// What a [`CommitBuilder`] held at some moment.
@@ -220,30 +221,38 @@ pub struct CommitBuilder {
 pub struct Mark {
     commands: usize,
     events: usize,
-    bytes: usize,
+    events_len: usize,
+    commands_bytes: usize,
 }
 
 impl CommitBuilder {
     /// Whether no event is in it.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.events_len == 0
     }
 
     /// Whether it has more events than a commit may have, or its payload might have more bytes than this.
     pub fn is_over(&self, payload_bytes_max: usize) -> bool {
-        self.events.len() > EVENTS_MAX || ENVELOPE_BYTES + self.bytes > payload_bytes_max
+        self.events_len > EVENTS_MAX || self.bytes() > payload_bytes_max
     }
 
     /// What it holds now, to come back to by [`rewind`](Self::rewind).
     pub fn mark(&self) -> Mark {
-        Mark { commands: self.commands.len(), events: self.events.len(), bytes: self.bytes }
+        let Self { commands, events, events_len, commands_bytes } = self;
+        Mark {
+            commands: commands.len(),
+            events: events.len(),
+            events_len: *events_len,
+            commands_bytes: *commands_bytes,
+        }
     }
 
     /// Forgets what was added since the mark.
     pub fn rewind(&mut self, mark: Mark) {
         self.commands.truncate(mark.commands);
         self.events.truncate(mark.events);
-        self.bytes = mark.bytes;
+        self.events_len = mark.events_len;
+        self.commands_bytes = mark.commands_bytes;
     }
 
     /// Names the command whose events are added next.
@@ -251,15 +260,24 @@ impl CommitBuilder {
         const MEMBERS_BYTES: usize = 130;
         // A command id is visible ASCII: escaped it grows at most to its double.
         let texts = 2 * command.command_id.len() + command.traceparent.as_ref().map_or(0, String::len);
-        self.bytes += MEMBERS_BYTES + texts;
+        self.commands_bytes += MEMBERS_BYTES + texts;
         self.commands.push(CommitCommand { events: 0, ..command });
     }
 
     /// Adds an event of the command that began last.
     pub fn add_event(&mut self, record: &EventRecord) -> Result<(), serde_json::Error> {
-        let json = serde_json::value::to_raw_value(record)?;
-        self.bytes += json.get().len() + 1;
-        self.events.push(json);
+        /// More than the JSON of most events takes.
+        const EVENT_BYTES: usize = 1024;
+        self.events.reserve(EVENT_BYTES);
+        let before = self.events.len();
+        if before > 0 {
+            self.events.push(b',');
+        }
+        if let Err(error) = serde_json::to_writer(&mut self.events, record) {
+            self.events.truncate(before);
+            return Err(error);
+        }
+        self.events_len += 1;
         if let Some(command) = self.commands.last_mut() {
             command.events += 1;
         }
@@ -274,24 +292,26 @@ impl CommitBuilder {
     /// The payload.
     pub fn encode(&self, person: PersonId, version: u64, previous: Digest) -> Result<Vec<u8>, serde_json::Error> {
         #[derive(Serialize)]
-        struct Payload<'a> {
+        struct Head<'a> {
             schema: u64,
             aggregate_id: PersonId,
             version: u64,
             previous: Digest,
             commands: &'a [CommitCommand],
-            events: &'a [Box<RawValue>],
         }
-        let payload = Payload {
-            schema: SCHEMA,
-            aggregate_id: person,
-            version,
-            previous,
-            commands: &self.commands,
-            events: &self.events,
-        };
-        let mut bytes = Vec::with_capacity(ENVELOPE_BYTES + self.bytes);
-        serde_json::to_writer(&mut bytes, &payload)?;
+        let head = Head { schema: SCHEMA, aggregate_id: person, version, previous, commands: &self.commands };
+        let mut bytes = Vec::with_capacity(self.bytes());
+        serde_json::to_writer(&mut bytes, &head)?;
+        // The last member follows in the place of the closing brace.
+        bytes.pop();
+        bytes.extend_from_slice(b",\"events\":[");
+        bytes.extend_from_slice(&self.events);
+        bytes.extend_from_slice(b"]}");
         Ok(bytes)
+    }
+
+    /// What the payload may take, in bytes.
+    fn bytes(&self) -> usize {
+        ENVELOPE_BYTES + self.commands_bytes + self.events.len()
     }
 }

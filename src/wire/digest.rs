@@ -38,6 +38,12 @@ impl Digest {
         Self(u128::from_be_bytes(bytes))
     }
 
+    /// A part of it, to tell most others apart by.
+    pub const fn mark(self) -> u32 {
+        let [.., a, b, c, d] = self.0.to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
     /// The digest of what `value` encodes to in the service's own binary encoding.
     pub fn of_encoded(value: &impl Encode) -> Self {
         let mut hasher = HashWriter(blake3::Hasher::new());

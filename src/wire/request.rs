@@ -75,9 +75,16 @@ pub struct CommandId {
     pub text: String,
     /// Whether the service made it: then it is not remembered, since no retry can bear it.
     pub generated: bool,
+    /// The digest of the text, by which it is remembered.
+    pub digest: Digest,
 }
 
 impl CommandId {
+    /// The command id with this text.
+    pub fn new(text: String, generated: bool) -> Self {
+        Self { digest: Digest::of(text.as_bytes()), text, generated }
+    }
+
     /// When a UUIDv7 says that it was made, be it as late as our calendar goes; `None` for any other id.
     pub fn made_at(&self) -> Option<Timestamp> {
         let uuid = Uuid::try_parse(&self.text).ok().filter(|uuid| uuid.get_version_num() == 7)?;
@@ -198,7 +205,7 @@ fn addressed_person(
 
 fn command_id(headers: &impl Headers, stamp: Stamp) -> Result<CommandId, Problem> {
     let text = match single(headers, "Nats-Msg-Id")? {
-        None => return Ok(CommandId { text: generated_id(stamp), generated: true }),
+        None => return Ok(CommandId::new(generated_id(stamp), true)),
         Some(text) => text,
     };
     let fits = (1..=COMMAND_ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -206,7 +213,7 @@ fn command_id(headers: &impl Headers, stamp: Stamp) -> Result<CommandId, Problem
         let rule = format!("Nats-Msg-Id: 1 to {COMMAND_ID_CHARS_MAX} visible ASCII characters are allowed");
         return Err(Problem::new(Code::Invalid, rule));
     }
-    Ok(CommandId { text: text.to_owned(), generated: false })
+    Ok(CommandId::new(text.to_owned(), false))
 }
 
 fn generated_id(stamp: Stamp) -> String {

@@ -21,6 +21,7 @@ mod memory;
 mod nats;
 mod nix;
 mod notify;
+mod operations;
 mod port_contract;
 mod queries;
 mod snapshots;

@@ -55,6 +55,7 @@ impl Worker {
             if work.aggregate.is_none() {
                 work.aggregate = self.cache.take(*person);
                 turn.counts.cache_hits += u64::from(work.aggregate.is_some());
+                turn.counts.cache_misses += u64::from(work.aggregate.is_none());
             }
             match (work.aggregate.take(), work.reload) {
                 (Some(aggregate), Some(freshness)) if aggregate.version > 0 => {
@@ -111,6 +112,9 @@ impl Worker {
     fn search_for_old_commands(&mut self) {
         for work in self.desk.values_mut().filter(|work| work.is_ready()) {
             let Work { waiting, aggregate: Some(aggregate), .. } = work else { continue };
+            if aggregate.receipts.are_complete() {
+                continue;
+            }
             let from = waiting
                 .iter()
                 .filter_map(|task| match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at) {

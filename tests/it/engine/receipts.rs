@@ -314,7 +314,7 @@ fn receipt(number: u64, at: Timestamp) -> Receipt {
 #[test]
 fn what_falls_out_of_the_newest_stays_in_memory_for_a_quarter_of_an_hour() {
     let start = time(NOW);
-    let named = |number: u64| CommandId { text: number.to_string(), generated: false };
+    let named = |number: u64| CommandId::new(number.to_string(), false);
     let mut receipts = Receipts::default();
     for number in 0..2_000 {
         let now = start.plus_micros(number as i64 * 1_000_000);
@@ -327,7 +327,7 @@ fn what_falls_out_of_the_newest_stays_in_memory_for_a_quarter_of_an_hour() {
             }
         }
     }
-    let generated = CommandId { text: "1999".to_owned(), generated: true };
+    let generated = CommandId::new("1999".to_owned(), true);
     assert_eq!(receipts.look_up(&generated, start), Known::New);
     let (recent, since) = receipts.for_snapshot();
     assert_eq!(recent.last().unwrap().version, 1999);

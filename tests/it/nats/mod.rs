@@ -1,6 +1,6 @@
 //! The NATS side, against real servers.
 
-mod cluster;
+pub mod cluster;
 mod event_log;
 mod faults;
 mod intake;

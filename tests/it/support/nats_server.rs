@@ -103,6 +103,11 @@ impl NatsServer {
         self.signal("CONT");
     }
 
+    /// Lets it read its configuration again.
+    pub fn reload(&self) {
+        self.signal("HUP");
+    }
+
     fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status();
         assert!(status.expect("kill runs").success());
@@ -164,7 +169,7 @@ fn launch(binary: &Path, directory: &Path, port: Option<u16>) -> Child {
     command.spawn().expect("nats-server starts")
 }
 
-fn binary() -> &'static Path {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let named = std::env::var_os("NATS_SERVER_BIN").map(PathBuf::from);

@@ -130,7 +130,7 @@ fn what_the_headers_say_is_in_the_request() {
         ("traceparent", TRACE),
     ];
     let request = received("person.eu.commands.x", &headers, create(ANN).to_string().as_bytes()).unwrap();
-    assert_eq!(request.command_id, CommandId { text: "c1".to_owned(), generated: false });
+    assert_eq!(request.command_id, CommandId::new("c1".to_owned(), false));
     assert_eq!(request.correlation_id, "case");
     assert_eq!(request.actor.as_deref(), Some("clerk"));
     assert_eq!(request.expected_version, Some(7));
@@ -290,7 +290,7 @@ fn commands_have_one_digest_however_they_are_written() {
 
 #[test]
 fn a_uuid_v7_tells_when_it_was_made() {
-    let made_at = |text: &str| CommandId { text: text.to_owned(), generated: false }.made_at();
+    let made_at = |text: &str| CommandId::new(text.to_owned(), false).made_at();
     let then = Some(time("2022-02-22T19:22:22Z"));
     assert_eq!(made_at("017f22e2-79b0-7cc3-98c4-dc0c0c07398f"), then);
     assert_eq!(made_at("017F22E2-79B0-7CC3-98C4-DC0C0C07398F"), then);
