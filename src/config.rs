@@ -86,6 +86,15 @@ pub struct Client {
     pub command_timeout: Duration,
 }
 
+/// What a tool needs that reads the store itself.
+#[derive(Debug, Clone)]
+pub struct StoreClient {
+    /// What any client needs.
+    pub client: Client,
+    /// The stream; see [`Store::stream`].
+    pub stream: String,
+}
+
 /// How to reach NATS.
 #[derive(Debug, Clone)]
 pub struct Nats {
@@ -147,6 +156,11 @@ pub struct Store {
 impl Store {
     /// The name of the bucket with the snapshots.
     pub fn bucket(&self) -> String {
-        format!("{}_SNAPSHOTS", self.stream)
+        bucket_of(&self.stream)
     }
+}
+
+/// The name of the bucket with the snapshots that belongs to a stream.
+pub fn bucket_of(stream: &str) -> String {
+    format!("{stream}_SNAPSHOTS")
 }

@@ -10,7 +10,7 @@ pub enum ExitStatus {
     /// Every command taken was answered, or there was nothing to run (`--help`).
     Clean = 0,
     /// A client (`show`, `history`, `send`, `bench`) got its answer, and it is no: a command was refused, or there is no such
-    /// person; or `doctor` has warnings. The service itself never ends so.
+    /// person; `verify` found damage, or `doctor` has warnings. The service itself never ends so.
     Refused = 1,
     /// An unknown flag or subcommand, a flag without its value (`EX_USAGE`).
     Usage = 64,
@@ -46,7 +46,8 @@ impl ExitStatus {
         match self {
             Self::Clean => "a clean end: every command taken was answered; of a client: all that it asked for was done",
             Self::Refused => {
-                "of a client alone: a command was refused, or the person does not exist; of doctor: there are warnings"
+                "of a client alone: a command was refused, the person does not exist, or damage was found; of doctor: there \
+                 are warnings"
             }
             Self::Usage => "bad usage: an unknown flag or subcommand",
             Self::Unavailable => {

@@ -9,14 +9,21 @@ mod check;
 mod client;
 mod completions;
 mod doctor;
+mod export;
 mod failure;
 mod history;
+mod import;
 mod man;
 mod output;
+mod progress;
+mod reading;
+mod repair;
 mod send;
 mod show;
 mod shown;
+mod store;
 mod usage;
+mod verify;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -29,12 +36,16 @@ use crate::cli::bench::Bench;
 use crate::cli::check::Check;
 use crate::cli::completions::Completions;
 use crate::cli::doctor::Doctor;
+use crate::cli::export::Export;
 use crate::cli::failure::Failure;
 use crate::cli::history::History;
+use crate::cli::import::Import;
 use crate::cli::man::Man;
+use crate::cli::repair::Repair;
 use crate::cli::send::Send;
 use crate::cli::show::Show;
-use crate::config::{self, Config, ConfigError, Origin, Typed};
+use crate::cli::verify::Verify;
+use crate::config::{self, Config, ConfigError, Origin, StoreClient, Typed};
 use crate::daemon::{self, logging};
 use crate::exit::ExitStatus;
 
@@ -85,6 +96,14 @@ enum Task {
     History(History),
     /// Send commands, one or many
     Send(Box<Send>),
+    /// Check all that is stored
+    Verify(Verify),
+    /// Write all persons, or one person's complete record, as JSON lines
+    Export(Export),
+    /// Bring in persons of an export or a CSV file, by commands
+    Import(Box<Import>),
+    /// Repair a damaged history: what can be kept is kept, what is given up is written down
+    Repair(Repair),
     /// Show the configuration and where each value came from, and whether the service would start with it
     Check(Check),
     /// Connect as the service would and say what is found, line by line, with a verdict each
@@ -130,7 +149,10 @@ pub fn command() -> Command {
 }
 
 /// The subcommands that talk to a running service.
-const CLIENTS: [&str; 4] = ["show", "history", "send", "bench"];
+const CLIENTS: [&str; 8] = ["show", "history", "send", "bench", "verify", "repair", "export", "import"];
+
+/// Those of them that read the store themselves.
+const STORE_CLIENTS: [&str; 3] = ["verify", "repair", "export"];
 
 /// What a client needs of the service's options, beside those of the connection.
 const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_level"];
@@ -139,12 +161,16 @@ const CLIENT_OPTIONS: [&str; 3] = ["subject_prefix", "command_timeout", "log_lev
 /// others are taken and left alone, so that one environment does for both.
 fn for_clients(command: Command) -> Command {
     let options: Vec<Arg> = command.get_arguments().filter(|arg| arg.get_env().is_some()).cloned().collect();
-    let shown = |option: Arg| {
-        let needed =
-            option.get_help_heading() == Some("Connection") || CLIENT_OPTIONS.contains(&option.get_id().as_str());
+    let shown = |client: &str, option: Arg| {
+        let needed = option.get_help_heading() == Some("Connection")
+            || CLIENT_OPTIONS.contains(&option.get_id().as_str())
+            || (STORE_CLIENTS.contains(&client) && option.get_id() == "stream_name");
         option.hide_short_help(needed).hide(!needed)
     };
-    let add = |client: Command| client.args(options.iter().cloned().map(shown));
+    let add = |client: Command| {
+        let name = client.get_name().to_owned();
+        client.args(options.iter().cloned().map(|option| shown(&name, option)))
+    };
     CLIENTS.into_iter().fold(command, |command, name| command.mut_subcommand(name, add))
 }
 
@@ -205,6 +231,10 @@ fn ask(task: &Task, typed: &Typed) -> ExitStatus {
             Task::Show(show) => show.run(&client),
             Task::History(history) => history.run(&client),
             Task::Send(send) => send.run(&client),
+            Task::Verify(verify) => verify.run(&StoreClient::resolve(typed)?),
+            Task::Export(export) => export.run(&StoreClient::resolve(typed)?),
+            Task::Import(import) => import.run(&client),
+            Task::Repair(repair) => repair.run(&StoreClient::resolve(typed)?),
             Task::Bench(bench) => bench.run(&client),
         }
     });

@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Stdout, Write};
+use std::path::Path;
 
 use anstream::AutoStream;
 use anstyle::Style;
@@ -81,6 +83,12 @@ impl Out {
             Err(error) => self.state = State::Broken(error),
         }
     }
+}
+
+/// Opens a file that may hold personal data, anew and for its owner alone.
+pub fn private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// Text without anything that a terminal would obey.

@@ -14,7 +14,7 @@ use super::sign_in::{client_certificate, sign_in};
 use super::typed::{AUTO, Typed};
 use super::url::servers;
 use super::value::{address, boolean, count, duration, file, format, level, number, size};
-use super::{Client, Config, ConfigError, Metrics, Nats, Store};
+use super::{Client, Config, ConfigError, Metrics, Nats, Store, StoreClient};
 
 /// Threads of the pool.
 const WORKERS: RangeInclusive<u64> = 1..=256;
@@ -65,6 +65,13 @@ impl Client {
             subject_prefix: prefix("SUBJECT_PREFIX", &typed.subject_prefix)?,
             command_timeout: duration("COMMAND_TIMEOUT", &typed.command_timeout, COMMAND_TIMEOUT)?,
         })
+    }
+}
+
+impl StoreClient {
+    /// What was typed, checked, as far as a tool needs it that reads the store itself.
+    pub fn resolve(typed: &Typed) -> Result<Self, ConfigError> {
+        Ok(Self { client: Client::resolve(typed)?, stream: name("STREAM_NAME", &typed.stream_name)? })
     }
 }
 

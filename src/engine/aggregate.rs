@@ -1,6 +1,7 @@
 //! A person as one replica knows it: the fold of its commits, and what is needed to prove and to extend it.
 
 use crate::domain::{Person, PersonId, Timestamp, evolve};
+use crate::engine::link::Link;
 use crate::engine::ports::{Sequence, StoredCommit};
 use crate::engine::receipts::{Receipts, receipt_of};
 use crate::wire::commit::{self, Commit, CommitError};
@@ -81,33 +82,20 @@ impl Aggregate {
     pub fn fold(&mut self, stored: &StoredCommit) -> Result<(), Broken> {
         let broken = |error| Broken { sequence: stored.sequence, error };
         let commit = commit::decode(&stored.payload).map_err(broken)?;
-        self.check_continues(&commit, stored.sequence).map_err(|what| broken(CommitError::Damaged(what)))?;
+        let next = self.link().follow(self.person, stored, &commit);
+        let link = next.map_err(|what| broken(CommitError::Damaged(what)))?;
         commit.events.iter().for_each(|record| evolve(&mut self.state, &record.event));
         receipts_in(&commit, stored.sequence).for_each(|receipt| self.receipts.push(receipt));
-        self.version = commit.version;
-        self.sequence = stored.sequence;
-        self.chain = Digest::of(&stored.payload);
-        self.last_event_at = commit.events.last().map_or(self.last_event_at, |event| event.timestamp);
+        self.version = link.version;
+        self.sequence = link.sequence;
+        self.chain = link.chain;
+        self.last_event_at = link.last_event_at;
         Ok(())
     }
 
-    fn check_continues(&self, commit: &Commit, sequence: Sequence) -> Result<(), String> {
-        if commit.aggregate_id != self.person {
-            return Err("a commit of another person".to_owned());
-        }
-        if Some(commit.first_version()) != self.version.checked_add(1) {
-            return Err(format!("version {} follows version {}", commit.first_version(), self.version));
-        }
-        if commit.previous != self.chain {
-            return Err("the chain of digests is broken".to_owned());
-        }
-        if sequence <= self.sequence {
-            return Err(format!("stream sequence {sequence} follows {}", self.sequence));
-        }
-        match commit.events.first() {
-            Some(first) if first.timestamp < self.last_event_at => Err("time runs backwards".to_owned()),
-            _ => Ok(()),
-        }
+    /// Where its history stands.
+    pub fn link(&self) -> Link {
+        Link { version: self.version, sequence: self.sequence, chain: self.chain, last_event_at: self.last_event_at }
     }
 
     /// About how many bytes of memory it takes.

@@ -1,17 +1,21 @@
 //! The order of the steps that a command takes. No thread, no clock, no socket, no randomness.
 //!
-//! In reading order: [`ports`] (what it needs of the world), [`aggregate`] (a person as one replica knows it),
+//! In reading order: [`ports`] (what it needs of the world), [`link`] (where a history stands), [`aggregate`] (a person as
+//! one replica knows it),
 //! [`receipts`] (which commands were carried out), [`draft`] (deciding requests into a commit), [`load`] (snapshot and
 //! tail), [`cache`], [`router`] (which worker owns a person), [`turn`] (what goes into a turn and comes out of it),
 //! [`worker`], where a batch of requests goes through one turn, and [`inquiry`], which answers questions.
 
 pub mod aggregate;
+pub mod audit;
 pub mod cache;
 pub mod draft;
 pub mod inquiry;
+pub mod link;
 pub mod load;
 pub mod ports;
 pub mod receipts;
+pub mod repair;
 pub mod router;
 pub mod turn;
 pub mod worker;

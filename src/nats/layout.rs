@@ -1,6 +1,8 @@
 //! Where everything lies: the names of stream, bucket and subjects, from the configuration.
 
-use crate::config::Config;
+use std::str::FromStr;
+
+use crate::config::{Config, StoreClient, bucket_of};
 use crate::domain::PersonId;
 use crate::wire::subject::Subjects;
 
@@ -18,15 +20,25 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The names that follow from the configuration.
+    /// The names that follow from the service's configuration.
     pub fn new(config: &Config) -> Self {
-        let domain = config.nats.jetstream_domain.clone();
+        let domain = config.nats.jetstream_domain.as_deref();
+        Self::of(&config.subject_prefix, &config.store.stream, domain)
+    }
+
+    /// The names that follow from a tool's configuration.
+    pub fn of_client(config: &StoreClient) -> Self {
+        let domain = config.client.nats.jetstream_domain.as_deref();
+        Self::of(&config.client.subject_prefix, &config.stream, domain)
+    }
+
+    fn of(subject_prefix: &str, stream: &str, domain: Option<&str>) -> Self {
         Self {
-            subjects: Subjects::new(&config.subject_prefix),
-            stream: config.store.stream.clone(),
-            bucket: config.store.bucket(),
-            api: domain.as_ref().map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
-            domain,
+            subjects: Subjects::new(subject_prefix),
+            stream: stream.to_owned(),
+            bucket: bucket_of(stream),
+            api: domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
+            domain: domain.map(str::to_owned),
             found_domain: None,
         }
     }
@@ -67,6 +79,17 @@ impl Layout {
         format!("$KV.{}.>", self.bucket)
     }
 
+    /// The person whose commits lie on this subject; `None` for another one.
+    pub fn person_of_event(&self, subject: &str) -> Option<PersonId> {
+        self.subjects.person_of_events(subject)
+    }
+
+    /// The person whose snapshot lies on this subject; `None` for another one.
+    pub fn person_of_snapshot(&self, subject: &str) -> Option<PersonId> {
+        let id = subject.strip_prefix("$KV.")?.strip_prefix(self.bucket.as_str())?.strip_prefix(".v1.")?;
+        PersonId::from_str(id).ok().filter(|person| self.snapshot_subject(*person) == subject)
+    }
+
     /// The subject on which one person's snapshot lies.
     pub fn snapshot_subject(&self, person: PersonId) -> String {
         format!("$KV.{}.v1.{person}", self.bucket)
@@ -90,14 +113,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::nats) fn layout(domain: Option<&str>) -> Layout {
-        Layout {
-            subjects: Subjects::new("person"),
-            stream: "PERSON_EVENTS".to_owned(),
-            bucket: "PERSON_EVENTS_SNAPSHOTS".to_owned(),
-            api: domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
-            domain: domain.map(str::to_owned),
-            found_domain: None,
-        }
+        Layout::of("person", "PERSON_EVENTS", domain)
     }
 
     #[test]
@@ -108,6 +124,8 @@ pub(super) mod tests {
         assert_eq!(hub.event_subject(person), plain.event_subject(person));
         assert_eq!(hub.snapshot_subject(person), plain.snapshot_subject(person));
         assert_eq!(plain.snapshot_target(person), plain.snapshot_subject(person));
+        assert_eq!(plain.person_of_snapshot(&plain.snapshot_subject(person)), Some(person));
+        assert_eq!(plain.person_of_event(&plain.event_subject(person)), Some(person));
         assert!(hub.snapshot_target(person).starts_with("$JS.hub.API.$KV.PERSON_EVENTS_SNAPSHOTS.v1."));
         assert_eq!(plain.api("INFO"), "$JS.API.INFO");
         assert_eq!(hub.api("INFO"), "$JS.hub.API.INFO");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::domain::{Event, EventKind, PersonId, Timestamp};
@@ -39,6 +39,14 @@ pub struct Commit {
     pub commands: Vec<CommitCommand>,
     /// At least one, with versions without gap.
     pub events: Vec<EventRecord>,
+    /// Whether its events stand in the place of others that were given up when a damaged history was repaired.
+    #[serde(default, rename = "repaired", deserialize_with = "is_given")]
+    pub is_repair: bool,
+}
+
+/// Whether there is a member, whatever it says: a reader needs no more of it.
+fn is_given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 
 /// A request that a commit carried out.

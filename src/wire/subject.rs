@@ -40,6 +40,13 @@ impl Subjects {
         format!("{}.events.{person}", self.prefix)
     }
 
+    /// The person whose commits lie on this subject, exactly as the service writes it; `None` for any other.
+    pub fn person_of_events(&self, subject: &str) -> Option<PersonId> {
+        let id = subject.strip_prefix(self.prefix.as_str())?.strip_prefix(".events.")?;
+        let is_canonical = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+        PersonId::from_str(id).ok().filter(|_| is_canonical && id.len() == 36)
+    }
+
     /// The canonical subject of a person's commands.
     pub fn commands(&self, person: PersonId) -> String {
         format!("{}.commands.{person}", self.prefix)

@@ -28,7 +28,7 @@ Exit status: 0 where all was accepted; 1 where something was refused; 69 where s
 /// The commands that may be under way at the same time, unless it is said.
 pub const IN_FLIGHT_DEFAULT: u64 = 64;
 /// The most that may be under way.
-const IN_FLIGHT_MAX: u64 = 4096;
+pub const IN_FLIGHT_MAX: u64 = 4096;
 /// The longest patience.
 const PATIENCE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -123,13 +123,15 @@ fn command_id(text: &str) -> Result<String, String> {
         .ok_or_else(|| format!("1 to {COMMAND_ID_CHARS_MAX} visible ASCII characters are allowed"))
 }
 
-fn header_text(text: &str) -> Result<String, String> {
+/// A text as a header may hold it.
+pub fn header_text(text: &str) -> Result<String, String> {
     let fits = (1..=HEADER_CHARS_MAX).contains(&text.chars().count()) && !text.contains(char::is_control);
     fits.then(|| text.to_owned())
         .ok_or_else(|| format!("1 to {HEADER_CHARS_MAX} characters without control characters are allowed"))
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
+/// A patience, as it is typed.
+pub fn patience(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
     parsed
         .filter(|duration| *duration <= PATIENCE_MAX)

@@ -58,6 +58,8 @@ pub struct Pace {
     pub in_flight: usize,
     /// How long a letter is tried.
     pub patience: Duration,
+    /// Whether those behind a refused one about the same persons are left out.
+    pub stops_at_refusals: bool,
 }
 
 /// How it ended.
@@ -82,6 +84,7 @@ pub struct Courier<'a> {
     generation: u64,
     tried: HashMap<u64, Tried>,
     failed: HashSet<PersonId>,
+    refused: HashSet<PersonId>,
     progress_at: Instant,
     stop: Option<End>,
 }
@@ -109,6 +112,7 @@ impl<'a> Courier<'a> {
             under_way: BTreeMap::new(),
             tried: HashMap::new(),
             failed: HashSet::new(),
+            refused: HashSet::new(),
             progress_at: Instant::now(),
             stop: None,
         }
@@ -156,6 +160,11 @@ impl<'a> Courier<'a> {
                 self.settle(line, Fate::Failed(behind_a_failed_one(), None), recipient);
                 continue;
             }
+            if letter.persons.iter().any(|person| self.refused.contains(person)) {
+                let why = "an earlier command about the same person was refused";
+                self.settle(line, Fate::Rejected(local("not_sent", why, false), None), recipient);
+                continue;
+            }
             self.tried.entry(line).or_insert(Tried { since: now, times: 0 }).times += 1;
             match self.send(line) {
                 Ok(call) => drop(self.under_way.insert(call, UnderWay { line, since: now })),
@@ -172,7 +181,7 @@ impl<'a> Courier<'a> {
 
     fn send(&mut self, line: u64) -> Result<u64, NotSent> {
         let letter = self.schedule.letter(line).ok_or(NotSent::Malformed("letter"))?;
-        let version = self.headers.expected_version.map(|version| version.to_string());
+        let version = letter.expected_version.or(self.headers.expected_version).map(|version| version.to_string());
         let headers = self.headers.of(&letter.id, version.as_deref());
         self.client.caller.call(&letter.subject(&self.client.subjects), &headers, &letter.payload)
     }
@@ -250,6 +259,10 @@ impl<'a> Courier<'a> {
         let Some(letter) = self.schedule.done(line) else { return };
         match &fate {
             Fate::Failed(..) => self.failed.extend(&letter.persons),
+            Fate::Rejected(..) if self.pace.stops_at_refusals => {
+                self.refused.extend(&letter.persons);
+                self.progress_at = Instant::now();
+            }
             Fate::Accepted(_) | Fate::Rejected(..) => self.progress_at = Instant::now(),
         }
         recipient.settled(letter, fate);

@@ -21,8 +21,14 @@ const NOBODY: &str = "unaddressed";
 /// One command or array, on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
-    /// The line that it stands on, from 1.
+    /// Its place among all, from 1.
     pub line: u64,
+    /// The line of the input that it comes from.
+    pub origin: u64,
+    /// How many bytes of the input are done with it.
+    pub input_bytes: u64,
+    /// The version at which the person has to be.
+    pub expected_version: Option<u64>,
     /// The command id.
     pub id: String,
     /// Whom it is about, the one whose record changes first; a merge has two.
@@ -35,7 +41,13 @@ impl Letter {
     /// The only one.
     pub fn single(payload: Vec<u8>, id: &str) -> Self {
         let persons = serde_json::from_slice(&payload).map(|json| persons(&json)).unwrap_or_default();
-        Self { line: 1, id: id.to_owned(), persons, payload }
+        Self { id: id.to_owned(), ..Self::new(1, persons, payload) }
+    }
+
+    /// Of a line of its own, without an id.
+    fn new(line: u64, persons: Vec<PersonId>, payload: Vec<u8>) -> Self {
+        let input_bytes = u64::try_from(payload.len()).unwrap_or(0) + 1;
+        Self { line, origin: line, input_bytes, expected_version: None, id: String::new(), persons, payload }
     }
 
     /// Where it is to go.
@@ -67,7 +79,7 @@ impl LetterMaker {
             Ok(json) => (persons(&json), json.to_string().into_bytes()),
             Err(_) => (Vec::new(), payload.clone()),
         };
-        Letter { line, id: self.id(&said), persons, payload }
+        Letter { id: self.id(&said), ..Letter::new(line, persons, payload) }
     }
 
     fn id(&mut self, said: &[u8]) -> String {

@@ -8,15 +8,15 @@
 //!                 courier    sends, waits, sends again with the same id ──► report, or the one answer
 //! ```
 
-mod args;
+pub mod args;
 mod build;
 mod courier;
-mod letter;
+pub mod letter;
 mod report;
 mod schedule;
-mod source;
+pub mod source;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::error::ErrorKind;
@@ -28,7 +28,7 @@ use crate::cli::answer::{Answer, Problem};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::output::Out;
-use crate::cli::send::args::IN_FLIGHT_DEFAULT;
+use crate::cli::send::args::{Headers, IN_FLIGHT_DEFAULT};
 use crate::cli::send::courier::{Courier, End, Fate, Pace, Recipient, UNREADABLE};
 use crate::cli::send::letter::{Letter, LetterMaker};
 use crate::cli::send::report::Report;
@@ -78,9 +78,9 @@ impl Send {
     fn send_one(&self, config: &config::Client) -> Result<ExitStatus, Failure> {
         let id = self.headers.id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
         let letter = Letter::single(self.payload(&id)?, &id);
-        let mut client = self.client(config)?;
+        let mut client = connect(config, self.patience)?;
         let mut one = One(None);
-        let pace = Pace { in_flight: 1, patience: self.patience };
+        let pace = Pace { in_flight: 1, patience: self.patience, stops_at_refusals: false };
         Courier::new(&mut client, &self.headers, pace).run(&mut Source::single(letter), &mut one);
         let (answer, failure) = match one.0 {
             Some(Fate::Accepted(answer)) => (Some(answer), None),
@@ -113,45 +113,81 @@ impl Send {
     }
 
     fn send_lines(&self, path: &Path, config: &config::Client) -> Result<ExitStatus, Failure> {
-        let refused = self.refused.as_deref().map(|refused| source::create_private(refused, self.lines.as_ref()));
-        let refused = refused.transpose()?;
-        let mut source = Source::lines(path, LetterMaker::new(self.batch.as_deref().unwrap_or_default()))?;
-        let mut client = self.client(config)?;
-        let mut out = Out::new();
-        let mut report = Report::new(&mut out, self.json, refused, source.bytes);
-        let in_flight = self.in_flight.unwrap_or(IN_FLIGHT_DEFAULT);
-        let pace = Pace { in_flight: usize::try_from(in_flight).unwrap_or(1), patience: self.patience };
-        let end = Courier::new(&mut client, &self.headers, pace).run(&mut source, &mut report);
-        let status = report.finish();
-        let unread = if source.has_ended() { "" } else { ", with the rest of the input unread" };
-        out.finish()?;
-        match end {
-            End::Complete => Ok(status),
-            End::GaveUp(problem) => Err(Failure::new(
-                ExitStatus::Unavailable,
-                format!("gave up{unread}: {problem}; then send the same again"),
-            )),
-            End::Unreadable(error) => {
-                Err(Failure::new(ExitStatus::BadConfiguration, format!("the input could not be read on: {error}")))
-            }
+        let source = Source::lines(path, LetterMaker::new(self.batch.as_deref().unwrap_or_default()))?;
+        deliver(
+            source,
+            config,
+            &Delivery {
+                headers: &self.headers,
+                in_flight: self.in_flight.unwrap_or(IN_FLIGHT_DEFAULT),
+                patience: self.patience,
+                stops_at_refusals: false,
+                json: self.json,
+                refused: self.refused.as_deref(),
+                input: self.lines.as_ref(),
+            },
+        )
+    }
+}
+
+/// How many letters are delivered.
+pub struct Delivery<'a> {
+    /// What goes along with each.
+    pub headers: &'a Headers,
+    /// How many may be under way at the same time.
+    pub in_flight: u64,
+    /// How long each is tried.
+    pub patience: Duration,
+    /// Whether those behind a refused one about the same person are left out.
+    pub stops_at_refusals: bool,
+    /// Whether the replies go to stdout.
+    pub json: bool,
+    /// Where to write those that were refused.
+    pub refused: Option<&'a Path>,
+    /// The file that they come from, which is not to be written over.
+    pub input: Option<&'a PathBuf>,
+}
+
+/// Delivers all letters of a source and reports what became of them.
+pub fn deliver(mut source: Source, config: &config::Client, how: &Delivery<'_>) -> Result<ExitStatus, Failure> {
+    let refused = how.refused.map(|refused| source::create_private(refused, how.input)).transpose()?;
+    let mut client = connect(config, how.patience)?;
+    let mut out = Out::new();
+    let mut report = Report::new(&mut out, how.json, refused, source.bytes);
+    let pace = Pace {
+        in_flight: usize::try_from(how.in_flight).unwrap_or(1),
+        patience: how.patience,
+        stops_at_refusals: how.stops_at_refusals,
+    };
+    let end = Courier::new(&mut client, how.headers, pace).run(&mut source, &mut report);
+    let status = report.finish();
+    let unread = if source.has_ended() { "" } else { ", with the rest of the input unread" };
+    out.finish()?;
+    match end {
+        End::Complete => Ok(status),
+        End::GaveUp(problem) => {
+            Err(Failure::new(ExitStatus::Unavailable, format!("gave up{unread}: {problem}; then send the same again")))
+        }
+        End::Unreadable(error) => {
+            Err(Failure::new(ExitStatus::BadConfiguration, format!("the input could not be read on: {error}")))
         }
     }
+}
 
-    /// Connects, and tries again where NATS is away, within patience.
-    fn client(&self, config: &config::Client) -> Result<Client, Failure> {
-        let deadline = Instant::now() + self.patience;
-        let mut told = false;
-        loop {
-            match Client::open(config, "send") {
-                Err(failure) if failure.status == ExitStatus::Unavailable && Instant::now() < deadline => {
-                    if !std::mem::replace(&mut told, true) {
-                        last_words(&format!("{failure}; trying again for {:?} (--patience)", self.patience));
-                    }
-                    let rest = deadline.saturating_duration_since(Instant::now());
-                    std::thread::sleep(CONNECT_PAUSE.min(rest));
+/// Connects, and tries again where NATS is away, within patience.
+fn connect(config: &config::Client, patience: Duration) -> Result<Client, Failure> {
+    let deadline = Instant::now() + patience;
+    let mut told = false;
+    loop {
+        match Client::open(config, "send") {
+            Err(failure) if failure.status == ExitStatus::Unavailable && Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    last_words(&format!("{failure}; trying again for {patience:?} (--patience)"));
                 }
-                opened => return opened,
+                let rest = deadline.saturating_duration_since(Instant::now());
+                std::thread::sleep(CONNECT_PAUSE.min(rest));
             }
+            opened => return opened,
         }
     }
 }

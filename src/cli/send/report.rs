@@ -122,13 +122,13 @@ impl<'a> Report<'a> {
     fn not_done(&mut self, letter: &Letter, status: &str, problem: &Problem) {
         if self.told < TOLD_MAX {
             let more = if self.told + 1 == TOLD_MAX { " (further ones are only counted)" } else { "" };
-            let line = format!("line {}: {status}: {problem}{more}", letter.line);
+            let line = format!("line {}: {status}: {problem}{more}", letter.origin);
             self.bar.suspend(|| last_words(&line));
         }
         self.told += 1;
         let Some(file) = &mut self.refused else { return };
         let mut entry = json!({
-            "line": letter.line,
+            "line": letter.origin,
             "command_id": letter.id,
             "status": status,
             "error": problem,
@@ -176,7 +176,7 @@ impl Recipient for Report<'_> {
         if let Some(answer) = answer.filter(|_| self.json) {
             self.out.json(&answer.json);
         }
-        self.bar.inc(u64::try_from(letter.payload.len()).unwrap_or(0) + 1);
+        self.bar.inc(letter.input_bytes);
     }
 
     fn waiting(&mut self, count: usize) {

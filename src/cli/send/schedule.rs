@@ -125,7 +125,7 @@ mod tests {
 
     fn letter(line: u64, persons: &[u128]) -> Letter {
         let persons = persons.iter().map(|n| PersonId::from_uuid(uuid::Uuid::from_u128(*n))).collect();
-        Letter { line, id: line.to_string(), persons, payload: vec![0; 10] }
+        Letter { persons, line, ..Letter::single(vec![0; 10], &line.to_string()) }
     }
 
     fn schedule(letters: &[(u64, &[u128])]) -> Schedule {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::cli::failure::Failure;
+use crate::cli::output::private;
 use crate::cli::send::letter::{Letter, LetterMaker};
 use crate::exit::ExitStatus;
 
@@ -26,6 +27,16 @@ pub struct Source {
     ended: bool,
     /// Bytes of the file, where that is known.
     pub bytes: Option<u64>,
+}
+
+/// Where a thread puts what it read.
+pub struct Given(Sender<io::Result<Letter>>);
+
+impl Given {
+    /// One more; false when nobody takes any more.
+    pub fn give(&mut self, letter: Letter) -> bool {
+        self.0.send(Ok(letter)).is_ok()
+    }
 }
 
 /// What a source has to give.
@@ -56,11 +67,26 @@ impl Source {
             let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.size());
             (Box::new(BufReader::new(file)), size)
         };
+        Self::spawn(bytes, move |given| read_lines(reader, maker, given))
+    }
+
+    /// What a thread of its own gives. `bytes` are those of the input, where known.
+    pub fn spawn(
+        bytes: Option<u64>,
+        read: impl FnOnce(&mut Given) -> io::Result<()> + Send + 'static,
+    ) -> Result<Self, Failure> {
         let (sender, letters) = bounded(WAITING_LEN_MAX);
         let thread = std::thread::Builder::new().name("lines".to_owned());
+        let mut given = Given(sender);
         // It ends with the input, or when nobody takes any more; one that waits for stdin ends with the process.
+        let run = move || {
+            if let Err(error) = read(&mut given) {
+                // Nobody takes any more: then nobody is interested in why it ended either.
+                let _ = given.0.send(Err(error));
+            }
+        };
         thread
-            .spawn(move || read_lines(reader, maker, &sender))
+            .spawn(run)
             .map_err(|error| Failure::new(ExitStatus::Bug, format!("no thread can be started: {error}")))?;
         Ok(Self { letters, ended: false, bytes })
     }
@@ -105,15 +131,13 @@ pub fn read_whole(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Opens a file for the lines that were refused. It may hold personal data, so it is for its owner alone.
 pub fn create_private(path: &Path, input: Option<&PathBuf>) -> Result<File, Failure> {
-    use std::os::unix::fs::OpenOptionsExt;
     let refused =
         |why: &str| Failure::new(ExitStatus::BadConfiguration, format!("--refused {}: {why}", path.display()));
     let identity = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
     if input.is_some_and(|input| identity(input).is_some() && identity(input) == identity(path)) {
         return Err(refused("this is the file that is read; name another one"));
     }
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.map_err(|error| refused(&format!("it cannot be written: {error}")))
+    private(path).map_err(|error| refused(&format!("it cannot be written: {error}")))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
@@ -121,19 +145,14 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(ExitStatus::BadConfiguration, format!("{name} cannot be read: {error}"))
 }
 
-fn read_lines(mut reader: impl BufRead, mut maker: LetterMaker, letters: &Sender<io::Result<Letter>>) {
+fn read_lines(mut reader: impl BufRead, mut maker: LetterMaker, given: &mut Given) -> io::Result<()> {
     for line in 1.. {
-        let next = match next_line(&mut reader) {
-            Ok(None) => return,
-            Ok(Some(text)) if text.iter().all(u8::is_ascii_whitespace) => continue,
-            Ok(Some(text)) => Ok(maker.letter(line, text)),
-            Err(error) => Err(error),
-        };
-        let last = next.is_err();
-        if letters.send(next).is_err() || last {
-            return;
+        let Some(text) = next_line(&mut reader)? else { break };
+        if !text.iter().all(u8::is_ascii_whitespace) && !given.give(maker.letter(line, text)) {
+            break;
         }
     }
+    Ok(())
 }
 
 /// The next line without its end, cut off where it is too long for anything; `None` at the end.
@@ -159,8 +178,7 @@ mod tests {
         let (sender, letters) = bounded(10);
         let long = "x".repeat(usize::try_from(LINE_BYTES_MAX).expect("a small number") + 5);
         let text = format!("one\r\n\n  \ntwo\n{long}\nthree");
-        read_lines(text.as_bytes(), LetterMaker::new(""), &sender);
-        drop(sender);
+        read_lines(text.as_bytes(), LetterMaker::new(""), &mut Given(sender)).expect("a text can be read");
         let read: Vec<(u64, usize)> =
             letters.iter().map(Result::unwrap).map(|letter| (letter.line, letter.payload.len())).collect();
         assert_eq!(read, [(1, 4), (4, 3), (5, long.len() - 5), (6, 5)]);

@@ -5,8 +5,11 @@ mod check;
 mod doctor;
 mod documentation;
 mod ends;
+mod import;
 mod many;
+mod repair;
 mod round_trips;
+mod verify;
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
@@ -43,13 +46,23 @@ impl Place {
 
     /// Starts the service and waits until a command would be answered.
     fn start_service(&mut self) {
+        self.start_service_with(&[]);
+    }
+
+    /// The same, with more of its variables.
+    fn start_service_with(&mut self, environment: &[(&str, &str)]) {
         let path = self.folder.path().join("notify");
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).expect("a socket");
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
         let log = std::fs::File::create(self.folder.path().join("service.log")).expect("a log");
         let mut command = self.command(&[]);
-        command.env("NOTIFY_SOCKET", &path).stderr(log).stdout(Stdio::null()).stdin(Stdio::null());
+        command
+            .envs(environment.iter().copied())
+            .env("NOTIFY_SOCKET", &path)
+            .stderr(log)
+            .stdout(Stdio::null())
+            .stdin(Stdio::null());
         self.service = Some(command.spawn().expect("the service starts"));
         eventually("the service is ready", || {
             let mut buffer = [0; 4096];

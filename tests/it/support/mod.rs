@@ -1,5 +1,6 @@
 //! What the tests stand on: real servers, a proxy that does harm, a client without manners.
 
+pub mod histories;
 pub mod nats_server;
 pub mod proxy;
 pub mod raw;

@@ -243,6 +243,7 @@ proptest! {
             previous: Digest::of(b"x"),
             commands: expected,
             events: records,
+            is_repair: false,
         };
         prop_assert_eq!(commit, whole);
     }

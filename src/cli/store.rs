@@ -1,0 +1,72 @@
+//! The connection of a tool that reads the store itself, beside the service: stream, log and bucket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::failure::Failure;
+use crate::config::StoreClient;
+use crate::domain::PersonId;
+use crate::engine::ports::{Consistency, EventLog, Read, Sequence, Start, StoredCommit, Unavailable};
+use crate::exit::ExitStatus;
+use crate::nats::{Connection, Extent, Layout, NatsLog, NotSent, Scan, Store};
+
+/// What a round of answers may take.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// Questions that are asked at once.
+pub const QUESTIONS_AT_ONCE: usize = 128;
+
+/// A tool's view of the store.
+pub struct StoreReader {
+    /// The connection.
+    pub store: Store,
+    /// Names.
+    pub layout: Layout,
+    /// The commits by person.
+    pub log: NatsLog,
+}
+
+impl StoreReader {
+    /// Tries once to connect. `name` is what the server's operators see.
+    pub fn open(config: &StoreClient, name: &str) -> Result<Self, Failure> {
+        let store = Store::new(Arc::new(Connection::open(&config.client.nats, name)?));
+        let layout = Layout::of_client(config);
+        let log = NatsLog::new(&store, &layout, ANSWER_WAIT).map_err(|error| Failure::not_sent(&error))?;
+        Ok(Self { store, layout, log })
+    }
+
+    /// The stream of commits from end to end, and how far it reaches.
+    pub fn scan(&self) -> Result<(Scan, Extent), Failure> {
+        let mut scan = Scan::events(&self.store, &self.layout).map_err(|error| not_sent(&error))?;
+        match scan.extent().map_err(|error| unavailable(&error))? {
+            Some(extent) => Ok((scan, extent)),
+            None => Err(Failure::new(
+                ExitStatus::Unavailable,
+                format!("there is no stream {}: see whether STREAM_NAME is that of the service", self.layout.stream()),
+            )),
+        }
+    }
+
+    /// The next commits of a person from a sequence on, and whether there are more.
+    pub fn page(
+        &mut self,
+        person: PersonId,
+        from: Sequence,
+        consistency: Consistency,
+    ) -> Result<(Vec<StoredCommit>, bool), Unavailable> {
+        let read = Read { person, start: Start::Sequence(from), consistency, newest: None };
+        let page = self.log.read(&[read]).pop();
+        let page = page.unwrap_or_else(|| Err(Unavailable("the store was not asked".to_owned())))?;
+        Ok((page.commits, page.more))
+    }
+}
+
+/// A question that did not leave.
+pub fn not_sent(error: &NotSent) -> Failure {
+    Failure::not_sent(error)
+}
+
+/// The store gave no answer.
+pub fn unavailable(error: &Unavailable) -> Failure {
+    Failure::new(ExitStatus::Unavailable, format!("the store cannot be read: {error}; try again"))
+}

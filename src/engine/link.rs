@@ -1,0 +1,54 @@
+//! Where a history stands, and whether a stored commit is the next one of it.
+
+use bincode::{Decode, Encode};
+
+use crate::domain::{PersonId, Timestamp};
+use crate::engine::ports::{Sequence, StoredCommit};
+use crate::wire::commit::Commit;
+use crate::wire::digest::Digest;
+
+/// The end of a history, as far as it was read: all that is needed to tell whether a commit continues it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Link {
+    /// How many events the person has.
+    pub version: u64,
+    /// Where the newest commit lies; 0 before the first.
+    pub sequence: Sequence,
+    /// The digest of that commit.
+    pub chain: Digest,
+    /// The time of the newest event.
+    pub last_event_at: Timestamp,
+}
+
+impl Link {
+    /// Before the first commit.
+    pub fn start() -> Self {
+        Self { version: 0, sequence: 0, chain: Digest::ZERO, last_event_at: Timestamp::from_micros(i64::MIN) }
+    }
+
+    /// The end after this commit, which is `stored` decoded. An error, in words, where it is not the next of this
+    /// person: a gap in the versions, a broken chain of digests, time running backwards.
+    pub fn follow(&self, person: PersonId, stored: &StoredCommit, commit: &Commit) -> Result<Self, String> {
+        if commit.aggregate_id != person {
+            return Err("a commit of another person".to_owned());
+        }
+        if Some(commit.first_version()) != self.version.checked_add(1) {
+            return Err(format!("version {} follows version {}", commit.first_version(), self.version));
+        }
+        if commit.previous != self.chain {
+            return Err("the chain of digests is broken".to_owned());
+        }
+        if stored.sequence <= self.sequence {
+            return Err(format!("stream sequence {} follows {}", stored.sequence, self.sequence));
+        }
+        if commit.events.first().is_some_and(|first| first.timestamp < self.last_event_at) {
+            return Err("time runs backwards".to_owned());
+        }
+        Ok(Self {
+            version: commit.version,
+            sequence: stored.sequence,
+            chain: Digest::of(&stored.payload),
+            last_event_at: commit.events.last().map_or(self.last_event_at, |event| event.timestamp),
+        })
+    }
+}

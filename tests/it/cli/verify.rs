@@ -1,0 +1,270 @@
+//! `verify` on histories that are whole, and on every kind of damage.
+
+use cim_domain_person::domain::PersonId;
+use serde_json::Value;
+
+use super::*;
+use crate::support::histories::{History, Writer};
+use crate::support::somebody;
+
+impl Place {
+    /// The findings as JSON, without the summary.
+    fn findings(&self, status: i32, args: &[&str]) -> Vec<Value> {
+        let args: Vec<&str> = ["verify", "--json"].iter().chain(args).copied().collect();
+        let ended = self.run(&args);
+        assert_eq!((ended.status, ended.stderr.as_str()), (status, ""), "{}", ended.stdout);
+        let mut lines = ended.json_lines();
+        assert!(lines.pop().is_some_and(|last| last["summary"].is_object()), "{}", ended.stdout);
+        lines
+    }
+
+    fn summary(&self, args: &[&str]) -> Value {
+        let args: Vec<&str> = ["verify", "--json"].iter().chain(args).copied().collect();
+        self.run(&args).json_lines().pop().expect("a summary")["summary"].clone()
+    }
+
+    fn writer(&self) -> Writer {
+        Writer::connect(self.server.port())
+    }
+}
+
+/// Kind and person of each finding.
+fn kinds(findings: &[Value]) -> Vec<(&str, &str)> {
+    let text = |finding: &'_ Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+    let mut kinds: Vec<(String, String)> =
+        findings.iter().map(|finding| (text(finding, "finding"), text(finding, "person_id"))).collect();
+    kinds.sort();
+    kinds.into_iter().map(|(kind, person)| (&*kind.leak(), &*person.leak())).collect()
+}
+
+#[test]
+fn what_the_service_wrote_is_whole_with_its_snapshots() {
+    let mut place = Place::without_service();
+    place.start_service_with(&[("SNAPSHOT_FREQ", "10")]);
+    let people: Vec<String> = (0..3).map(|n| place.create(&format!("Ada {n}"))).collect();
+    for person in &people {
+        let lines: Vec<String> = (0..30).map(|n| rename_line(person, &format!("N{n}"))).collect();
+        place.run_with(&lines.join("\n"), &["send", "--lines", "-"]).done();
+    }
+    place.run(&["send", "merge", &people[0], "--into", &people[1]]).done();
+    place.run(&["send", "archive", &people[2], "--reason", "left"]).done();
+    eventually("three snapshots", || place.summary(&[])["snapshots"] == 3);
+    let summary = place.summary(&[]);
+    assert_eq!((&summary["persons"], &summary["events"]), (&json!(3), &json!(95)), "{summary}");
+    let text = place.run(&["verify"]).done().stdout;
+    assert!(text.starts_with("3 persons, ") && text.trim_end().ends_with("nothing is wrong"), "{text}");
+    place.run(&["verify", "--person", &people[0]]).done();
+    place.run(&["verify", "--person", &somebody().to_string()]).ended(1, "no such person");
+}
+
+#[test]
+fn every_kind_of_damage_is_told_by_person_and_the_others_are_whole() {
+    let place = Place::without_service();
+    let mut writer = place.writer();
+    let whole = writer.person(somebody(), 5);
+
+    let gap = writer.person(somebody(), 3);
+    let mut ahead = History { version: 4, ..gap.clone() };
+    let payload = ahead.commit(vec![gap.renamed("Ada 3", "Ada 5")]);
+    let gap_at = writer.write_raw(gap.person, "Event-Type: NameUpdated\r\nPerson-Version: 5\r\n", &payload);
+
+    let chain = writer.person(somebody(), 2);
+    let mut other = History { previous: cim_domain_person::wire::digest::Digest::of(b"another"), ..chain.clone() };
+    let payload = other.commit(vec![chain.renamed("Ada 2", "Ada 3")]);
+    writer.write_raw(chain.person, "Event-Type: NameUpdated\r\nPerson-Version: 3\r\n", &payload);
+
+    let garbage = writer.person(somebody(), 1);
+    writer.write_raw(garbage.person, "", b"{\"schema\":1,");
+
+    let newer = writer.person(somebody(), 1);
+    writer.write_raw(newer.person, "", br#"{"schema":99}"#);
+
+    let mut late = writer.person(somebody(), 2);
+    late.at = late.at.plus_micros(-1);
+    let payload = late.commit(vec![late.renamed("Ada 2", "Ada 3")]);
+    writer.write(&late, "NameUpdated", &payload);
+
+    let mut impossible = writer.person(somebody(), 1);
+    let payload = impossible.commit(vec![impossible.created("Twice")]);
+    writer.write(&impossible, "PersonCreated", &payload);
+
+    let mut hint = writer.person(somebody(), 1);
+    let payload = hint.commit(vec![hint.renamed("Ada 1", "Ada 2")]);
+    writer.write(&hint, "PersonArchived", &payload);
+
+    let mut lost = writer.person(somebody(), 1);
+    let nobody = somebody();
+    writer.merge(&mut lost, nobody);
+    let mut circle: Vec<History> = (0..3).map(|_| writer.person(somebody(), 1)).collect();
+    for index in 0..3 {
+        let target = circle[(index + 1) % 3].person;
+        writer.merge(&mut circle[index], target);
+    }
+    writer.finish();
+
+    let findings = place.findings(1, &[]);
+    let first = circle.iter().map(|history| history.person.to_string()).min().expect("three");
+    let mut expected: Vec<(&str, String)> = vec![
+        ("history_damaged", gap.person.to_string()),
+        ("history_damaged", chain.person.to_string()),
+        ("history_damaged", garbage.person.to_string()),
+        ("history_too_new", newer.person.to_string()),
+        ("history_damaged", late.person.to_string()),
+        ("event_impossible", impossible.person.to_string()),
+        ("header_differs", hint.person.to_string()),
+        ("merge_target_missing", lost.person.to_string()),
+        ("merge_circle", first),
+    ];
+    expected.sort();
+    let expected: Vec<(&str, &str)> = expected.iter().map(|(kind, person)| (*kind, person.as_str())).collect();
+    assert_eq!(kinds(&findings), expected, "{findings:#?}");
+    let of_gap = findings.iter().find(|finding| finding["person_id"] == gap.person.to_string()).expect("it");
+    assert_eq!((&of_gap["whole_up_to"], &of_gap["sequence"]), (&json!(3), &json!(gap_at)), "{of_gap}");
+
+    // The same in parts, for want of memory; and one by one.
+    for (kind, person) in &expected {
+        let status = if *kind == "header_differs" { 0 } else { 1 };
+        let alone = place.findings(status, &["--person", person]);
+        let found = kinds(&alone).into_iter().any(|found| found.0 == *kind);
+        assert_eq!(found, status == 1, "{kind} {person}: {alone:#?}");
+    }
+    place.findings(0, &["--person", &whole.person.to_string()]);
+}
+
+/// A stored message with headers that the client cannot parse loses the connection of whoever reads it directly.
+#[test]
+fn a_message_that_breaks_the_connection_is_read_around() {
+    let place = Place::without_service();
+    let mut writer = place.writer();
+    let before = writer.person(somebody(), 2);
+    let mut history = History::of(somebody());
+    let payload = history.commit(vec![history.created("Ada")]);
+    writer.write_raw(history.person, "Event-Type PersonCreated no colon\r\n", &payload);
+    writer.person(somebody(), 2);
+    writer.finish();
+    let summary = place.summary(&[]);
+    assert_eq!((&summary["persons"], &summary["commits"]), (&json!(3), &json!(5)), "{summary}");
+    assert_eq!(summary["findings"], json!({}));
+    place.findings(0, &["--person", &before.person.to_string()]);
+}
+
+#[test]
+fn what_was_checked_is_not_read_again_and_damage_that_was_repaired_is_gone() {
+    let place = Place::without_service();
+    let mut writer = place.writer();
+    let state = place.path("state");
+    let mut ada = writer.person(somebody(), 3);
+    let broken = writer.person(somebody(), 1);
+    let at = writer.write_raw(broken.person, "", b"garbage");
+    writer.finish();
+    let first = place.findings(1, &["--state", &state]);
+    assert_eq!(kinds(&first), [("history_damaged", broken.person.to_string().as_str())]);
+
+    let payload = ada.commit(vec![ada.renamed("Ada 3", "Ada 4")]);
+    writer.write(&ada, "NameUpdated", &payload);
+    writer.finish();
+    let summary = place.summary(&["--state", &state]);
+    assert_eq!((&summary["commits"], &summary["findings"]["history_damaged"]), (&json!(6), &json!(1)), "{summary}");
+
+    // The damaged person is gone from the stream, as after an erasure.
+    let filter = format!("person.events.{}", broken.person);
+    writer.api("STREAM.PURGE.PERSON_EVENTS", &json!({ "filter": filter, "seq": at + 1 }));
+    assert_eq!(place.summary(&["--state", &state])["findings"]["history_damaged"], Value::Null);
+
+    let mut bytes = std::fs::read(&state).expect("the file");
+    bytes[40] ^= 1;
+    std::fs::write(&state, &bytes).expect("it is written");
+    place.run(&["verify", "--state", &state]).ended(78, "cut short or changed; delete it");
+    std::fs::write(&state, b"anything else, longer than what it should begin with").expect("it is written");
+    place.run(&["verify", "--state", &state]).ended(78, "none that this release wrote");
+}
+
+#[test]
+fn snapshots_that_do_not_fit_their_log_are_told() {
+    use cim_domain_person::engine::aggregate::Aggregate;
+    use cim_domain_person::engine::ports::StoredCommit;
+    use cim_domain_person::wire::snapshot;
+
+    let mut place = Place::without_service();
+    place.start_service();
+    place.kill_service();
+    let mut writer = place.writer();
+    let aggregate_of = |writer: &mut Writer, commits: u64| {
+        let mut history = History::of(somebody());
+        let mut aggregate = Aggregate::absent(history.person);
+        for _ in 0..commits {
+            let event = if history.version == 0 { history.created("Ada") } else { history.renamed("Ada", "Ada") };
+            let kind = event.kind().as_str();
+            let payload = history.commit(vec![event]);
+            let headers = format!("Event-Type: {kind}\r\nPerson-Version: {}\r\n", history.version);
+            let sequence = writer.write_raw(history.person, &headers, &payload);
+            aggregate.fold(&StoredCommit { sequence, payload: payload.into() }).expect("it continues");
+        }
+        (history, aggregate)
+    };
+    let put = |person: PersonId, bytes: &[u8]| {
+        let mut raw = crate::support::raw::Raw::connect(place.server.port());
+        raw.request(&format!("$KV.PERSON_EVENTS_SNAPSHOTS.v1.{person}"), bytes);
+    };
+    let mut expected = Vec::new();
+    for kind in ["", "snapshot_differs", "snapshot_ahead", "snapshot_stale", "snapshot_unreadable"] {
+        let (mut history, mut aggregate) = aggregate_of(&mut writer, 3);
+        if kind == "snapshot_ahead" {
+            let payload = history.commit(vec![history.renamed("Ada", "Lost")]);
+            let stored = StoredCommit { sequence: aggregate.sequence + 1, payload: payload.into() };
+            aggregate.fold(&stored).expect("it continues");
+        }
+        let mut snapshot = aggregate.to_snapshot().expect("a state");
+        match kind {
+            "snapshot_differs" => snapshot.body.person.birth_date = "1815-12-10".parse().ok(),
+            "snapshot_stale" => snapshot.sequence += 1,
+            _ => {}
+        }
+        let mut bytes = snapshot::encode(history.person, &snapshot).expect("it is encoded");
+        if kind == "snapshot_unreadable" {
+            bytes.pop();
+        }
+        put(history.person, &bytes);
+        if !kind.is_empty() {
+            expected.push((kind.to_owned(), history.person.to_string()));
+        }
+    }
+    expected.sort();
+    let expected: Vec<(&str, &str)> = expected.iter().map(|(kind, person)| (kind.as_str(), person.as_str())).collect();
+    assert_eq!(kinds(&place.findings(1, &[])), expected);
+    let without = place.findings(0, &["--no-snapshots"]);
+    assert_eq!(without, [] as [Value; 0]);
+}
+
+#[test]
+fn without_a_stream_it_is_69() {
+    let place = Place::without_service();
+    place.run(&["verify"]).ended(69, "there is no stream PERSON_EVENTS");
+    place.run(&["verify", "--memory", "none"]).ended(64, "such as 256MiB");
+}
+
+/// Time, rate and memory at a million commits of 250,000 persons.
+#[test]
+#[ignore = "a measurement: cargo build --release && PERSON_SERVICE_BIN=target/release/person-service cargo test --release \
+            --test it cli::verify::a_million -- --ignored --nocapture"]
+fn a_million_commits_are_checked() {
+    let place = Place::without_service();
+    let mut writer = place.writer();
+    let began = std::time::Instant::now();
+    for _ in 0..250_000 {
+        writer.person(somebody(), 4);
+    }
+    writer.finish();
+    println!("written in {:.1} s", began.elapsed().as_secs_f64());
+    let binary =
+        std::env::var("PERSON_SERVICE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_person-service").to_owned());
+    for memory in ["256MiB", "8MiB"] {
+        let mut command = Command::new("/usr/bin/time");
+        command.args(["-v", &binary, "verify", "--memory", memory]).env("NATS_URL", place.server.url());
+        let output = command.output().expect("time runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let memory_line = said.lines().find(|line| line.contains("Maximum resident")).unwrap_or(&said).to_owned();
+        println!("--memory {memory}: {}{memory_line}", String::from_utf8_lossy(&output.stdout));
+        assert!(output.status.success(), "{said}");
+    }
+}
