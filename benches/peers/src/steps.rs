@@ -153,7 +153,7 @@ fn steps() -> Result<Vec<Step>, Box<dyn Error>> {
             }),
         ),
         ("clone an aggregate", Box::new(move || drop(black_box(before.clone())))),
-        ("digest a commit", Box::new(move || drop(black_box(Digest::of(&digested))))),
+        ("digest a commit", Box::new(move || _ = black_box(Digest::of(&digested)))),
         ("encode a snapshot", Box::new(move || drop(black_box(snapshot::encode(person, &shot))))),
         ("decode a snapshot", Box::new(move || drop(black_box(snapshot::decode(person, &bytes))))),
     ])
