@@ -13,6 +13,7 @@ mod typed;
 mod url;
 mod value;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +38,10 @@ pub struct Config {
     pub log_level: log::LevelFilter,
     /// Where SIGHUP reads the level again.
     pub log_level_source: LevelSource,
+    /// How a log line is written.
+    pub log_format: LogFormat,
+    /// Where figures can be read, beside NATS.
+    pub metrics: Metrics,
     /// Threads of the pool, at least 1.
     pub workers: usize,
     /// Commands that may wait for one worker.
@@ -47,6 +52,27 @@ pub struct Config {
     pub command_timeout: Duration,
     /// From the signal to the end of the process.
     pub drain_timeout: Duration,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// As whoever reads stderr wants it: the journal its own protocol, everybody else text.
+    #[default]
+    Auto,
+    /// Text, for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where figures can be read, beside NATS. Nowhere, unless it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// The file for node_exporter's textfile collector; its name ends in `.prom`.
+    pub file: Option<PathBuf>,
+    /// The address to serve HTTP on.
+    pub address: Option<SocketAddr>,
 }
 
 /// What a client of the service needs of it: the same options, and the rest is not even looked at.

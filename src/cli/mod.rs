@@ -173,7 +173,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Task, Typed), Refu
 }
 
 fn serve(config: Config) -> ExitStatus {
-    logging::start(config.log_level);
+    logging::start(config.log_level, config.log_format);
     daemon::run(config)
 }
 
@@ -182,7 +182,8 @@ fn serve(config: Config) -> ExitStatus {
 fn ask(task: &Task, typed: &Typed) -> ExitStatus {
     let asked = config::Client::resolve(typed).map_err(Failure::from).and_then(|client| {
         if typed.origin("log_level") == Origin::Flag {
-            logging::start(Config::resolve(typed)?.log_level);
+            let config = Config::resolve(typed)?;
+            logging::start(config.log_level, config.log_format);
         }
         match task {
             Task::Run | Task::Check(_) | Task::Completions(_) | Task::Man(_) => {

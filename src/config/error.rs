@@ -31,6 +31,18 @@ impl ConfigError {
         Self::new(format!("{} is {}, {wrong}", named(option), shown(path)), "a file that this user can read")
     }
 
+    /// A file that cannot be written.
+    pub(crate) fn unwritable(option: &'static str, path: &OsStr, error: &std::io::Error) -> Self {
+        let what = format!("{} is {}, which cannot be written ({error})", named(option), shown(path));
+        Self::new(what, "a file in a folder in which this user can write")
+    }
+
+    /// An address that cannot be listened on.
+    pub(crate) fn address(option: &'static str, address: std::net::SocketAddr, error: &std::io::Error) -> Self {
+        let what = format!("{} is \"{address}\", which cannot be listened on ({error})", named(option));
+        Self::new(what, "an address of this machine and a port that this user can listen on, such as 127.0.0.1:9464")
+    }
+
     /// An option that needs another.
     pub(crate) fn alone(option: &'static str, other: &'static str) -> Self {
         Self::new(format!("{} is given without {}", named(option), named(other)), "both or neither")

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::names::{name, prefix, reply_patterns};
 use super::sign_in::{client_certificate, sign_in};
 use super::typed::{AUTO, Typed};
 use super::url::servers;
-use super::value::{boolean, count, duration, file, level, number, size};
-use super::{Client, Config, ConfigError, Nats, Store};
+use super::value::{address, boolean, count, duration, file, format, level, number, size};
+use super::{Client, Config, ConfigError, Metrics, Nats, Store};
 
 /// Threads of the pool.
 const WORKERS: RangeInclusive<u64> = 1..=256;
@@ -44,6 +45,8 @@ impl Config {
             snapshot_frequency: number("SNAPSHOT_FREQ", &typed.snapshot_freq, SNAPSHOT_FREQ)?,
             log_level,
             log_level_source: LevelSource::new(typed, log_level),
+            log_format: format("LOG_FORMAT", &typed.log_format)?,
+            metrics: metrics(typed)?,
             workers: workers("WORKERS", &typed.workers)?,
             queue_len_max: count("QUEUE_CAPACITY", &typed.queue_capacity, QUEUE_CAPACITY)?,
             cache_bytes: size("CACHE_BYTES", &typed.cache_bytes, CACHE_BYTES)?,
@@ -74,6 +77,23 @@ fn nats(typed: &Typed) -> Result<Nats, ConfigError> {
         client_certificate: client_certificate(typed)?,
         jetstream_domain: typed.jetstream_domain.as_deref().map(|given| name("JETSTREAM_DOMAIN", given)).transpose()?,
     })
+}
+
+fn metrics(typed: &Typed) -> Result<Metrics, ConfigError> {
+    Ok(Metrics {
+        file: typed.metrics_file.as_deref().map(|given| metrics_file("METRICS_FILE", given)).transpose()?,
+        address: typed.metrics_addr.as_deref().map(|given| address("METRICS_ADDR", given)).transpose()?,
+    })
+}
+
+/// node_exporter looks at files of this ending alone, and a file elsewhere would be waited for in vain. Whether it can be
+/// written turns out when it is.
+fn metrics_file(option: &'static str, given: &OsStr) -> Result<PathBuf, ConfigError> {
+    let path = PathBuf::from(given);
+    if path.extension() != Some(OsStr::new("prom")) || path.file_stem().is_none_or(|stem| stem.to_str().is_none()) {
+        return Err(ConfigError::value(option, given, "a file whose name ends in .prom"));
+    }
+    Ok(path)
 }
 
 fn store(typed: &Typed) -> Result<Store, ConfigError> {

@@ -136,12 +136,33 @@ pub struct Typed {
     #[arg(long, env, value_name = "LEVEL", default_value = "info", help_heading = "Log")]
     pub log_level: OsString,
 
+    /// How a log line is written: auto, text or json
+    ///
+    /// auto is text, or the journal's own protocol where stderr is the journal: then COMMAND_ID, PERSON_ID and
+    /// ERROR_CODE are fields to search by. json is one object a line.
+    #[arg(long, env, value_name = "FORMAT", default_value = "auto", help_heading = "Log")]
+    pub log_format: OsString,
+
     /// Where SIGHUP reads LOG_LEVEL again: the unit's EnvironmentFile
     ///
     /// The environment of a running process cannot change, so the level is read from the file that the environment was
     /// made from. Nothing else is read from it, and nothing at the start. It need not exist.
     #[arg(long, env, value_name = "FILE", help_heading = "Log")]
     pub environment_file: Option<OsString>,
+
+    /// A file with figures for node_exporter's textfile collector, such as /var/lib/node_exporter/person-1.prom
+    ///
+    /// It is replaced as a whole every ten seconds and taken away at the end. Its name ends in .prom, and is the label
+    /// replica of all figures in it: give each replica of a host a file of its own.
+    #[arg(long, env, value_name = "FILE", help_heading = "Metrics")]
+    pub metrics_file: Option<OsString>,
+
+    /// Serve figures and probes over HTTP on this IP address and port, such as 127.0.0.1:9464
+    ///
+    /// /metrics is for Prometheus; /healthz says whether the process makes progress, /readyz whether a command sent now
+    /// would be answered. Without it no port is open. Port 0 is any free one, which the log names.
+    #[arg(long, env, value_name = "ADDRESS", help_heading = "Metrics")]
+    pub metrics_addr: Option<OsString>,
 
     /// Each value as it was typed, and where it came from, by the name of the field.
     #[arg(skip)]

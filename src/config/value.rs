@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use jiff::SignedDuration;
 
-use super::ConfigError;
+use super::{ConfigError, LogFormat};
 
 /// The value as text.
 pub(super) fn text<'a>(option: &'static str, given: &'a OsStr, allowed: &str) -> Result<&'a str, ConfigError> {
@@ -94,6 +95,24 @@ pub(super) fn level(option: &'static str, given: &OsStr) -> Result<log::LevelFil
     level
         .map(|level| level.to_level_filter())
         .ok_or_else(|| ConfigError::value(option, given, "trace, debug, info, warn or error"))
+}
+
+/// How log lines are written.
+pub(super) fn format(option: &'static str, given: &OsStr) -> Result<LogFormat, ConfigError> {
+    match given.to_str() {
+        Some("auto") => Ok(LogFormat::Auto),
+        Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        _ => Err(ConfigError::value(option, given, "auto, text or json")),
+    }
+}
+
+/// An IP address and a port. No host name: what it means could change, and more than was meant be open.
+pub(super) fn address(option: &'static str, given: &OsStr) -> Result<SocketAddr, ConfigError> {
+    let parsed = given.to_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| {
+        ConfigError::value(option, given, "an IP address and a port, such as 127.0.0.1:9464 or [::1]:9464")
+    })
 }
 
 /// A file that can be read now. What is in it is the business of whoever uses it.

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::daemon::pool::Pool;
 use crate::daemon::pulse::Pulse;
-use crate::daemon::statistics::Statistics;
+use crate::daemon::statistics::{SnapshotFate, Statistics};
 use crate::engine::load::{self, Loading};
 use crate::engine::ports::{EventLog, SnapshotStore, SnapshotStored};
 use crate::engine::turn::DueSnapshot;
@@ -45,11 +45,13 @@ impl Background {
         (Self { snapshots, loads }, Inlets { snapshots: snapshot_inlet, loads: load_inlet })
     }
 
-    /// Stores a snapshot some time soon, unless too many wait already. Never waits.
-    pub fn store(&self, snapshot: DueSnapshot) {
-        if self.snapshots.try_send(snapshot).is_err() {
+    /// Stores a snapshot some time soon; false when too many wait already. Never waits.
+    pub fn store(&self, snapshot: DueSnapshot) -> bool {
+        let has_room = self.snapshots.try_send(snapshot).is_ok();
+        if !has_room {
             NOT_STORED.warn(format_args!("too many snapshots wait to be stored, one is skipped"));
         }
+        has_room
     }
 
     /// Reads a long history some time soon; hands it back as it is when too many wait already. Never waits.
@@ -70,10 +72,13 @@ pub fn store_snapshots(
 ) {
     for DueSnapshot { person, version, bytes } in inlet {
         match pulse.while_busy(|| store.store(person, version, &bytes)) {
-            Ok(SnapshotStored::Written) => statistics.snapshot_written(),
+            Ok(SnapshotStored::Written) => statistics.snapshot(SnapshotFate::Written),
             Ok(SnapshotStored::NewerExists) => {}
             // A snapshot is a cache: commands go on without it.
-            Err(error) => NOT_STORED.warn(format_args!("a snapshot could not be stored: {error}")),
+            Err(error) => {
+                statistics.snapshot(SnapshotFate::Failed);
+                NOT_STORED.warn(format_args!("a snapshot could not be stored: {error}"));
+            }
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::daemon::figures;
 use crate::daemon::intake::permitted_reply;
+use crate::daemon::monitor::Monitor;
 use crate::daemon::replier::Replier;
-use crate::daemon::statistics::Statistics;
 use crate::nats::{Incoming, ReplyRule};
 use crate::wire::service::{Instance, verb};
 
@@ -17,7 +18,7 @@ pub struct Discovery {
     /// The way back.
     pub replier: Replier,
     /// How it went.
-    pub statistics: Arc<Statistics>,
+    pub monitor: Arc<Monitor>,
 }
 
 impl Discovery {
@@ -25,7 +26,10 @@ impl Discovery {
     pub fn take(&self, message: &Incoming) {
         let Some(verb) = verb(message.subject(), &self.instance.id) else { return };
         let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
-        let answer = self.instance.answer(verb, || self.statistics.since_start().endpoints());
+        let answer = self.instance.answer(verb, || {
+            let now = self.monitor.read();
+            [figures::commands_endpoint(&now), figures::queries_endpoint(&now)]
+        });
         self.replier.tell(reply_to, &answer);
     }
 }

@@ -1,8 +1,11 @@
-//! The log: one line an event, on stderr, for the journal or for a person.
+//! The log: one line an event, for the journal, for a person, or as JSON for whatever gathers it.
 //!
-//! Under systemd stderr is the journal's socket and `JOURNAL_STREAM` names it: then a line begins with its priority,
-//! `<4>`, which the journal takes off, and has no time, since the journal has its own. Elsewhere a line begins with the
-//! time and the level, in colour on a terminal. Control characters are escaped, so that nobody can begin a line.
+//! A line may have fields besides its message, such as `person_id` and `error_code`: the key-values of the `log` crate.
+//!
+//! Under systemd stderr is the journal's socket and `JOURNAL_STREAM` names it: then events go to the journal by its own
+//! protocol, in which fields are fields. Where that cannot be, a line on stderr begins with its priority, `<4>`, which
+//! the journal takes off, and has no time, since the journal has its own. Elsewhere a line begins with the time and the
+//! level, in colour on a terminal. Control characters are escaped, so that nobody can begin a line.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -13,14 +16,17 @@ use std::sync::OnceLock;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use log::{Level, LevelFilter, Record};
+use log::kv::{self, Key, Value, VisitSource};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use serde_json::json;
 
-use crate::config::LevelSource;
+use crate::config::{LevelSource, LogFormat};
+use crate::daemon::journal::{Journal, SOCKET};
 
 /// The longest message that is logged whole, in bytes; the journal would cut it into several events at 48 KiB.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
-/// How a line is written.
+/// How a line is written on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// `<6>message`
@@ -29,20 +35,34 @@ enum Form {
     Plain,
     /// The same, in colour.
     Colour,
+    /// `{"time":"2026-01-31T12:00:00.000Z","level":"info",...}`
+    Json,
+    /// The same, after `<6>`.
+    JsonForJournal,
 }
 
 /// Starts the log, for the rest of the process, and lets panics be logged as events, too. The second call only sets the
 /// level.
-pub fn start(level: LevelFilter) {
-    let form = form();
-    let logger = env_logger::Builder::new()
+pub fn start(level: LevelFilter, format: LogFormat) {
+    start_with(level, format, SOCKET);
+}
+
+/// The same, with the journal listening at this path.
+pub fn start_with(level: LevelFilter, format: LogFormat, journal: &str) {
+    let form = form(format);
+    let lines = env_logger::Builder::new()
         // Others (the NATS client, TLS) speak up only when something is wrong. Of the service's own lines the global
         // level decides, which can be changed while it runs; env_logger's cannot.
         .filter_level(LevelFilter::Warn)
         .filter_module(env!("CARGO_CRATE_NAME"), LevelFilter::Trace)
         .format(move |out, record| writeln!(out, "{}", Line { form, record }))
         .build();
-    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+    let journal = (format == LogFormat::Auto && form == Form::Journal).then(|| Journal::open(journal).ok()).flatten();
+    let logger: Box<dyn Log> = match journal {
+        Some(journal) => Box::new(ToJournal { journal, lines }),
+        None => Box::new(lines),
+    };
+    if log::set_boxed_logger(logger).is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
     log::set_max_level(level);
@@ -64,12 +84,81 @@ pub fn reload_level(source: &LevelSource) {
 
 /// The last line of a process that ends before its log has started.
 pub fn last_words(message: &str) {
-    let line = match form() {
+    let line = match form(LogFormat::Auto) {
         Form::Journal => format!("<{}>{}\n", priority(Level::Error), Escaped(message)),
-        Form::Plain | Form::Colour => format!("person-service: {}\n", Escaped(message)),
+        _ => format!("person-service: {}\n", Escaped(message)),
     };
     // Where stderr is gone there is nobody to tell.
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Events for the journal. It decides by the same filters as the lines, which are there for when the journal is not.
+struct ToJournal {
+    journal: Journal,
+    lines: env_logger::Logger,
+}
+
+impl Log for ToJournal {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.lines.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.lines.matches(record) && send(&self.journal, record).is_err() {
+            self.lines.log(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn send(journal: &Journal, record: &Record<'_>) -> std::io::Result<()> {
+    let (message, priority) = (Message(record).to_string(), priority(record.level()).to_string());
+    let line = record.line().unwrap_or_default().to_string();
+    let own = [
+        ("MESSAGE", message.as_str()),
+        ("PRIORITY", &priority),
+        ("SYSLOG_IDENTIFIER", "person-service"),
+        ("TARGET", record.target()),
+        ("CODE_FILE", record.file().unwrap_or_default()),
+        ("CODE_LINE", &line),
+    ];
+    let fields = Fields::of(record);
+    journal.send(own.into_iter().chain(fields.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+}
+
+/// What an event has besides its message, in order.
+#[derive(Default)]
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn of(record: &Record<'_>) -> Self {
+        let mut fields = Self::default();
+        // Taking them down cannot fail.
+        let _ = record.key_values().visit(&mut fields);
+        fields
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        self.0.push((key.to_string(), Escaped(&value.to_string()).to_string()));
+        Ok(())
+    }
+}
+
+/// An event in words: who speaks, if it is not the service itself, the message, and the fields.
+struct Message<'a>(&'a Record<'a>);
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.0.target();
+        if !target.starts_with(env!("CARGO_CRATE_NAME")) {
+            write!(f, "{}: ", Escaped(target))?;
+        }
+        write!(f, "{}", Escaped(&self.0.args().to_string()))?;
+        Fields::of(self.0).0.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+    }
 }
 
 /// One event.
@@ -83,18 +172,27 @@ impl fmt::Display for Line<'_> {
         let level = self.record.level();
         match self.form {
             Form::Journal => write!(f, "<{}>", priority(level))?,
+            Form::JsonForJournal => return write!(f, "<{}>{}", priority(level), as_json(self.record)),
+            Form::Json => return write!(f, "{}", as_json(self.record)),
             Form::Plain => write!(f, "{:.3} {level:<5} ", jiff::Timestamp::now())?,
             Form::Colour => {
                 let (dim, bright) = (Style::new().dimmed(), style(level));
                 write!(f, "{dim}{:.3}{dim:#} {bright}{level:<5}{bright:#} ", jiff::Timestamp::now())?;
             }
         }
-        let target = self.record.target();
-        if !target.starts_with(env!("CARGO_CRATE_NAME")) {
-            write!(f, "{}: ", Escaped(target))?;
-        }
-        write!(f, "{}", Escaped(&self.record.args().to_string()))
+        write!(f, "{}", Message(self.record))
     }
+}
+
+fn as_json(record: &Record<'_>) -> serde_json::Value {
+    let fields = Fields::of(record).0.into_iter().map(|(name, value)| (name, json!(value)));
+    json!({
+        "time": format!("{:.3}", jiff::Timestamp::now()),
+        "level": record.level().as_str().to_ascii_lowercase(),
+        "target": record.target(),
+        "message": Escaped(&record.args().to_string()).to_string(),
+        "fields": fields.collect::<serde_json::Map<_, _>>(),
+    })
 }
 
 /// Text without anything that a terminal or a reader of lines would obey, and of bounded length.
@@ -124,23 +222,24 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = thread.name().unwrap_or("without a name");
     let message = panic.payload().downcast_ref::<&'static str>().unwrap_or(&"(message left out: it may quote data)");
     match panic.location() {
-        Some(place) => log::error!("a bug: thread {thread} panicked at {place}: {message}"),
-        None => log::error!("a bug: thread {thread} panicked: {message}"),
+        Some(place) => log::error!(error_code = "panic"; "a bug: thread {thread} panicked at {place}: {message}"),
+        None => log::error!(error_code = "panic"; "a bug: thread {thread} panicked: {message}"),
     }
 }
 
-/// How this process's stderr is to be written to. It does not change while the process lives.
-fn form() -> Form {
-    static FORM: OnceLock<Form> = OnceLock::new();
-    *FORM.get_or_init(|| {
-        if stderr_is_journal() {
-            return Form::Journal;
-        }
-        match AutoStream::choice(&std::io::stderr()) {
+/// How this process's stderr is to be written to.
+fn form(format: LogFormat) -> Form {
+    /// What stderr is does not change while the process lives.
+    static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
+    match (*IS_JOURNAL.get_or_init(stderr_is_journal), format) {
+        (true, LogFormat::Json) => Form::JsonForJournal,
+        (true, LogFormat::Auto | LogFormat::Text) => Form::Journal,
+        (false, LogFormat::Json) => Form::Json,
+        (false, LogFormat::Auto | LogFormat::Text) => match AutoStream::choice(&std::io::stderr()) {
             ColorChoice::Never => Form::Plain,
             ColorChoice::Auto | ColorChoice::AlwaysAnsi | ColorChoice::Always => Form::Colour,
-        }
-    })
+        },
+    }
 }
 
 /// Whether `JOURNAL_STREAM` names stderr. A child of a service inherits the variable, and perhaps not stderr, so that the
@@ -207,6 +306,24 @@ mod tests {
         assert_eq!((time.len(), rest), ("2026-01-31T12:00:00.000Z".len(), "INFO  ready"));
         time.parse::<jiff::Timestamp>().expect("RFC 3339");
         assert!(line(Form::Colour, Level::Warn, "cim_domain_person", "x").contains("\u{1b}[33m"), "yellow");
+    }
+
+    #[test]
+    fn fields_follow_the_message_and_are_members_in_json() {
+        let fields: &[(&str, &str)] = &[("person_id", "p1"), ("error_code", "history_damaged")];
+        let args = format_args!("the stored history is damaged");
+        let target = "cim_domain_person::daemon";
+        let record = Record::builder().level(Level::Error).target(target).args(args).key_values(&fields).build();
+        let text = |form| Line { form, record: &record }.to_string();
+        let expected = "the stored history is damaged person_id=p1 error_code=history_damaged";
+        assert_eq!(text(Form::Journal), format!("<3>{expected}"));
+        assert!(text(Form::Plain).ends_with(&format!(" ERROR {expected}")));
+        let json: serde_json::Value = serde_json::from_str(&text(Form::Json)).expect("JSON");
+        assert_eq!(json["level"], "error");
+        assert_eq!(json["message"], "the stored history is damaged");
+        assert_eq!(json["fields"], json!({"person_id": "p1", "error_code": "history_damaged"}));
+        assert!(json["time"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()));
+        assert!(text(Form::JsonForJournal).starts_with("<3>{"));
     }
 
     #[test]

@@ -6,8 +6,14 @@
 pub mod background;
 pub mod clock;
 pub mod discovery;
+pub mod figures;
 pub mod intake;
+pub mod journal;
+pub mod latencies;
 pub mod logging;
+pub mod metrics_file;
+pub mod metrics_http;
+pub mod monitor;
 pub mod notices;
 pub mod notify;
 pub mod pool;
@@ -16,18 +22,28 @@ pub mod queries;
 pub mod replier;
 pub mod service;
 pub mod signals;
+pub mod stages;
 pub mod startup;
 pub mod statistics;
 pub mod supervisor;
 pub mod threads;
 
-use crate::config::Config;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::{Config, ConfigError, Metrics};
+use crate::daemon::metrics_file::MetricsFile;
+use crate::daemon::monitor::Monitor;
 use crate::daemon::notify::Notifier;
 use crate::daemon::service::Service;
 use crate::daemon::signals::Signals;
 use crate::daemon::startup::NotStarted;
 use crate::daemon::supervisor::Supervisor;
 use crate::exit::ExitStatus;
+
+/// How long taking the file with the metrics away may hold up the end.
+const METRICS_FAREWELL: Duration = Duration::from_millis(250);
 
 /// Runs the service until it is told to stop.
 pub fn run(config: Config) -> ExitStatus {
@@ -37,7 +53,20 @@ pub fn run(config: Config) -> ExitStatus {
         Err(error) => return fail(ExitStatus::Bug, &format!("signals cannot be received: {error}")),
     };
     log::info!("person-service {} starts, process {}", env!("CARGO_PKG_VERSION"), std::process::id());
-    let connected = match startup::connect(&config, &signals, &notifier) {
+    let monitor = Arc::new(Monitor::start());
+    let file = match start_metrics(&config.metrics, &monitor) {
+        Ok(file) => file,
+        Err((status, why)) => return fail(status, &why),
+    };
+    let status = serve(&config, &signals, &notifier, &monitor);
+    if let Some(file) = file {
+        file.end(Instant::now() + METRICS_FAREWELL);
+    }
+    status
+}
+
+fn serve(config: &Config, signals: &Signals, notifier: &Notifier, monitor: &Arc<Monitor>) -> ExitStatus {
+    let connected = match startup::connect(config, signals, notifier) {
         Ok(connected) => connected,
         Err(NotStarted::ToldToStop) => return ExitStatus::Clean,
         Err(NotStarted::Refused { status, why, by_hand }) => {
@@ -45,10 +74,29 @@ pub fn run(config: Config) -> ExitStatus {
             return fail(status, &why);
         }
     };
-    match Service::start(&config, connected) {
-        Ok(service) => Supervisor::new(&config, service, &signals, &notifier).run(),
+    match Service::start(config, connected, monitor) {
+        Ok(service) => Supervisor::new(config, service, signals, notifier, Arc::clone(monitor)).run(),
         Err(error) => fail(ExitStatus::Bug, &format!("the threads cannot be started: {error}")),
     }
+}
+
+/// Figures can be had before NATS can: somebody may want to know why the service does not get ready.
+fn start_metrics(metrics: &Metrics, monitor: &Arc<Monitor>) -> Result<Option<MetricsFile>, (ExitStatus, String)> {
+    let bad = |error: ConfigError| (ExitStatus::BadConfiguration, format!("bad configuration: {error}"));
+    if let Some(address) = metrics.address {
+        metrics_http::start(address, monitor).map_err(|error| match error.kind() {
+            // Others may let go of it: an older process that is still draining, a network that is not up yet.
+            ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable => {
+                (ExitStatus::Unavailable, format!("METRICS_ADDR {address} cannot be listened on: {error}"))
+            }
+            _ => bad(ConfigError::address("METRICS_ADDR", address, &error)),
+        })?;
+    }
+    let started = metrics.file.as_deref().map(|path| {
+        MetricsFile::start(path, Arc::clone(monitor))
+            .map_err(|error| bad(ConfigError::unwritable("METRICS_FILE", path.as_os_str(), &error)))
+    });
+    started.transpose()
 }
 
 fn fail(status: ExitStatus, why: &str) -> ExitStatus {

@@ -3,7 +3,7 @@
 use std::mem::{self, Discriminant};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
@@ -15,6 +15,7 @@ use crate::log_limit::RateLimited;
 const REPORTED_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 
 static ODD: RateLimited = RateLimited::new(Duration::from_secs(1));
+static REPLAY_LOOP: RateLimited = RateLimited::new(Duration::from_secs(10));
 
 /// The log's memory of what was said.
 pub struct Notices {
@@ -34,17 +35,33 @@ impl Notices {
         for notice in notices {
             let kind = mem::discriminant(&notice);
             match notice {
-                Notice::Odd(person, what) => ODD.warn(format_args!("person {person}: {what}")),
+                Notice::Odd(person, what) => {
+                    if let Some(held_back) = ODD.pass(Instant::now()) {
+                        log::warn!(person_id:% = person, error_code = "history_odd"; "{what}{held_back}");
+                    }
+                }
+                Notice::ReplayLoop(person, conflicts) => {
+                    if let Some(held_back) = REPLAY_LOOP.pass(Instant::now()) {
+                        log::warn!(
+                            person_id:% = person, error_code = "replay_loop";
+                            "a person's commits met {conflicts} conflicts in a row, and it is loaded again and again: \
+                             other replicas write to the same person all the time{held_back}"
+                        );
+                    }
+                }
                 Notice::Damaged(person, what) if self.is_new(person, kind) => log::error!(
-                    "person {person}: the stored history is damaged, {what}; its commands are answered \
+                    person_id:% = person, error_code = "history_damaged";
+                    "the stored history is damaged, {what}; its commands are answered \
                      history_damaged, everybody else is served; compare the stream with a backup"
                 ),
                 Notice::TooNew(person, what) if self.is_new(person, kind) => log::error!(
-                    "person {person}: the stored history is too new, {what}; bring this replica to the release \
+                    person_id:% = person, error_code = "history_too_new";
+                    "the stored history is too new, {what}; bring this replica to the release \
                      that wrote it"
                 ),
                 Notice::LostTail(person) if self.is_new(person, kind) => log::error!(
-                    "person {person}: the stream has less of it than was acknowledged: it was restored from a \
+                    person_id:% = person, error_code = "history_shortened";
+                    "the stream has less of a person than was acknowledged: it was restored from a \
                      backup, or lost its newest part"
                 ),
                 Notice::Damaged(..) | Notice::TooNew(..) | Notice::LostTail(_) => {}

@@ -1,7 +1,7 @@
 //! The worker pool: a bounded queue and a thread for each worker, and the hash of the person's id between them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never, select, unbounded};
@@ -11,7 +11,8 @@ use crate::daemon::clock::Clock;
 use crate::daemon::notices::Notices;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
-use crate::daemon::statistics::Statistics;
+use crate::daemon::stages::StageClock;
+use crate::daemon::statistics::{SnapshotFate, Statistics, TurnEnd};
 use crate::engine::load::Loading;
 use crate::engine::router::worker_of;
 use crate::engine::turn::{Task, Turn};
@@ -29,6 +30,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(16);
 /// The way into the pool.
 pub struct Pool {
     queues: Vec<Queue>,
+    queue_len_max: usize,
+    taken: AtomicU64,
     queue_bytes_max: usize,
 }
 
@@ -87,7 +90,7 @@ impl Pool {
         let (queues, seats) = (0..workers).map(|_| queue(queue_len_max)).unzip();
         // However many workers there are, each has room for the largest payload.
         let queue_bytes_max = (WAITING_BYTES_MAX / workers.max(1)).max(2 * PAYLOAD_BYTES_MAX);
-        (Self { queues, queue_bytes_max }, seats)
+        (Self { queues, queue_len_max, taken: AtomicU64::new(0), queue_bytes_max }, seats)
     }
 
     /// Hands a task, whose payload had this many bytes, to the worker that owns its person. Never waits.
@@ -99,7 +102,9 @@ impl Pool {
             queue.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Box::new(Full(task)));
         }
-        queue.tasks.try_send(Queued { task, bytes }).map_err(|refused| {
+        let sent = queue.tasks.try_send(Queued { task, bytes });
+        self.taken.fetch_add(u64::from(sent.is_ok()), Ordering::Relaxed);
+        sent.map_err(|refused| {
             let (TrySendError::Full(back) | TrySendError::Disconnected(back)) = refused;
             queue.waiting_bytes.fetch_sub(back.bytes, Ordering::Relaxed);
             Box::new(Full(back.task))
@@ -128,6 +133,16 @@ impl Pool {
     pub fn waiting(&self) -> usize {
         self.queues.iter().map(|queue| queue.tasks.len()).sum()
     }
+
+    /// How many could, over all workers.
+    pub fn room(&self) -> usize {
+        self.queues.len().saturating_mul(self.queue_len_max)
+    }
+
+    /// How many tasks were taken on since the start.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
 }
 
 fn queue(len_max: usize) -> (Queue, Seat) {
@@ -139,7 +154,8 @@ fn queue(len_max: usize) -> (Queue, Seat) {
 }
 
 /// Takes turn after turn, until it is told to finish and nothing is left.
-pub fn work(mut worker: Worker, seat: &Seat, pulse: &Pulse, around: &Surroundings) {
+pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse, around: &Surroundings) {
+    let meter = around.statistics.meter();
     let mut pause = Duration::ZERO;
     let mut finishing = false;
     while !(finishing && worker.is_idle() && seat.tasks.is_empty()) {
@@ -159,7 +175,17 @@ pub fn work(mut worker: Worker, seat: &Seat, pulse: &Pulse, around: &Surrounding
             }
             Next::Nothing => Vec::new(),
         };
-        let turn = pulse.while_busy(|| worker.turn(around.clock.now(), arrivals));
+        let began = around.clock.now();
+        meter.waited(began, &arrivals);
+        let turn = pulse.while_busy(|| worker.turn(began, arrivals));
+        meter.turn(&TurnEnd {
+            began,
+            ended: around.clock.now(),
+            stages: stages.take(),
+            answers: &turn.answers,
+            counts: &turn.counts,
+            cached_persons: worker.cached_persons(),
+        });
         pause = next_pause(pause, &turn, worker.is_idle());
         deliver(turn, &mut worker, around);
     }
@@ -177,11 +203,15 @@ fn next_pause(last: Duration, turn: &Turn, is_idle: bool) -> Duration {
 }
 
 fn deliver(turn: Turn, worker: &mut Worker, around: &Surroundings) {
-    let Turn { answers, snapshots, long_loads, notices, counts } = turn;
-    around.statistics.turn(around.clock.now(), &answers, &counts);
+    let Turn { answers, snapshots, long_loads, notices, counts: _ } = turn;
+    around.statistics.acknowledged(&answers);
     around.replier.answer_all(answers);
     around.notices.log(notices);
-    snapshots.into_iter().for_each(|snapshot| around.background.store(snapshot));
+    for snapshot in snapshots {
+        if !around.background.store(snapshot) {
+            around.statistics.snapshot(SnapshotFate::Skipped);
+        }
+    }
     // What cannot be read now comes back unfinished: the next turn answers or tries again.
     long_loads.into_iter().filter_map(|loading| around.background.load(loading).err()).for_each(|loading| {
         worker.take_back(*loading);

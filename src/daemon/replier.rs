@@ -1,7 +1,7 @@
 //! The way back to the client.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::daemon::statistics::Statistics;
 use crate::domain::PersonId;
@@ -12,6 +12,7 @@ use crate::wire::reply::{self, Outcome, Problem};
 use crate::wire::request::NotARequest;
 
 static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(1));
+static FAILED: RateLimited = RateLimited::new(Duration::from_secs(1));
 static NOT_SENT: RateLimited = RateLimited::new(Duration::from_secs(10));
 
 /// Sends replies, over the store connection: a stranger's message can cost the intake its connection, not this one.
@@ -64,7 +65,8 @@ impl Replier {
     }
 
     fn reply(&self, to: Option<&str>, command_id: Option<&str>, person: Option<PersonId>, outcome: &Outcome) {
-        let Some(to) = to else { return log_unheard(command_id, person, outcome) };
+        log_problem(to.is_some(), command_id, person, outcome);
+        let Some(to) = to else { return };
         let payload = reply::encode(command_id, person, outcome);
         match outcome {
             Outcome::Accepted(_) => self.send(to, &[], &payload),
@@ -85,15 +87,22 @@ impl Replier {
     }
 }
 
-/// A refusal that nobody waits for is for the people who run the service.
-fn log_unheard(command_id: Option<&str>, person: Option<PersonId>, outcome: &Outcome) {
-    if let Outcome::Problem(problem) = outcome {
-        let person = person.map_or_else(|| "an unknown person".to_owned(), |person| person.to_string());
+/// A refusal that nobody waits for, and whatever could not be done, is for the people who run the service.
+fn log_problem(is_heard: bool, command_id: Option<&str>, person: Option<PersonId>, outcome: &Outcome) {
+    if let Outcome::Problem(problem) = outcome
+        && (!is_heard || problem.code.is_failure())
+    {
+        let limit = if is_heard { &FAILED } else { &REFUSED };
+        let Some(held_back) = limit.pass(Instant::now()) else { return };
+        let what = if is_heard { "a request failed" } else { "a command that waits for no reply was not carried out" };
+        let person = person.map_or_else(|| "unknown".to_owned(), |person| person.to_string());
         // Any other id is its client's own words, which may be anything about anybody.
         let is_uuid = |id: &&str| uuid::Uuid::try_parse(id).is_ok();
-        let command_id = command_id.filter(is_uuid).unwrap_or("without a UUID");
-        let code = problem.code.as_str();
-        REFUSED.warn(format_args!("command {command_id} for {person}, which waits for no reply: {code}"));
+        let command_id = command_id.filter(is_uuid).unwrap_or("none, or no UUID");
+        log::warn!(
+            command_id = command_id, person_id = person, error_code = problem.code.as_str();
+            "{what}{held_back}"
+        );
     }
 }
 

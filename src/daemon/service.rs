@@ -10,11 +10,13 @@ use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
 use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers};
+use crate::daemon::monitor::{Monitor, Sources};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
 use crate::daemon::pulse::Pulses;
 use crate::daemon::queries::{self, Lanes, QueryDoor, TimeLimit, TimedLog};
 use crate::daemon::replier::Replier;
+use crate::daemon::stages::{MeasuredLog, MeasuredSnapshots, StageClock};
 use crate::daemon::startup::Connected;
 use crate::daemon::statistics::Statistics;
 use crate::daemon::threads::{self, Poison};
@@ -69,7 +71,7 @@ pub struct Service {
 
 impl Service {
     /// Starts all threads but those that take commands in.
-    pub fn start(config: &Config, connected: Connected) -> io::Result<Self> {
+    pub fn start(config: &Config, connected: Connected, monitor: &Arc<Monitor>) -> io::Result<Self> {
         let Connected { store, intake, prepared } = connected;
         prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let clock = Clock::start();
@@ -77,6 +79,11 @@ impl Service {
         let statistics = Arc::new(Statistics::default());
         let replier = Replier::new(store.clone(), Arc::clone(&statistics));
         let pool = Arc::new(pool);
+        monitor.connect(Sources {
+            statistics: Arc::clone(&statistics),
+            pool: Arc::clone(&pool),
+            server_version: prepared.server.to_string(),
+        });
         let door = Arc::new(Door {
             subjects: Subjects::new(&config.subject_prefix),
             reply_rule: ReplyRule::new(&config.reply_subjects),
@@ -94,7 +101,7 @@ impl Service {
             pool,
             statistics: Arc::clone(&statistics),
             pulses: Pulses::new(clock),
-            poison: Poison::default(),
+            poison: monitor.poison.clone(),
             answering: Vec::new(),
             background: Vec::new(),
             discovery: Arc::new(Discovery {
@@ -105,7 +112,7 @@ impl Service {
                 },
                 reply_rule: door.reply_rule.clone(),
                 replier: replier.clone(),
-                statistics: Arc::clone(&statistics),
+                monitor: Arc::clone(monitor),
             }),
             door,
             query_door: Some(Arc::new(query_door)),
@@ -175,10 +182,13 @@ impl Service {
     fn start_workers(&mut self, ports: &Ports, seats: Vec<Seat>, around: &Surroundings) -> io::Result<()> {
         for (number, seat) in seats.into_iter().enumerate() {
             let name = format!("worker-{number}");
-            let worker = Worker::new(Box::new(ports.log(self)?), ports.snapshots(self)?, ports.limits());
+            let stages = Arc::new(StageClock::default());
+            let log = MeasuredLog { log: ports.log(self)?, clock: Arc::clone(&stages) };
+            let snapshots = MeasuredSnapshots { snapshots: ports.snapshots(self)?, clock: Arc::clone(&stages) };
+            let worker = Worker::new(Box::new(log), Box::new(snapshots), ports.limits());
             let pulse = self.pulses.add(&name);
             let around = around.clone();
-            let body = move || pool::work(worker, &seat, &pulse, &around);
+            let body = move || pool::work(worker, &seat, &stages, &pulse, &around);
             self.answering.push(threads::start(&name, &self.poison, body)?);
         }
         Ok(())

@@ -1,37 +1,35 @@
-//! What the service did, counted: for the log line of every minute and for `STATUS=`.
+//! What the service did, counted. What is made of the counts, and for whom, is in [`figures`](crate::daemon::figures).
+//!
+//! Each thread that carries out commands counts on a [`Meter`] of its own, locked once a turn and by nobody else but
+//! who reads, which is seldom: counting costs next to nothing and no thread waits for another.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
 use crate::daemon::clock::micros;
-use crate::engine::turn::{Answer, Counts, Moment};
+use crate::daemon::latencies::Latencies;
+use crate::daemon::stages::StageMicros;
+use crate::engine::turn::{Answer, Counts, Moment, Task};
 use crate::wire::commit::Sequence;
 use crate::wire::reply::{Code, Outcome};
-use crate::wire::service::EndpointStats;
 
-/// Latencies above this, in microseconds, are counted as this.
-const LATENCY_MICROS_MAX: u64 = 60_000_000;
-
-/// Counts since the start and since the last report. Locked once a turn, not once a command.
+/// All counts since the start.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    inner: Mutex<Inner>,
+    meters: Mutex<Vec<Arc<Meter>>>,
+    /// For whoever counts too seldom to need a meter of its own.
+    shared: Meter,
+    highest_sequence: AtomicU64,
 }
 
+/// The counts of one thread.
 #[derive(Debug, Default)]
-struct Inner {
-    since_start: Tally,
-    since_report: Tally,
-    latencies: Option<Histogram<u64>>,
-    highest_sequence: Sequence,
-}
+pub struct Meter(Mutex<Tally>);
 
-/// Counts of what happened to commands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Counts of what happened.
+#[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// Commands carried out, or with nothing to change.
     pub accepted: u64,
@@ -39,132 +37,187 @@ pub struct Tally {
     pub duplicates: u64,
     /// Commands with a problem, by its code.
     pub problems: BTreeMap<Code, u64>,
+    /// The code of the last command with a problem.
+    pub last_problem: Option<Code>,
+    /// Commands that a worker answered; the others were refused before any worker saw them.
+    pub answered: u64,
     /// Requests dropped for a reply subject that is not allowed.
     pub dropped: u64,
     /// What happened in the workers' turns.
     pub turns: Counts,
+    /// Persons in the workers' memory, at the end of their last turns.
+    pub cached_persons: u64,
     /// Snapshots written.
-    pub snapshots: u64,
+    pub snapshots_written: u64,
+    /// Snapshots that the store did not take.
+    pub snapshots_failed: u64,
+    /// Snapshots that were not even tried: too many waited.
+    pub snapshots_skipped: u64,
     /// Queries answered.
     pub queries: u64,
-    /// Queries refused or failed.
-    pub query_problems: u64,
-    /// The code of the last command with a problem.
-    pub last_problem: Option<Code>,
+    /// Queries with a problem, by its code.
+    pub query_problems: BTreeMap<Code, u64>,
     /// The code of the last query with a problem.
     pub last_query_problem: Option<Code>,
-    /// Microseconds from the arrival of commands to their answers, over all of them.
-    pub command_micros: u64,
-    /// The same of queries.
-    pub query_micros: u64,
+    /// From the arrival of a command to its answer.
+    pub command: Latencies,
+    /// From the arrival of a query to its answer.
+    pub query: Latencies,
+    /// Times by stage.
+    pub stages: Stages,
 }
 
-/// What a report says of the time since the one before.
+/// Times of the stages that commands go through.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
-    /// What happened in it.
-    pub tally: Tally,
-    /// How long it was.
-    pub period: Duration,
-    /// Latencies from arrival to reply at the 50th, 95th and 99th percentile and the highest, in microseconds.
-    pub latency_micros: [u64; 4],
+pub struct Stages {
+    /// From a command's arrival to its first turn.
+    pub queue: Latencies,
+    /// Reading, in turns that read.
+    pub load: Latencies,
+    /// Storing, in turns that store.
+    pub append: Latencies,
+    /// Making sure of refusals, in turns that do.
+    pub confirm: Latencies,
+    /// Whole turns.
+    pub turn: Latencies,
+}
+
+/// A turn that came to its end.
+pub struct TurnEnd<'a> {
+    /// When it began.
+    pub began: Moment,
+    /// When it ended.
+    pub ended: Moment,
+    /// How long its steps took.
+    pub stages: StageMicros,
+    /// What it brought.
+    pub answers: &'a [Answer],
+    /// What it counted.
+    pub counts: &'a Counts,
+    /// How many persons its worker has in memory.
+    pub cached_persons: usize,
 }
 
 impl Statistics {
-    /// Takes in a turn.
-    pub fn turn(&self, now: Moment, answers: &[Answer], counts: &Counts) {
-        let mut inner = self.lock();
-        inner.each(|tally| {
-            tally.turns.add(counts);
-            for answer in answers {
-                tally.outcome(&answer.outcome);
-                tally.command_micros += now.0.saturating_sub(answer.task.arrived.0);
-            }
-        });
-        for answer in answers {
-            inner.latency(now.0.saturating_sub(answer.task.arrived.0));
-            if let Outcome::Accepted(accepted) = &answer.outcome {
-                inner.highest_sequence = inner.highest_sequence.max(accepted.sequence.unwrap_or(0));
-            }
-        }
+    /// A meter for a thread of its own.
+    pub fn meter(&self) -> Arc<Meter> {
+        let meter = Arc::new(Meter::default());
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&meter));
+        meter
     }
 
     /// Takes in a request that was refused at the door.
     pub fn refused(&self, code: Code) {
-        self.lock().each(|tally| tally.problem(code));
+        self.shared.count(|tally| tally.problem(code));
     }
 
     /// Takes in a request that was dropped.
     pub fn dropped(&self) {
-        self.lock().each(|tally| tally.dropped += 1);
+        self.shared.count(|tally| tally.dropped += 1);
     }
 
-    /// Takes in a snapshot that was written.
-    pub fn snapshot_written(&self) {
-        self.lock().each(|tally| tally.snapshots += 1);
+    /// Takes in what became of a snapshot that was due.
+    pub fn snapshot(&self, fate: SnapshotFate) {
+        self.shared.count(|tally| match fate {
+            SnapshotFate::Written => tally.snapshots_written += 1,
+            SnapshotFate::Failed => tally.snapshots_failed += 1,
+            SnapshotFate::Skipped => tally.snapshots_skipped += 1,
+        });
     }
 
     /// Takes in a query: the code of its problem, if it had one, and how long it took.
     pub fn query(&self, problem: Option<Code>, took: Duration) {
-        self.lock().each(|tally| {
-            tally.query_micros += micros(took);
-            tally.queries += u64::from(problem.is_none());
-            tally.query_problems += u64::from(problem.is_some());
-            tally.last_query_problem = problem.or(tally.last_query_problem);
+        self.shared.count(|tally| {
+            tally.query.record(micros(took));
+            match problem {
+                None => tally.queries += 1,
+                Some(code) => {
+                    *tally.query_problems.entry(code).or_default() += 1;
+                    tally.last_query_problem = Some(code);
+                }
+            }
         });
     }
 
     /// The highest position in the stream that was acknowledged to this replica.
     pub fn highest_sequence(&self) -> Sequence {
-        self.lock().highest_sequence
+        self.highest_sequence.load(Ordering::Relaxed)
+    }
+
+    /// Takes in the highest position that a turn was acknowledged.
+    pub fn acknowledged(&self, answers: &[Answer]) {
+        let sequence = |answer: &Answer| match &answer.outcome {
+            Outcome::Accepted(accepted) => accepted.sequence,
+            Outcome::Problem(_) => None,
+        };
+        if let Some(highest) = answers.iter().filter_map(sequence).max() {
+            self.highest_sequence.fetch_max(highest, Ordering::Relaxed);
+        }
     }
 
     /// Begins to count positions anew: the stream is not the one that it was.
     pub fn forget_sequences(&self) {
-        self.lock().highest_sequence = 0;
+        self.highest_sequence.store(0, Ordering::Relaxed);
     }
 
     /// Everything since the start.
     pub fn since_start(&self) -> Tally {
-        self.lock().since_start.clone()
-    }
-
-    /// What happened since the last report, which was this long ago.
-    pub fn report(&self, period: Duration) -> Report {
-        let mut inner = self.lock();
-        let tally = std::mem::take(&mut inner.since_report);
-        let latency_micros = match &mut inner.latencies {
-            Some(latencies) => {
-                let figures = [0.5, 0.95, 0.99, 1.0].map(|quantile| latencies.value_at_quantile(quantile));
-                latencies.reset();
-                figures
-            }
-            None => [0; 4],
-        };
-        Report { tally, period, latency_micros }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        // Counts are sound whoever panicked while holding them.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut sum = Tally::default();
+        self.shared.count(|tally| sum.add(tally));
+        let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        meters.iter().for_each(|meter| meter.count(|tally| sum.add(tally)));
+        sum
     }
 }
 
-impl Inner {
-    fn each(&mut self, count: impl Fn(&mut Tally)) {
-        count(&mut self.since_start);
-        count(&mut self.since_report);
+/// What became of a snapshot that was due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotFate {
+    /// It is in the store.
+    Written,
+    /// The store did not take it.
+    Failed,
+    /// Too many waited.
+    Skipped,
+}
+
+impl Meter {
+    /// Takes in that these begin to be worked on.
+    pub fn waited(&self, now: Moment, arrivals: &[Task]) {
+        if !arrivals.is_empty() {
+            self.count(|tally| arrivals.iter().for_each(|task| tally.stages.queue.record(since(task.arrived, now))));
+        }
     }
 
-    fn latency(&mut self, micros: u64) {
-        // Two significant figures suffice for a report, and take some tens of kilobytes.
-        if self.latencies.is_none() {
-            self.latencies = Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 2).ok();
-        }
-        if let Some(latencies) = &mut self.latencies {
-            latencies.saturating_record(micros.max(1));
-        }
+    /// Takes in a turn.
+    pub fn turn(&self, end: &TurnEnd<'_>) {
+        self.count(|tally| {
+            tally.turns.add(end.counts);
+            tally.cached_persons = end.cached_persons as u64;
+            tally.answered += end.answers.len() as u64;
+            for answer in end.answers {
+                tally.outcome(&answer.outcome);
+                tally.command.record(since(answer.task.arrived, end.ended));
+            }
+            let Stages { load, append, confirm, turn, .. } = &mut tally.stages;
+            turn.record(since(end.began, end.ended));
+            let StageMicros { load: loading, append: appending, confirm: confirming } = end.stages;
+            for (stage, took) in [(load, loading), (append, appending), (confirm, confirming)] {
+                if took > 0 {
+                    stage.record(took);
+                }
+            }
+        });
     }
+
+    fn count(&self, count: impl FnOnce(&mut Tally)) {
+        // Counts are sound whoever panicked while holding them.
+        count(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn since(earlier: Moment, later: Moment) -> u64 {
+    later.0.saturating_sub(earlier.0)
 }
 
 impl Tally {
@@ -183,53 +236,33 @@ impl Tally {
         self.last_problem = Some(code);
     }
 
-    /// What the services protocol says of the two endpoints: commands, queries.
-    pub fn endpoints(&self) -> [EndpointStats; 2] {
-        let errors = self.problems.values().sum();
-        let queries = self.queries + self.query_problems;
-        [
-            endpoint(self.commands(), errors, self.last_problem, self.command_micros),
-            endpoint(queries, self.query_problems, self.last_query_problem, self.query_micros),
-        ]
-    }
-
     /// Every command that came to an end.
     pub fn commands(&self) -> u64 {
         self.accepted + self.problems.values().sum::<u64>()
     }
-}
 
-fn endpoint(num_requests: u64, num_errors: u64, last_error: Option<Code>, micros: u64) -> EndpointStats {
-    let processing_time = micros.saturating_mul(1000);
-    EndpointStats {
-        num_requests,
-        num_errors,
-        last_error: last_error.map_or("", Code::as_str),
-        processing_time,
-        average_processing_time: processing_time.checked_div(num_requests).unwrap_or(0),
-    }
-}
-
-impl Report {
-    /// Commands a second.
-    pub fn rate(&self) -> f64 {
-        let commands = u32::try_from(self.tally.commands()).unwrap_or(u32::MAX);
-        f64::from(commands) / self.period.as_secs_f64().max(0.001)
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { accepted, duplicates, problems, dropped, turns, snapshots, queries, query_problems, .. } =
-            &self.tally;
-        let [p50, p95, p99, max] = self.latency_micros.map(|micros| Duration::from_micros(micros).as_secs_f64() * 1e3);
-        write!(f, "{:.1} commands/s, accepted {accepted} (duplicates {duplicates})", self.rate())?;
-        for (code, count) in problems {
-            write!(f, ", {} {count}", code.as_str())?;
+    fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.last_problem = other.last_problem.or(self.last_problem);
+        self.answered += other.answered;
+        self.dropped += other.dropped;
+        self.turns.add(&other.turns);
+        self.cached_persons += other.cached_persons;
+        self.snapshots_written += other.snapshots_written;
+        self.snapshots_failed += other.snapshots_failed;
+        self.snapshots_skipped += other.snapshots_skipped;
+        self.queries += other.queries;
+        self.last_query_problem = other.last_query_problem.or(self.last_query_problem);
+        for (into, from) in [(&mut self.problems, &other.problems), (&mut self.query_problems, &other.query_problems)] {
+            from.iter().for_each(|(code, count)| *into.entry(*code).or_default() += count);
         }
-        write!(f, ", dropped {dropped}; latency ms p50 {p50:.2} p95 {p95:.2} p99 {p99:.2} max {max:.2}; ")?;
-        let Counts { commits, conflicts, unsettled, cache_hits, loads } = turns;
-        write!(f, "commits {commits}, conflicts {conflicts}, unsettled {unsettled}, cache hits {cache_hits}, ")?;
-        write!(f, "loads {loads}, snapshots {snapshots}; queries {queries}, refused {query_problems}")
+        self.command.add(&other.command);
+        self.query.add(&other.query);
+        self.stages.queue.add(&other.stages.queue);
+        self.stages.load.add(&other.stages.load);
+        self.stages.append.add(&other.stages.append);
+        self.stages.confirm.add(&other.stages.confirm);
+        self.stages.turn.add(&other.stages.turn);
     }
 }

@@ -1,12 +1,15 @@
 //! Watching over the running service: signals, membership in the queue group, the watchdogs, and what people are told.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
+use crate::daemon::figures;
 use crate::daemon::intake::Doorkeepers;
 use crate::daemon::logging;
+use crate::daemon::monitor::{Look, Monitor, Phase};
 use crate::daemon::notify::{self, Notifier};
 use crate::daemon::service::Service;
 use crate::daemon::signals::{Signal, Signals};
@@ -64,6 +67,7 @@ pub struct Supervisor<'a> {
     service: Service,
     signals: &'a Signals,
     notifier: &'a Notifier,
+    monitor: Arc<Monitor>,
     membership: Membership,
     is_ready: bool,
     store_good_at: Instant,
@@ -78,12 +82,19 @@ pub struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     /// Takes over a service whose threads run.
-    pub fn new(config: &'a Config, service: Service, signals: &'a Signals, notifier: &'a Notifier) -> Self {
+    pub fn new(
+        config: &'a Config,
+        service: Service,
+        signals: &'a Signals,
+        notifier: &'a Notifier,
+        monitor: Arc<Monitor>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             config,
             signals,
             notifier,
+            monitor,
             membership: Membership::Out,
             is_ready: false,
             store_good_at: now,
@@ -142,6 +153,7 @@ impl<'a> Supervisor<'a> {
             self.check_stream();
         }
         self.feed_watchdog();
+        self.look(is_good);
         self.tell_status(is_good);
         self.report();
         Ok(())
@@ -238,13 +250,30 @@ impl<'a> Supervisor<'a> {
         !health.connected || health.silent_for > AWAY_MAX
     }
 
+    /// The thread that hangs, if one does.
+    fn hanging(&self) -> Option<String> {
+        let stuck = self.service.pulses.longest_busy().filter(|(_, busy_for)| *busy_for > BUSY_MAX);
+        stuck.filter(|_| !self.is_mute()).map(|(thread, _)| thread)
+    }
+
     fn feed_watchdog(&mut self) {
         let Some((interval, due)) = self.watchdog_due else { return };
-        let is_stuck = self.service.pulses.longest_busy().is_some_and(|(_, busy_for)| busy_for > BUSY_MAX);
-        if Instant::now() >= due && (!is_stuck || self.is_mute()) {
+        if Instant::now() >= due && self.hanging().is_none() {
             self.notifier.watchdog();
             self.watchdog_due = Some((interval, Instant::now() + interval / 2));
         }
+    }
+
+    /// Leaves what was found to whoever asks.
+    fn look(&self, is_store_good: bool) {
+        let connections =
+            vec![("store", self.service.store.connection().health()), ("intake", self.service.intake.health())];
+        let is_good = is_store_good && connections.iter().all(|(_, health)| health.connected);
+        let phase = match &self.membership {
+            Membership::In(_) if is_good => Phase::Serving,
+            _ => Phase::Away,
+        };
+        self.monitor.look(Look { phase, connections, hangs: self.hanging() });
     }
 
     fn tell_status(&mut self, is_store_good: bool) {
@@ -253,11 +282,10 @@ impl<'a> Supervisor<'a> {
             return;
         }
         (self.status_at, self.status_is_good) = (Instant::now(), is_good);
-        let done = self.service.statistics.since_start().commands();
-        let waiting = self.service.pool.waiting();
+        let figures = figures::status(&self.monitor.read());
         let words = match &self.membership {
-            Membership::In(_) if is_good => format!("serving: {done} commands done, {waiting} waiting"),
-            _ => format!("NATS is away at {}: {done} commands done", self.config.nats.urls.join(",")),
+            Membership::In(_) if is_good => format!("serving: {figures}"),
+            _ => format!("NATS is away at {}: {figures}", self.config.nats.urls.join(",")),
         };
         self.notifier.status(&words);
     }
@@ -266,13 +294,14 @@ impl<'a> Supervisor<'a> {
         let period = self.reported_at.elapsed();
         if period >= REPORT_PERIOD {
             self.reported_at = Instant::now();
-            log::info!("{}, waiting {}", self.service.statistics.report(period), self.service.pool.waiting());
+            log::info!("{}", figures::minute(&self.monitor.report()));
         }
     }
 
     /// Takes no more commands, answers those that were taken, and leaves.
     fn drain(mut self, clean: ExitStatus) -> ExitStatus {
         self.notifier.stopping();
+        self.monitor.beat(Phase::Draining);
         self.notifier.status("draining");
         log::info!("draining: no more commands are taken, {} wait", self.service.pool.waiting());
         let deadline = Instant::now() + self.config.drain_timeout;
@@ -282,7 +311,7 @@ impl<'a> Supervisor<'a> {
             return ExitStatus::Bug;
         }
         let replies_sent = self.service.store.connection().round_trip(FAREWELL);
-        log::info!("{}", self.service.statistics.report(self.reported_at.elapsed()));
+        log::info!("{}", figures::minute(&self.monitor.report()));
         match (drained, replies_sent) {
             (true, true) => log::info!("drained: every command that was taken is answered"),
             (true, false) => log::warn!("drained while NATS is away: the last replies may be lost"),
@@ -330,6 +359,7 @@ impl<'a> Supervisor<'a> {
             }
             self.service.store.mark_dirty();
             self.feed_watchdog();
+            self.monitor.beat(Phase::Draining);
             std::thread::sleep(POLL);
         }
         true

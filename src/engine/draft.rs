@@ -90,7 +90,12 @@ impl<'a> Draft<'a> {
                 let room_for_more = checkpoint.kinds > 0;
                 checkpoint.restore(self);
                 match halt {
-                    Halt::Refused { problem, is_final } => self.refused(problem, is_final && decided_on_base),
+                    Halt::Refused { problem, is_final } => {
+                        // On a newer state what comes first might not hold any more: the expected version, or the
+                        // commands before this one.
+                        let comes_first = request.expected_version.is_none() && problem.index.unwrap_or(0) == 0;
+                        self.refused(problem, is_final && decided_on_base && comes_first)
+                    }
                     Halt::Full if room_for_more => Verdict::NextCommit,
                     Halt::Full => {
                         let message = format!("its events take more than {} bytes", self.payload_bytes_max);

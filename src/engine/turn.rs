@@ -64,6 +64,8 @@ pub enum Notice {
     TooNew(PersonId, String),
     /// The log has less of this person than it had: it was restored, or lost its tail.
     LostTail(PersonId),
+    /// The person's commits met this many conflicts in a row: it is loaded again and again.
+    ReplayLoop(PersonId, u32),
 }
 
 impl Notice {
@@ -87,8 +89,12 @@ pub struct Counts {
     pub unsettled: u64,
     /// Persons found in the cache.
     pub cache_hits: u64,
+    /// Persons not found in the cache.
+    pub cache_misses: u64,
     /// Persons loaded from the store.
     pub loads: u64,
+    /// Persons whose commits met conflict after conflict.
+    pub replay_loops: u64,
 }
 
 impl Counts {
@@ -98,7 +104,9 @@ impl Counts {
         self.conflicts += other.conflicts;
         self.unsettled += other.unsettled;
         self.cache_hits += other.cache_hits;
+        self.cache_misses += other.cache_misses;
         self.loads += other.loads;
+        self.replay_loops += other.replay_loops;
     }
 }
 

@@ -47,6 +47,8 @@ pub struct EndpointStats {
     pub processing_time: u64,
     /// The same for one, on average.
     pub average_processing_time: u64,
+    /// What else there is to know; an object.
+    pub data: serde_json::Value,
 }
 
 /// This instance.

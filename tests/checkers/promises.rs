@@ -170,7 +170,8 @@ fn is_promised(line: &Line, known: &Carried, spot: &Spot, sent: &Sent, now: Time
 /// What was refused, or failed without a doubt, each time it was sent, is not in the log.
 fn refused_stored_nothing(past: &Past) -> Vec<Finding> {
     let mut wrong = Vec::new();
-    for (person, _, carried) in past.all_carried() {
+    // What the log lost is decided afresh, and may be refused then.
+    for (person, _, carried) in past.all_carried().filter(|(_, _, carried)| carried.lost.is_none()) {
         let Some(deliveries) = past.by_key.get(&carried.key) else {
             wrong.push((Some(person), format!("{}: in the log, but nobody sent it", carried.key)));
             continue;
@@ -210,7 +211,8 @@ fn one_effect(past: &Past) -> Vec<Finding> {
 /// Everybody who is told that a request is stored is told the same, and only once that it was not stored before.
 fn same_outcome(past: &Past) -> Vec<Finding> {
     let mut wrong = Vec::new();
-    for (person, _, carried) in past.all_carried() {
+    // What was lost may be carried out again, and in the same place.
+    for (person, _, carried) in past.all_carried().filter(|(_, line, _)| !line.is_harmed) {
         let Some(deliveries) = past.by_key.get(&carried.key) else { continue };
         let told: Vec<(Time, &Answer)> = deliveries
             .iter()
@@ -502,10 +504,9 @@ impl Past<'_> {
     /// Whether the expected version held, and the events that the domain may decide, for a request that was carried out;
     /// `None` if nobody knows what it asked for.
     fn decisions(&self, line: &Line, carried: &Carried) -> Option<(bool, Vec<Vec<Event>>)> {
-        let deliveries = self.by_key.get(&carried.key)?.iter().map(|at| &self.sent[*at]);
-        let sent =
-            deliveries.filter(|sent| sent.request.as_ref().is_ok_and(|request| request.digest == carried.digest));
-        let request = sent.filter_map(|sent| sent.request.as_ref().ok()).next()?;
+        let asked = self.by_key.get(&carried.key)?.iter().filter_map(|at| self.sent[*at].request.as_ref().ok());
+        let asked: Vec<&Request> = asked.filter(|request| request.digest == carried.digest).collect();
+        let request = asked.first()?;
         let spot = &line.spots[carried.before];
         let now = carried.events.first()?.timestamp;
         let until = carried.at.or_else(|| self.first_told(&carried.key)).unwrap_or(Time::MAX);
@@ -515,7 +516,8 @@ impl Past<'_> {
                 Verdict::Events(events) => Some(events),
                 Verdict::Nothing | Verdict::Refused { .. } => None,
             });
-        Some((request.expected_version.is_none_or(|expected| expected == spot.version), decided.collect()))
+        let is_expected = |request: &&Request| request.expected_version.is_none_or(|expected| expected == spot.version);
+        Some((asked.iter().any(is_expected), decided.collect()))
     }
 }
 

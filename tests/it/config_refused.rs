@@ -31,6 +31,9 @@ const OPTIONS: &[(&str, &str, &str, &str)] = &[
     ("CACHE_BYTES", "64MiB", "64 potatoes", "a size from 1.0 MiB to 1.0 TiB, such as 64MiB"),
     ("COMMAND_TIMEOUT", "500ms", "10", "a duration with its unit from 100ms to 2m"),
     ("LOG_LEVEL", "debug", "off", "trace, debug, info, warn or error"),
+    ("LOG_FORMAT", "json", "xml", "auto, text or json"),
+    ("METRICS_FILE", "/run/person.prom", "/run/person.txt", "a file whose name ends in .prom"),
+    ("METRICS_ADDR", "[::1]:9464", ":9464", "an IP address and a port, such as 127.0.0.1:9464 or [::1]:9464"),
     (LAST, "2m", "1h", "a duration with its unit from 100ms to 10m"),
 ];
 

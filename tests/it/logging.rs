@@ -1,9 +1,13 @@
 //! The log of the real process, and the level that is read again.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use cim_domain_person::daemon::logging::reload_level;
+use cim_domain_person::config::LogFormat;
+use cim_domain_person::daemon::logging::{reload_level, start_with};
+use cim_domain_person::daemon::notices::Notices;
+use cim_domain_person::engine::turn::Notice;
 use log::LevelFilter;
 
 use crate::binary::person_service;
@@ -41,6 +45,9 @@ fn names_another_file(device: u64, inode: u64) -> String {
     format!("{device}:{}", inode + 1)
 }
 
+/// The real journal of the machine that the tests run on is left alone.
+const TEXT: &[(&str, &str)] = &[("NATS_URL", "nats://127.0.0.1:1"), ("LOG_FORMAT", "text")];
+
 /// A service whose NATS is away: it logs that, at least, and goes on trying.
 const NATS_AWAY: &[(&str, &str)] = &[("NATS_URL", "nats://127.0.0.1:1")];
 
@@ -48,7 +55,7 @@ const NATS_AWAY: &[(&str, &str)] = &[("NATS_URL", "nats://127.0.0.1:1")];
 fn under_the_journal_a_line_begins_with_its_priority() {
     let bad = [("WORKERS", "x")];
     assert!(stderr(&[], &bad, names_stderr).starts_with("<3>bad configuration: WORKERS"));
-    let text = stderr(&[], NATS_AWAY, names_stderr);
+    let text = stderr(&[], TEXT, names_stderr);
     let prefixed = |line: &str| ["<3>", "<4>", "<6>"].iter().any(|prefix| line.starts_with(prefix));
     assert!(!text.is_empty() && text.lines().all(prefixed), "{text}");
 }
@@ -64,6 +71,71 @@ fn elsewhere_a_line_begins_with_the_time_and_the_level_and_has_no_colour_in_a_fi
         time && words.next().is_some_and(|level| level.parse::<log::Level>().is_ok())
     };
     assert!(!text.is_empty() && text.lines().all(dated), "{text}");
+}
+
+#[test]
+fn as_json_a_line_is_an_object_under_the_journal_after_its_priority() {
+    let json = [("NATS_URL", "nats://127.0.0.1:1"), ("LOG_FORMAT", "json")];
+    for (journal, prefix) in [(names_another_file as fn(u64, u64) -> String, ""), (names_stderr, "<")] {
+        let text = stderr(&[], &json, journal);
+        assert!(!text.is_empty());
+        for line in text.lines() {
+            assert!(line.starts_with(prefix), "{line}");
+            let object = line.split_once('{').map(|(_, rest)| format!("{{{rest}")).expect("an object");
+            let object: serde_json::Value =
+                serde_json::from_str(&object).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(object["time"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()), "{line}");
+            assert!(object["level"].as_str().is_some_and(|level| level.parse::<log::Level>().is_ok()), "{line}");
+            assert!(object["message"].is_string() && object["fields"].is_object(), "{line}");
+        }
+    }
+}
+
+const CHILD: &str = "PERSON_SERVICE_TEST_LOGS";
+
+/// Where the journal listens is no option: the test starts itself again, alone, as the process that logs.
+#[test]
+fn the_journal_gets_fields_to_search_by_and_the_right_priorities() {
+    if let Some(socket) = std::env::var_os(CHILD) {
+        start_with(LevelFilter::Info, LogFormat::Auto, socket.to_str().expect("UTF-8"));
+        let person = crate::support::somebody();
+        Notices::default()
+            .log(vec![Notice::Damaged(person, "a gap\nafter 3".to_owned()), Notice::ReplayLoop(person, 8)]);
+        log::info!(target: "cim_domain_person::daemon", "ready");
+        log::debug!(target: "cim_domain_person::daemon", "not this");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let path = directory.path().join("socket");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
+    let metadata = stderr.as_file().metadata().expect("it has metadata");
+    let status = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "logging::the_journal_gets_fields_to_search_by_and_the_right_priorities", "--nocapture"])
+        .env(CHILD, &path)
+        .env("JOURNAL_STREAM", names_stderr(metadata.dev(), metadata.ino()))
+        .stderr(stderr.reopen().expect("it can be opened again"))
+        .status();
+    assert!(status.expect("it runs").success());
+    let mut entries = Vec::new();
+    for _ in 0..3 {
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).expect("an entry");
+        entries.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+    }
+    let has = |entry: &str, line: &str| entry.lines().any(|found| found == line);
+    let field = |entry: &str, name: &str| {
+        entry.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+    };
+    for (entry, code, priority) in [(&entries[0], "history_damaged", 3), (&entries[1], "replay_loop", 4)] {
+        assert!(has(entry, &format!("ERROR_CODE={code}")) && has(entry, &format!("PRIORITY={priority}")), "{entry}");
+        assert!(field(entry, "PERSON_ID").is_some_and(|id| uuid::Uuid::try_parse(&id).is_ok()), "{entry}");
+        assert!(has(entry, "SYSLOG_IDENTIFIER=person-service"), "{entry}");
+    }
+    assert!(field(&entries[0], "MESSAGE").is_some_and(|message| message.contains("a gap\\nafter 3")), "{}", entries[0]);
+    assert!(has(&entries[2], "MESSAGE=ready") && has(&entries[2], "PRIORITY=6"), "{}", entries[2]);
+    assert_eq!(std::fs::read_to_string(stderr.path()).expect("it can be read"), "", "nothing is said twice");
 }
 
 #[test]

@@ -55,6 +55,7 @@ impl Worker {
             if work.aggregate.is_none() {
                 work.aggregate = self.cache.take(*person);
                 turn.counts.cache_hits += u64::from(work.aggregate.is_some());
+                turn.counts.cache_misses += u64::from(work.aggregate.is_none());
             }
             match (work.aggregate.take(), work.reload) {
                 (Some(aggregate), Some(freshness)) if aggregate.version > 0 => {

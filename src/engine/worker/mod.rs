@@ -52,6 +52,8 @@ struct Work {
     is_void: bool,
     /// The last thing that stood in the way, for those whose time runs out.
     trouble: Option<Problem>,
+    /// Conflicts since something of the person was last stored or confirmed.
+    conflicts_in_a_row: u32,
 }
 
 /// A commit on its way into the log, with those who wait for it.
@@ -62,6 +64,8 @@ struct Attempt {
     send: bool,
     /// Whether an append of it got no answer: then it may be stored, whatever a later append says.
     may_be_stored: bool,
+    /// Whether what it builds on may be no more: then it is not to be sent again.
+    is_void: bool,
 }
 
 impl Worker {
@@ -110,10 +114,16 @@ impl Worker {
     /// Forgets all that was cached: the stream is not the one that it was.
     pub fn forget_everything(&mut self) {
         self.cache.clear();
-        for work in self.desk.values_mut().filter(|work| work.attempt.is_none()) {
-            work.aggregate = None;
-            work.reload = Some(Freshness::Newest);
-            work.is_void = work.is_loading;
+        for work in self.desk.values_mut() {
+            match &mut work.attempt {
+                // Whether the new stream has it is still to be found out.
+                Some(attempt) => attempt.is_void = true,
+                None => {
+                    work.aggregate = None;
+                    work.reload = Some(Freshness::Newest);
+                    work.is_void = work.is_loading;
+                }
+            }
         }
     }
 
@@ -156,7 +166,7 @@ impl Worker {
             }
             match draft.seal() {
                 Some(sealed) => {
-                    work.attempt = Some(Attempt { sealed, decided, send: true, may_be_stored: false });
+                    work.attempt = Some(Attempt { sealed, decided, send: true, may_be_stored: false, is_void: false });
                 }
                 None => work.unconfirmed = decided,
             }

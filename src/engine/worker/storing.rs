@@ -10,6 +10,9 @@ use crate::engine::worker::{Attempt, Work, Worker};
 use crate::wire::digest::Digest;
 use crate::wire::reply::{Accepted, Code, Outcome, Problem};
 
+/// Conflicts in a row from which on, and after each as many more, a person is said to be in a replay loop.
+const REPLAY_LOOP_CONFLICTS: u32 = 8;
+
 impl Worker {
     /// Finds out what became of the appends that got no answer. The first commit after the expected one is the only one
     /// that can have taken its place: it is ours, byte for byte, or somebody else's, and then ours can never be stored
@@ -78,6 +81,10 @@ impl Work {
             Ok(Some(stored)) if stored.payload == attempt.sealed.append.payload => {
                 self.stored_earlier(attempt, stored.sequence, newest, limits, turn);
             }
+            Ok(_) if attempt.is_void => {
+                self.aggregate = None;
+                self.decide_again(attempt.decided, Freshness::Newest);
+            }
             Ok(Some(others)) => self.decide_again(attempt.decided, Freshness::Reaching(others.sequence)),
             Ok(None) => {
                 attempt.send = true;
@@ -100,12 +107,17 @@ impl Work {
                 attempt.may_be_stored = true;
                 self.attempt = Some(attempt);
             }
+            // What it builds on is no more, so that it is not stored either, or no more.
+            Appended::Conflict(Some(newest)) if newest < attempt.sealed.append.expected => {
+                turn.counts.conflicts += 1;
+                self.conflict(person, attempt, Some(newest), turn);
+            }
             // It speaks of this append alone; the earlier one without an answer may be the one that it conflicts with.
             Appended::Conflict(_) | Appended::Unavailable(_) | Appended::Refused(_) if attempt.may_be_stored => {
                 self.attempt = Some(attempt);
             }
             Appended::Conflict(newest) => {
-                turn.counts.conflicts += 1;
+                self.count_conflict(person, turn);
                 self.conflict(person, attempt, newest, turn);
             }
             Appended::Unavailable(unavailable) => {
@@ -140,6 +152,7 @@ impl Work {
 
     fn stored(&mut self, attempt: Attempt, sequence: Sequence, limits: &Limits, turn: &mut Turn) {
         turn.counts.commits += 1;
+        self.conflicts_in_a_row = 0;
         if let Some(aggregate) = &mut self.aggregate {
             let before = aggregate.version;
             attempt.sealed.settle(aggregate, sequence);
@@ -155,6 +168,16 @@ impl Work {
                 Verdict::NextCommit => continue,
             };
             turn.answer(task, outcome);
+        }
+    }
+
+    /// Two replicas that keep getting in each other's way cost both a load for each try: worth knowing.
+    fn count_conflict(&mut self, person: PersonId, turn: &mut Turn) {
+        turn.counts.conflicts += 1;
+        self.conflicts_in_a_row += 1;
+        if self.conflicts_in_a_row.is_multiple_of(REPLAY_LOOP_CONFLICTS) {
+            turn.counts.replay_loops += 1;
+            turn.notices.push(Notice::ReplayLoop(person, self.conflicts_in_a_row));
         }
     }
 

@@ -5,6 +5,7 @@ mod contract;
 mod drain;
 pub mod flood;
 mod latency;
+mod monitoring;
 mod outages;
 mod overload;
 mod privacy;

@@ -271,15 +271,20 @@ fn the_services_protocol_answers_as_shown() {
         started: "2025-07-14T18:20:00Z".parse().unwrap(),
         subjects: Subjects::new("person"),
     };
-    let stats = |num_requests, num_errors, last_error, average_processing_time| EndpointStats {
+    let stats = |num_requests, num_errors, last_error, average_processing_time, data| EndpointStats {
         num_requests,
         num_errors,
         last_error,
         processing_time: num_requests * average_processing_time,
         average_processing_time,
+        data,
     };
     for (kind, verb) in [("service PING", Verb::Ping), ("service STATS", Verb::Stats)] {
-        let both = || [stats(12, 1, "already_exists", 800_000), stats(2, 0, "", 300_000)];
+        let data = [json!({"commands_accepted": 11, "queue_commands": 0}), json!({"queries_answered": 2})];
+        let both = || {
+            let [commands, queries] = data;
+            [stats(12, 1, "already_exists", 800_000, commands), stats(2, 0, "", 300_000, queries)]
+        };
         let mut answer: Value = serde_json::from_slice(&instance.answer(verb, both)).unwrap();
         let mut shown = values(kind).remove(0);
         // The version goes on; the example stays.

@@ -210,3 +210,37 @@ fn what_nobody_waits_for_any_more_may_still_land() {
         assert_eq!(world.history(ANN).version, 3);
     }
 }
+
+/// The log lost what an unsettled commit was built on: it was sent again and again until its deadline, since no
+/// conflict was believed. Found by the simulation.
+#[test]
+fn what_builds_on_a_lost_commit_is_decided_again() {
+    for silent in NO_ANSWER {
+        let world = World::new();
+        world.given([ask("1", create(ANN))]);
+        let mut replica = world.replica();
+        replica.tell([ask("2", rename(ANN, "Bea"))]);
+        replica.faults.on_append([silent()]);
+        assert_eq!(replica.turn([ask("3", deactivate(ANN))]), []);
+        world.log.lose_after(1);
+        assert_eq!(replica.tell([ask("4", reactivate(ANN))]), ["accepted v3 #2 PersonReactivated"]);
+        assert_eq!(world.history(ANN).commands, ["1", "3", "4"]);
+    }
+}
+
+/// An unsettled commit was sent again after the log had been restored, and stored on top of another commit that lay in
+/// the place of the one that it was built on: a broken chain. Found by the simulation.
+#[test]
+fn what_was_unsettled_when_everything_is_forgotten_is_not_sent_again() {
+    let world = World::new();
+    world.given([ask("1", create(ANN))]);
+    let mut replica = world.replica();
+    replica.tell([ask("2", rename(ANN, "Bea"))]);
+    replica.faults.on_append([OnAppend::WriteLost]);
+    assert_eq!(replica.turn([ask("3", note(ANN, "x"))]), []);
+    world.log.lose_after(1);
+    world.given([ask("4", rename(ANN, "Cy"))]);
+    replica.worker.forget_everything();
+    assert_eq!(replica.tell([ask("5", note(ANN, "y"))]), ["accepted v4 #3 AttributeRecorded"]);
+    assert_eq!(world.history(ANN).commands, ["1", "4", "3", "5"]);
+}

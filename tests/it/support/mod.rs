@@ -6,7 +6,7 @@ pub mod raw;
 
 use std::time::{Duration, Instant};
 
-use cim_domain_person::config::{Config, LevelSource, Nats, SignIn, Store};
+use cim_domain_person::config::{Config, LevelSource, LogFormat, Metrics, Nats, SignIn, Store};
 use cim_domain_person::domain::PersonId;
 
 /// Long enough for anything on a busy machine.
@@ -28,6 +28,8 @@ pub fn config(url: &str) -> Config {
         snapshot_frequency: 100,
         log_level: log::LevelFilter::Info,
         log_level_source: LevelSource::Environment,
+        log_format: LogFormat::Auto,
+        metrics: Metrics::default(),
         workers: 1,
         queue_len_max: 4096,
         cache_bytes: 128 * 1024 * 1024,

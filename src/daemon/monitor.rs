@@ -1,0 +1,210 @@
+//! How the service is doing, for whoever asks: readers of figures, and probes that want to know whether it is alive and
+//! ready.
+//!
+//! It is there before NATS is, and after. The supervisor leaves its findings here at each look; readers read them, and
+//! never wait for anything but each other.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::daemon::figures::Reading;
+use crate::daemon::pool::Pool;
+use crate::daemon::statistics::{Statistics, Tally};
+use crate::daemon::threads::Poison;
+use crate::domain::Timestamp;
+use crate::nats::Health;
+
+/// How old the supervisor's last look may be: it looks several times a second.
+const LOOK_AGE_MAX: Duration = Duration::from_secs(15);
+
+/// What the service is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Waiting for NATS, or preparing the store.
+    #[default]
+    Starting,
+    /// Taking commands.
+    Serving,
+    /// NATS is away: commands are left to others.
+    Away,
+    /// Answering what was taken.
+    Draining,
+}
+
+impl Phase {
+    /// In words, for probes.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Starting => "starting: waiting for NATS",
+            Self::Serving => "ready",
+            Self::Away => "NATS is away",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// What the supervisor found.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// What the service is at.
+    pub phase: Phase,
+    /// How the connections are doing.
+    pub connections: Vec<(&'static str, Health)>,
+    /// The thread that hangs, if one does.
+    pub hangs: Option<String>,
+}
+
+/// Where the counts are, once there are any.
+pub struct Sources {
+    /// What was done.
+    pub statistics: Arc<Statistics>,
+    /// What waits.
+    pub pool: Arc<Pool>,
+    /// The version of the server.
+    pub server_version: String,
+}
+
+/// How the service is doing.
+pub struct Monitor {
+    /// Whether a thread panicked.
+    pub poison: Poison,
+    epoch: Instant,
+    started: Timestamp,
+    sources: OnceLock<Sources>,
+    looked: Mutex<Option<(Instant, Look)>>,
+    marks: Mutex<Marks>,
+}
+
+/// The counts at two moments: about one minute, and about two minutes ago.
+struct Marks {
+    last: (Instant, Tally),
+    earlier: (Instant, Tally),
+}
+
+impl Monitor {
+    /// Of a process that starts now.
+    pub fn start() -> Self {
+        let now = Instant::now();
+        let start = (now, Tally::default());
+        Self {
+            poison: Poison::default(),
+            epoch: now,
+            started: Timestamp::now(),
+            sources: OnceLock::new(),
+            looked: Mutex::new(None),
+            marks: Mutex::new(Marks { last: start.clone(), earlier: start }),
+        }
+    }
+
+    /// From now on there is something to count. The first call counts.
+    pub fn connect(&self, sources: Sources) {
+        let _ = self.sources.set(sources);
+    }
+
+    /// Takes in what the supervisor found.
+    pub fn look(&self, look: Look) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), look));
+    }
+
+    /// The supervisor goes on, with nothing new to tell but perhaps a phase.
+    pub fn beat(&self, phase: Phase) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, look)) = looked.as_mut() {
+            (*at, look.phase) = (Instant::now(), phase);
+        }
+    }
+
+    /// What the service is at.
+    pub fn phase(&self) -> Phase {
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.as_ref().map_or(Phase::Starting, |(_, look)| look.phase)
+    }
+
+    /// Whether the process makes progress; if not, what hangs.
+    pub fn is_alive(&self) -> Result<(), String> {
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        match looked.as_ref() {
+            Some((at, _)) if at.elapsed() > LOOK_AGE_MAX => Err("the supervisor hangs".to_owned()),
+            Some((_, Look { hangs: Some(thread), .. })) => Err(format!("thread {thread} hangs")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The figures as they are now; percentiles and rates are those of the last minute or two.
+    pub fn read(&self) -> Reading {
+        let (at, before) = self.marks.lock().unwrap_or_else(PoisonError::into_inner).earlier.clone();
+        self.reading(before, at)
+    }
+
+    /// The figures of the time since the last call, for the log. It moves the time that [`read`](Self::read) speaks of.
+    pub fn report(&self) -> Reading {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, before) = marks.last.clone();
+        let reading = self.reading(before, at);
+        let last = std::mem::replace(&mut marks.last, (Instant::now(), reading.tally.clone()));
+        marks.earlier = last;
+        reading
+    }
+
+    fn reading(&self, before: Tally, since: Instant) -> Reading {
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (phase, connections) = looked
+            .as_ref()
+            .map_or_else(|| (Phase::Starting, Vec::new()), |(_, look)| (look.phase, look.connections.clone()));
+        drop(looked);
+        let reading = Reading {
+            before,
+            period: since.elapsed(),
+            is_ready: phase == Phase::Serving,
+            connections,
+            started: Some(self.started),
+            uptime: self.epoch.elapsed(),
+            ..Reading::default()
+        };
+        let Some(Sources { statistics, pool, server_version }) = self.sources.get() else { return reading };
+        // Before what was taken on is read: what is answered meanwhile was counted as taken on.
+        let tally = statistics.since_start();
+        Reading {
+            in_flight: pool.taken().saturating_sub(tally.answered),
+            tally,
+            queue_len: pool.waiting(),
+            queue_len_max: pool.room(),
+            server_version: Some(server_version.clone()),
+            ..reading
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(phase: Phase, hangs: Option<&str>) -> Look {
+        Look { phase, connections: Vec::new(), hangs: hangs.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_process_that_waits_for_nats_is_alive_and_not_ready() {
+        let monitor = Monitor::start();
+        assert_eq!(monitor.is_alive(), Ok(()));
+        assert_eq!(monitor.phase(), Phase::Starting);
+        assert!(!monitor.read().is_ready);
+    }
+
+    #[test]
+    fn a_thread_that_hangs_is_named() {
+        let monitor = Monitor::start();
+        monitor.look(look(Phase::Serving, None));
+        assert!(monitor.is_alive().is_ok() && monitor.read().is_ready);
+        monitor.look(look(Phase::Serving, Some("worker-0")));
+        assert_eq!(monitor.is_alive(), Err("thread worker-0 hangs".to_owned()));
+    }
+
+    #[test]
+    fn a_beat_changes_the_phase_alone() {
+        let monitor = Monitor::start();
+        monitor.look(look(Phase::Serving, None));
+        monitor.beat(Phase::Draining);
+        assert_eq!((monitor.phase(), monitor.read().is_ready), (Phase::Draining, false));
+    }
+}

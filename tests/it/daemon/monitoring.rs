@@ -1,0 +1,282 @@
+//! What people see of a running service: `$SRV`, `STATUS=`, HTTP, the file for node_exporter. The same figures everywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::client::{Client, Command};
+use super::process::Service;
+use super::{create, rename, somebody};
+use crate::support::nats_server::NatsServer;
+use crate::support::{PATIENCE, eventually};
+
+/// A free port, which is the service's own as long as nobody is quicker.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").to_string()
+}
+
+/// The status and the body of an answer; `None` while nobody listens.
+fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    ask(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
+}
+
+fn ask(address: &str, request: &[u8]) -> Option<(u16, String)> {
+    let mut connection = TcpStream::connect(address).ok()?;
+    connection.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    connection.write_all(request).ok()?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "))?;
+    assert!(request.starts_with(b"HEAD") || length == body.len().to_string(), "{head}");
+    Some((status, body.to_owned()))
+}
+
+/// The samples of a text: name with labels to value.
+pub fn samples(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
+        (name.to_owned(), value.parse().unwrap_or_else(|_| panic!("no number: {line}")))
+    };
+    lines.map(sample).collect()
+}
+
+/// A service that has done something of each kind: two accepted, one of them twice, one rejected, one query each way.
+struct Busy {
+    service: Service,
+    client: Client,
+    address: String,
+    _server: NatsServer,
+}
+
+fn busy(environment: &[(&str, &str)]) -> Busy {
+    let server = NatsServer::start();
+    let address = free_address();
+    let all: Vec<_> = environment.iter().copied().chain([("METRICS_ADDR", address.as_str())]).collect();
+    let service = Service::start(&server.url(), &all);
+    let mut client = Client::connect(server.port());
+    let person = somebody();
+    client.accepted(&person, &create(&person));
+    let rename = Command::new(&person, &rename(&person, "Augusta"));
+    assert_eq!(client.command(&rename).json()["duplicate"], false);
+    assert_eq!(client.command(&rename).json()["duplicate"], true);
+    assert_eq!(client.tell(&person, &create(&person))["error"]["code"], "already_exists");
+    for asked in [person, somebody()] {
+        let question = json!({ "person_id": asked }).to_string();
+        client.ask("person.queries.get", &[], question.as_bytes(), PATIENCE).expect("an answer");
+    }
+    Busy { service, client, address, _server: server }
+}
+
+fn stats(client: &mut Client, subject: &str) -> Value {
+    client.ask(subject, &[], b"", PATIENCE).unwrap_or_else(|| panic!("no answer on {subject}")).json()
+}
+
+#[test]
+fn the_services_protocol_has_what_nats_micro_reads() {
+    let Busy { mut client, service: _service, _server, .. } = busy(&[]);
+    let ping = stats(&mut client, "$SRV.PING");
+    let id = ping["id"].as_str().expect("an id").to_owned();
+    for verb in ["PING", "INFO", "STATS"] {
+        for subject in
+            [format!("$SRV.{verb}"), format!("$SRV.{verb}.person-service"), format!("$SRV.{verb}.person-service.{id}")]
+        {
+            let answer = stats(&mut client, &subject);
+            assert_eq!(answer["type"], format!("io.nats.micro.v1.{}_response", verb.to_lowercase()));
+            assert_eq!(answer["id"], id);
+        }
+    }
+    let other = client.ask("$SRV.STATS.person-service.somebodyelse", &[], b"", Duration::from_millis(100));
+    assert!(other.is_none_or(|message| message.is_no_responders()));
+
+    let info = stats(&mut client, "$SRV.INFO");
+    semver::Version::parse(info["version"].as_str().expect("a version")).expect("a semantic version");
+    assert!(info["description"].is_string() && info["metadata"].is_object());
+    for endpoint in info["endpoints"].as_array().expect("endpoints") {
+        for text in ["name", "subject", "queue_group"] {
+            assert!(endpoint[text].is_string(), "{endpoint}");
+        }
+        assert!(endpoint["metadata"].is_object(), "{endpoint}");
+    }
+
+    let stats = stats(&mut client, "$SRV.STATS");
+    stats["started"].as_str().expect("a time").parse::<jiff::Timestamp>().expect("RFC 3339");
+    let [commands, queries] = [&stats["endpoints"][0], &stats["endpoints"][1]];
+    let counts =
+        |endpoint: &Value| ["name", "num_requests", "num_errors", "last_error"].map(|key| endpoint[key].clone());
+    assert_eq!(counts(commands), [json!("commands"), json!(4), json!(1), json!("already_exists")]);
+    assert_eq!(counts(queries), [json!("queries"), json!(2), json!(1), json!("person_not_found")]);
+    for endpoint in [commands, queries] {
+        let number = |key: &str| endpoint[key].as_u64().unwrap_or_else(|| panic!("{key} of {endpoint}"));
+        assert_eq!(number("average_processing_time"), number("processing_time") / number("num_requests"));
+        assert!(number("processing_time") > 0);
+    }
+}
+
+#[test]
+fn the_same_figures_stand_in_the_services_protocol_and_in_prometheus_text() {
+    let Busy { mut client, address, service: _service, _server } = busy(&[]);
+    let stats = stats(&mut client, "$SRV.STATS");
+    let data = &stats["endpoints"][0]["data"];
+    for (key, expected) in [
+        ("commands_accepted", json!(3)),
+        ("commands_duplicate", json!(1)),
+        ("commits", json!(2)),
+        ("conflicts", json!(0)),
+        ("cached_persons", json!(1)),
+        ("queue_commands", json!(0)),
+        ("commands_in_flight", json!(0)),
+        ("ready", json!(1)),
+    ] {
+        assert_eq!(data[key], expected, "{key} in {data:#}");
+    }
+    assert_eq!(data["commands_rejected"]["already_exists"], 1);
+    assert_eq!(data["commands_rejected"]["invalid"], 0);
+    assert_eq!(data["commands_failed"]["unavailable"], 0);
+    assert_eq!(data["command_duration_seconds"]["count"], 4);
+    assert!(data["command_duration_seconds"]["p99"].as_f64().is_some_and(|seconds| seconds > 0.0));
+    assert!(data["stage_duration_seconds"]["append"]["count"].as_u64().is_some_and(|count| count >= 2));
+    assert_eq!(stats["endpoints"][1]["data"]["queries_refused"]["person_not_found"], 1);
+
+    let (status, text) = get(&address, "/metrics").expect("an answer");
+    assert_eq!(status, 200);
+    let samples = samples(&text);
+    for (name, expected) in [
+        ("person_service_commands_accepted_total", 3.0),
+        ("person_service_commands_duplicate_total", 1.0),
+        ("person_service_commands_rejected_total{code=\"already_exists\"}", 1.0),
+        ("person_service_command_duration_seconds_count", 4.0),
+        ("person_service_command_duration_seconds_bucket{le=\"+Inf\"}", 4.0),
+        ("person_service_queries_answered_total", 1.0),
+        ("person_service_nats_connected{connection=\"store\"}", 1.0),
+        ("person_service_ready", 1.0),
+    ] {
+        assert_eq!(samples.get(name), Some(&expected), "{name} in\n{text}");
+    }
+    // Each member of the data is a figure of the text, and each of the text is in the data.
+    let in_data: BTreeSet<String> = stats["endpoints"]
+        .as_array()
+        .expect("endpoints")
+        .iter()
+        .flat_map(|endpoint| endpoint["data"].as_object().expect("data").keys().cloned())
+        .collect();
+    let in_text: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE person_service_")?.split(' ').next())
+        .map(|name| name.trim_end_matches("_total").to_owned())
+        .collect();
+    assert_eq!(in_data, in_text);
+}
+
+#[test]
+fn the_status_line_and_the_last_report_have_the_same_figures() {
+    let Busy { mut service, _server, .. } = busy(&[]);
+    eventually("the status line counts", || {
+        let told = service.told();
+        told.iter()
+            .any(|line| line.starts_with("STATUS=serving: ") && line.contains("accepted 3, rejected 1, failed 0"))
+    });
+    service.stop();
+    let log = service.log();
+    let report = log.lines().rfind(|line| line.contains("commands/s, accepted ")).expect("a last report");
+    for part in
+        ["accepted 3, duplicates 1, rejected (already_exists 1), dropped 0", "commits 2, conflicts 0", "queries 1"]
+    {
+        assert!(report.contains(part), "{part} in {report}");
+    }
+    for part in ["command ms p50 ", "append p50 ", "query ms p50 "] {
+        assert!(report.contains(part), "{part} in {report}");
+    }
+}
+
+#[test]
+fn probes_say_alive_from_the_start_and_ready_only_while_a_command_would_be_answered() {
+    let mut server = NatsServer::start();
+    let url = server.url();
+    server.kill();
+    let address = free_address();
+    let mut service = Service::launch(&url, &[("METRICS_ADDR", &address)]);
+    eventually("somebody listens", || get(&address, "/healthz").is_some());
+    assert_eq!(get(&address, "/healthz"), Some((200, "alive\n".to_owned())));
+    assert_eq!(get(&address, "/readyz"), Some((503, "starting: waiting for NATS\n".to_owned())));
+    let before = samples(&get(&address, "/metrics").expect("an answer").1);
+    assert_eq!(before.get("person_service_ready"), Some(&0.0));
+
+    server.restart();
+    service.wait_for("READY=1");
+    eventually("ready", || get(&address, "/readyz") == Some((200, "ready\n".to_owned())));
+
+    server.kill();
+    eventually("not ready", || get(&address, "/readyz") == Some((503, "NATS is away\n".to_owned())));
+    assert_eq!(get(&address, "/healthz").map(|(status, _)| status), Some(200), "a restart would not bring NATS back");
+    let away = samples(&get(&address, "/metrics").expect("an answer").1);
+    assert_eq!(away.get("person_service_nats_connected{connection=\"store\"}"), Some(&0.0));
+    assert_eq!(away.get("person_service_nats_connections_lost_total{connection=\"store\"}"), Some(&1.0));
+}
+
+#[test]
+fn whoever_asks_badly_or_not_at_all_keeps_nobody_else_from_asking() {
+    let Busy { address, service: _service, _server, .. } = busy(&[]);
+    assert_eq!(get(&address, "/nothing").map(|(status, _)| status), Some(404));
+    assert_eq!(ask(&address, b"POST /metrics HTTP/1.1\r\n\r\n").map(|(status, _)| status), Some(405));
+    assert_eq!(ask(&address, b"HEAD /metrics HTTP/1.1\r\n\r\n"), Some((200, String::new())));
+    assert_eq!(ask(&address, b"\x16\x03\x01\r\n\r\n").map(|(status, _)| status), Some(400));
+    let silent: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+    assert_eq!(get(&address, "/healthz").map(|(status, _)| status), Some(200), "the silent ones are let go");
+    drop(silent);
+}
+
+#[test]
+fn the_file_is_replaced_as_a_whole_labelled_by_its_name_and_taken_away_at_the_end() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a folder");
+    let file = directory.path().join("person-1.prom");
+    let server = NatsServer::start();
+    let mut service = Service::start(&server.url(), &[("METRICS_FILE", file.to_str().expect("UTF-8"))]);
+    let text = std::fs::read_to_string(&file).expect("it is there before the service is ready");
+    assert!(text.contains("person_service_ready{replica=\"person-1\"} "), "{text}");
+    assert!(samples(&text).keys().all(|name| name.contains("replica=\"person-1\"")), "{text}");
+    assert_eq!(std::fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o644);
+    service.stop();
+    let left: Vec<_> = std::fs::read_dir(directory.path()).expect("the folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_place_for_metrics_that_cannot_be_had_ends_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address").to_string();
+    let cases = [
+        (
+            "METRICS_FILE",
+            "/nowhere/at/all/person.prom",
+            78,
+            "METRICS_FILE (--metrics-file) is \"/nowhere/at/all/person.prom\", which cannot be written (",
+        ),
+        (
+            "METRICS_FILE",
+            "/tmp/person.txt",
+            78,
+            "METRICS_FILE (--metrics-file) is \"/tmp/person.txt\"; allowed: a file whose name ends in .prom",
+        ),
+        (
+            "METRICS_ADDR",
+            "localhost:9464",
+            78,
+            "METRICS_ADDR (--metrics-addr) is \"localhost:9464\"; allowed: an IP address and a port",
+        ),
+        ("METRICS_ADDR", &taken, 69, "cannot be listened on: Address already in use"),
+    ];
+    for (option, value, status, words) in cases {
+        let mut service = Service::launch("nats://127.0.0.1:1", &[(option, value)]);
+        assert_eq!(service.wait(PATIENCE).0, status, "{option}={value}");
+        assert!(service.last_line().contains(words), "{}", service.last_line());
+    }
+    assert!(!Path::new("/tmp/person.txt").exists());
+}

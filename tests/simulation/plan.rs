@@ -1,0 +1,174 @@
+//! What a seed makes of a run: how large it is, and which faults there are how often. Every run has other ones (swarm
+//! testing): where everything goes wrong at once, much hides behind something else.
+
+use super::chance::Chance;
+
+/// The plan of one run. Chances are in 1000.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    // Size.
+    pub replicas: usize,
+    pub workers: usize,
+    pub persons: usize,
+    /// Requests that are new; retries come on top.
+    pub requests: usize,
+    /// How often a request is for the first person.
+    pub hot: u64,
+    /// How often something is sent while there is also something to do.
+    pub haste: u64,
+    /// How many are sent at once, at most.
+    pub burst: usize,
+    /// The longest that a step takes, in microseconds.
+    pub step_micros: u64,
+
+    // Requests.
+    pub retries: u64,
+    pub arrays: u64,
+    pub merges: u64,
+    pub ends: u64,
+    pub expected_versions: u64,
+    pub without_id: u64,
+    pub reused_ids: u64,
+    pub uuid_v7_ids: u64,
+    pub bad_requests: u64,
+    pub short_deadlines: u64,
+    pub queries: u64,
+
+    // The network and the replicas.
+    pub requests_lost: u64,
+    pub requests_late: u64,
+    pub replies_lost: u64,
+    pub crashes: u64,
+    pub drains: u64,
+    pub sleeps: u64,
+    pub rivals: u64,
+    /// How far the replicas' clocks are off, and may jump, in microseconds.
+    pub clock_skew_micros: i64,
+    pub clock_jumps: u64,
+
+    // The store.
+    pub acks_lost: u64,
+    pub writes_lost: u64,
+    pub lands_later: u64,
+    pub append_unavailable: u64,
+    pub append_refused: u64,
+    pub vague_conflicts: u64,
+    pub read_unavailable: u64,
+    pub outages: u64,
+    /// How often a read from any copy comes from one that lags.
+    pub stale_reads: u64,
+    pub snapshots_unread: u64,
+    pub snapshots_harmed: u64,
+    pub tails_lost: u64,
+
+    // Bounds that bring the rare near.
+    pub page_commits_max: usize,
+    pub payload_bytes_max: usize,
+    pub cache_bytes: usize,
+    pub snapshot_frequency: u64,
+    pub queue_len_max: usize,
+    pub turn_tasks_max: usize,
+}
+
+impl Plan {
+    pub fn of(chance: &mut Chance) -> Self {
+        // Most runs have about half of the faults, from rarely to often.
+        let is_calm = chance.in_1000(30);
+        let fault = |chance: &mut Chance, often: u64| match chance.draw(2) {
+            0 if !is_calm => 1 + chance.draw(often),
+            _ => 0,
+        };
+        let is_long = chance.in_1000(40);
+        let is_wild = chance.in_1000(300);
+        Self {
+            replicas: 1 + chance.place(4),
+            workers: 1 + chance.place(3),
+            persons: if is_long { 1 + chance.place(2) } else { 1 + chance.place(8) },
+            requests: if is_long { 250 + chance.place(350) } else { 10 + chance.place(120) },
+            hot: *chance.pick(&[0, 300, 700, 950]),
+            haste: *chance.pick(&[100, 300, 600]),
+            burst: *chance.pick(&[1, 2, 5, 20]),
+            step_micros: *chance.pick(&[50, 500, 5_000, 20_000]),
+
+            retries: *chance.pick(&[100, 300, 500]),
+            arrays: fault(chance, 300),
+            merges: fault(chance, 150),
+            ends: fault(chance, 60),
+            expected_versions: fault(chance, 300),
+            without_id: fault(chance, 200),
+            reused_ids: fault(chance, 50),
+            uuid_v7_ids: if is_wild { 0 } else { *chance.pick(&[0, 500, 1000]) },
+            bad_requests: fault(chance, 40),
+            short_deadlines: fault(chance, 400),
+            queries: fault(chance, 100),
+
+            requests_lost: fault(chance, 100),
+            requests_late: fault(chance, 200),
+            replies_lost: fault(chance, 150),
+            crashes: fault(chance, 20),
+            drains: fault(chance, 10),
+            sleeps: fault(chance, 20),
+            rivals: fault(chance, 60),
+            clock_skew_micros: match is_wild {
+                true => *chance.pick(&[3_600_000_000, 40 * 86_400_000_000]),
+                false => *chance.pick(&[0, 1_000, 400_000]),
+            },
+            clock_jumps: fault(chance, 20),
+
+            acks_lost: fault(chance, 250),
+            writes_lost: fault(chance, 150),
+            lands_later: fault(chance, 150),
+            append_unavailable: fault(chance, 150),
+            append_refused: fault(chance, 30),
+            vague_conflicts: fault(chance, 300),
+            read_unavailable: fault(chance, 150),
+            outages: fault(chance, 10),
+            stale_reads: fault(chance, 600),
+            snapshots_unread: fault(chance, 300),
+            snapshots_harmed: fault(chance, 30),
+            tails_lost: if chance.in_1000(250) { fault(chance, 6) } else { 0 },
+
+            page_commits_max: *chance.pick(&[1, 2, 5, 256]),
+            payload_bytes_max: *chance.pick(&[6_000, 20_000, 512 * 1024]),
+            cache_bytes: *chance.pick(&[0, 12_000, 1 << 20]),
+            snapshot_frequency: *chance.pick(&[0, 1, 3, 10]),
+            queue_len_max: *chance.pick(&[4, 64, 4096]),
+            turn_tasks_max: *chance.pick(&[1, 4, 512]),
+        }
+    }
+
+    /// The same without anything that goes wrong.
+    pub fn healed(&self) -> Self {
+        Self {
+            arrays: 0,
+            merges: 0,
+            ends: 0,
+            expected_versions: 0,
+            without_id: 0,
+            reused_ids: 0,
+            bad_requests: 0,
+            short_deadlines: 0,
+            requests_lost: 0,
+            requests_late: 0,
+            replies_lost: 0,
+            crashes: 0,
+            drains: 0,
+            sleeps: 0,
+            rivals: 0,
+            clock_jumps: 0,
+            acks_lost: 0,
+            writes_lost: 0,
+            lands_later: 0,
+            append_unavailable: 0,
+            append_refused: 0,
+            vague_conflicts: 0,
+            read_unavailable: 0,
+            outages: 0,
+            snapshots_unread: 0,
+            snapshots_harmed: 0,
+            tails_lost: 0,
+            queue_len_max: 4096,
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What clients ask for: few persons and few values, so that requests meet.
+
+use cim_domain_person::domain::{PersonId, Timestamp};
+use serde_json::{Value, json};
+
+use super::chance::Chance;
+use super::plan::Plan;
+
+/// The nth person.
+pub fn person(number: usize) -> PersonId {
+    format!("0197c5a0-0000-7000-8000-{number:012x}").parse().expect("a UUID")
+}
+
+/// A request, to be sent any number of times.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    pub person: PersonId,
+    pub subject: String,
+    pub headers: Vec<(String, String)>,
+    pub payload: Vec<u8>,
+    /// How long the service has for it, in microseconds.
+    pub time_micros: u64,
+}
+
+impl Letter {
+    /// Whether it can be sent again without being another request.
+    pub fn has_id(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name == "Nats-Msg-Id")
+    }
+}
+
+/// Writes letters.
+pub struct Clients {
+    pub chance: Chance,
+    written: u64,
+    ids: Vec<String>,
+    /// In the order in which they are created first: so that most of them exist soon.
+    next_person: usize,
+}
+
+impl Clients {
+    pub fn new(chance: Chance) -> Self {
+        Self { chance, written: 0, ids: Vec::new(), next_person: 0 }
+    }
+
+    /// How many letters were written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// A new one. `now` is the time by the client's clock.
+    pub fn write(&mut self, plan: &Plan, now: Timestamp) -> Letter {
+        let who = self.whom(plan);
+        let commands = match self.next_person {
+            next if next < plan.persons && self.chance.in_1000(500) => {
+                self.next_person += 1;
+                let commands = create(person(next), &mut self.chance);
+                return self.address(plan, person(next), &commands, now);
+            }
+            _ if self.chance.in_1000(plan.arrays) => {
+                let len = 1 + self.chance.place(4);
+                Value::Array((0..len).map(|_| self.command(plan, who)).collect())
+            }
+            _ => self.command(plan, who),
+        };
+        self.address(plan, who, &commands, now)
+    }
+
+    fn whom(&mut self, plan: &Plan) -> PersonId {
+        if self.chance.in_1000(plan.hot) { person(0) } else { person(self.chance.place(plan.persons)) }
+    }
+
+    fn address(&mut self, plan: &Plan, who: PersonId, commands: &Value, now: Timestamp) -> Letter {
+        self.written += 1;
+        let chance = &mut self.chance;
+        let mut headers = Vec::new();
+        let mut header = |name: &str, value: String| headers.push((name.to_owned(), value));
+        if chance.in_1000(plan.without_id) {
+            header("Correlation-Id", format!("only-{}", self.written));
+        } else if chance.in_1000(plan.reused_ids) && !self.ids.is_empty() {
+            header("Nats-Msg-Id", chance.pick(&self.ids).clone());
+        } else {
+            let id = match chance.in_1000(plan.uuid_v7_ids) {
+                true => uuid_v7(now, self.written),
+                false => format!("c{}", self.written),
+            };
+            self.ids.push(id.clone());
+            header("Nats-Msg-Id", id);
+        }
+        if chance.in_1000(plan.expected_versions) {
+            header("Expected-Version", chance.draw(8).to_string());
+        }
+        let mut payload = serde_json::to_vec(commands).expect("JSON");
+        let mut subject = format!("person.commands.{who}");
+        if chance.in_1000(plan.bad_requests) {
+            match chance.draw(3) {
+                0 => payload.truncate(payload.len() / 2),
+                1 => subject = format!("person.commands.{}", person(999)),
+                _ => payload = br#"{"ArchivePerson":{"person_id":"nobody","reason":"test"}}"#.to_vec(),
+            }
+        }
+        let time_micros = match chance.in_1000(plan.short_deadlines) {
+            true => chance.draw(200_000),
+            false => 5_000_000,
+        };
+        Letter { person: who, subject, headers, payload, time_micros }
+    }
+
+    fn command(&mut self, plan: &Plan, who: PersonId) -> Value {
+        let chance = &mut self.chance;
+        if chance.in_1000(plan.merges) {
+            let target = person(chance.place(plan.persons));
+            if target != who {
+                return json!({ "MergePersons": {
+                    "source_person_id": who, "target_person_id": target, "merge_reason": "DuplicateIdentity"
+                } });
+            }
+        }
+        if chance.in_1000(plan.ends) {
+            return match chance.draw(2) {
+                0 => json!({ "ArchivePerson": { "person_id": who, "reason": "test" } }),
+                _ => json!({ "RecordDeath": { "person_id": who, "date_of_death": "2020-02-02" } }),
+            };
+        }
+        match chance.draw(24) {
+            0..3 => create(who, chance),
+            3..7 => json!({ "UpdateName": { "person_id": who, "name": name(chance) } }),
+            7..13 => json!({ "RecordAttribute": { "person_id": who, "attribute": attribute(chance) } }),
+            13..17 => {
+                let attribute = attribute(chance);
+                json!({ "UpdateAttribute": {
+                    "person_id": who, "attribute_type": attribute["attribute_type"], "new_attribute": attribute
+                } })
+            }
+            17..19 => json!({ "InvalidateAttribute": {
+                "person_id": who, "attribute_type": attribute(chance)["attribute_type"]
+            } }),
+            19 => json!({ "DeactivatePerson": { "person_id": who, "reason": "test" } }),
+            20..22 => json!({ "ReactivatePerson": { "person_id": who, "reason": "test" } }),
+            _ => {
+                let day = *chance.pick(&["2000-01-01", "2001-01-01", "2999-01-01"]);
+                json!({ "SetBirthDate": { "person_id": who, "birth_date": day } })
+            }
+        }
+    }
+}
+
+fn create(who: PersonId, chance: &mut Chance) -> Value {
+    json!({ "CreatePerson": { "person_id": who, "name": name(chance), "source": "test" } })
+}
+
+fn name(chance: &mut Chance) -> Value {
+    json!({ "components": { "given_names": [chance.pick(&["Ann", "Bea", "Cy"])], "family_names": ["Lee"] } })
+}
+
+fn attribute(chance: &mut Chance) -> Value {
+    let kind = *chance.pick(&["NationalId", "BirthPlace"]);
+    json!({
+        "attribute_type": { "Identifying": kind },
+        "value": { "Text": chance.pick(&["x", "y", "z"]) },
+        "provenance": { "source": "SelfReported", "confidence": "Certain" },
+    })
+}
+
+/// A UUIDv7 made at this time, the `number`th of its kind.
+fn uuid_v7(made_at: Timestamp, number: u64) -> String {
+    let millis = u64::try_from(made_at.as_micros() / 1000).unwrap();
+    let mut random = [0x5A; 10];
+    random[2..].copy_from_slice(&number.to_be_bytes());
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
+}
