@@ -122,7 +122,7 @@ impl Loading {
     /// Where this was a look whether what was in memory is still the newest: whether it was not.
     pub fn found_stale(&self) -> Option<bool> {
         let is_look = self.base == Base::Cached && self.freshness == Freshness::Guess && self.end == Some(Ok(()));
-        is_look.then(|| self.aggregate.version > self.base_version)
+        is_look.then_some(self.aggregate.version > self.base_version)
     }
 
     /// The result, and what should be told to people; call it when [`run`] says that it is done.
