@@ -12,10 +12,35 @@ demo:
 test:
     tests/run
 
+# Break the service on purpose, and see that the simulation's checkers find out
+mutations:
+    cargo test --test simulation -- --ignored --nocapture
+
+# The simulation for as many seconds
+simulation seconds="600":
+    CARGO_PROFILE_DEV_OPT_LEVEL=1 SIMULATION_SECONDS={{seconds}} cargo test --test simulation -- --nocapture
+
+# Whatever happens, for this many seconds, to one server and to a cluster
+chaos seconds="600":
+    CHAOS_SECONDS={{seconds}} cargo test --test it chaos:: -- --nocapture
+
+# What depends on the server, on every series of nats-server that is supported, or on these
+versions *series:
+    tests/versions {{series}}
+
 # Compile and check style, without running anything
 check:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
+
+# Service, ceilings and rivals side by side: `just bench ceilings --rounds 5`; docs/performance.md says more
+bench *args:
+    benches/run {{args}}
+
+# Compile and check the style of what the service is measured against; `protoc` is needed
+check-benches:
+    cargo fmt --check --manifest-path benches/peers/Cargo.toml
+    cargo clippy --all-targets --manifest-path benches/peers/Cargo.toml -- -D warnings
 
 # Write the tables in docs/ anew from the code
 docs:

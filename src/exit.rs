@@ -10,7 +10,7 @@ pub enum ExitStatus {
     /// Every command taken was answered, or there was nothing to run (`--help`).
     Clean = 0,
     /// A client (`show`, `history`, `send`, `bench`) got its answer, and it is no: a command was refused, or there is no such
-    /// person. The service itself never ends so.
+    /// person; or `doctor` has warnings. The service itself never ends so.
     Refused = 1,
     /// An unknown flag or subcommand, a flag without its value (`EX_USAGE`).
     Usage = 64,
@@ -18,7 +18,7 @@ pub enum ExitStatus {
     Unavailable = 69,
     /// A bug or a hang in the service itself (`EX_SOFTWARE`).
     Bug = 70,
-    /// NATS refused the sign-in at the start (`EX_NOPERM`).
+    /// NATS refused the sign-in at the start, or denied a right that the service needs to start (`EX_NOPERM`).
     SignInRefused = 77,
     /// A value that is not allowed, or a file that cannot be read (`EX_CONFIG`).
     BadConfiguration = 78,
@@ -45,14 +45,16 @@ impl ExitStatus {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Clean => "a clean end: every command taken was answered; of a client: all that it asked for was done",
-            Self::Refused => "of a client alone: a command was refused, or the person does not exist",
+            Self::Refused => {
+                "of a client alone: a command was refused, or the person does not exist; of doctor: there are warnings"
+            }
             Self::Usage => "bad usage: an unknown flag or subcommand",
             Self::Unavailable => {
                 "a needed service is missing or too old (nats-server below 2.11, JetStream off, no stream); of a client: \
-                 NATS is away, or no service answers"
+                 NATS is away, or no service answers; of doctor: something is wrong"
             }
             Self::Bug => "a bug or a hang in the service itself, or it left before everything was answered",
-            Self::SignInRefused => "NATS refused the sign-in at the start",
+            Self::SignInRefused => "NATS refused the sign-in at the start, or a right that the service needs",
             Self::BadConfiguration => "bad configuration: the last line on stderr names the option",
         }
     }

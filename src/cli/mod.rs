@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod client;
 mod completions;
+mod doctor;
 mod failure;
 mod history;
 mod man;
@@ -27,6 +28,7 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::cli::bench::Bench;
 use crate::cli::check::Check;
 use crate::cli::completions::Completions;
+use crate::cli::doctor::Doctor;
 use crate::cli::failure::Failure;
 use crate::cli::history::History;
 use crate::cli::man::Man;
@@ -85,6 +87,8 @@ enum Task {
     Send(Box<Send>),
     /// Show the configuration and where each value came from, and whether the service would start with it
     Check(Check),
+    /// Connect as the service would and say what is found, line by line, with a verdict each
+    Doctor(Doctor),
     /// Print what a shell needs to complete the command line
     Completions(Completions),
     /// Print the manual, or write its pages into a folder
@@ -111,6 +115,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
             Err(error) => refuse(Refused::Config(error)),
         },
         Ok((Task::Check(check), typed)) => end(check.run(&typed)),
+        Ok((Task::Doctor(doctor), typed)) => end(examine(&doctor, &typed)),
         Ok((Task::Completions(completions), _)) => end(completions.run()),
         Ok((Task::Man(man), _)) => end(man.run()),
         Ok((task, typed)) => ask(&task, &typed),
@@ -151,7 +156,7 @@ fn for_others(command: Command) -> Command {
         let options = options.iter().cloned().map(|option| option.hide_short_help(true).hide(all));
         command.mut_subcommand(name, |other| other.args(options))
     };
-    let command = ["check"].into_iter().fold(command, |command, name| hide(command, name, false));
+    let command = ["check", "doctor"].into_iter().fold(command, |command, name| hide(command, name, false));
     ["completions", "man"].into_iter().fold(command, |command, name| hide(command, name, true))
 }
 
@@ -177,6 +182,14 @@ fn serve(config: Config) -> ExitStatus {
     daemon::run(config)
 }
 
+fn examine(doctor: &Doctor, typed: &Typed) -> Result<ExitStatus, Failure> {
+    let config = Config::resolve(typed)?;
+    if typed.origin("log_level") == Origin::Flag {
+        logging::start(config.log_level, config.log_format);
+    }
+    doctor.run(&config)
+}
+
 /// Is a client. What it has to say it says itself: the log, for looking at the connection, is there at a flag only, since
 /// LOG_LEVEL in the environment is meant for the service.
 fn ask(task: &Task, typed: &Typed) -> ExitStatus {
@@ -186,7 +199,7 @@ fn ask(task: &Task, typed: &Typed) -> ExitStatus {
             logging::start(config.log_level, config.log_format);
         }
         match task {
-            Task::Run | Task::Check(_) | Task::Completions(_) | Task::Man(_) => {
+            Task::Run | Task::Check(_) | Task::Doctor(_) | Task::Completions(_) | Task::Man(_) => {
                 Err(Failure::new(ExitStatus::Bug, "this is no client of the service, which is a bug"))
             }
             Task::Show(show) => show.run(&client),

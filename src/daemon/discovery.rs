@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::daemon::figures;
-use crate::daemon::intake::permitted_reply;
+use crate::daemon::intake::{Entrance, permitted_reply};
 use crate::daemon::monitor::Monitor;
 use crate::daemon::replier::Replier;
 use crate::nats::{Incoming, ReplyRule};
@@ -21,9 +21,9 @@ pub struct Discovery {
     pub monitor: Arc<Monitor>,
 }
 
-impl Discovery {
+impl Entrance for Discovery {
     /// Answers, if it is for this instance.
-    pub fn take(&self, message: &Incoming) {
+    fn take(&self, message: &Incoming) {
         let Some(verb) = verb(message.subject(), &self.instance.id) else { return };
         let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
         let answer = self.instance.answer(verb, || {
@@ -32,4 +32,7 @@ impl Discovery {
         });
         self.replier.tell(reply_to, &answer);
     }
+
+    /// Whoever asked asks again, or hears of the other instances.
+    fn turn_away(&self, _message: &Incoming) {}
 }

@@ -21,6 +21,12 @@ use crate::wire::subject::Subjects;
 
 /// How soon a request to leave is noticed when nothing arrives.
 const LOOK_UP: Duration = Duration::from_millis(50);
+/// Messages that may wait at a door. The client puts no limit on them, and a command that waits here is in nobody's queue
+/// and has no deadline yet. While more wait, they are refused unread, except those that a worker is short of.
+const ARRIVALS_LEN_MAX: usize = 2048;
+/// While so many wait they come faster than even refusals can leave: the oldest are dropped without an answer, which to
+/// their clients is as if they had been lost on the way.
+const BACKLOG_LEN_MAX: usize = 8192;
 /// After so many messages without a wait, the wait for the next one begins with a nap: they come in bursts, and being
 /// woken for each of them would cost more than handling it does.
 const NAP_RUN_MIN: usize = 16;
@@ -31,7 +37,16 @@ const NAP: Duration = Duration::from_micros(50);
 /// What a task takes in memory besides its payload, in bytes.
 const TASK_BYTES: usize = 1024;
 
+static TOO_MANY: RateLimited = RateLimited::new(Duration::from_secs(10));
 static BAD_REPLY: RateLimited = RateLimited::new(Duration::from_secs(10));
+
+/// Where messages arrive.
+pub trait Entrance: Send + Sync + 'static {
+    /// Takes one message on, or refuses it. Does not wait.
+    fn take(&self, message: &Incoming);
+    /// Too many wait: refuses one without looking into it, unless it is needed.
+    fn turn_away(&self, message: &Incoming);
+}
 
 /// What stands between an arriving message and the pool.
 pub struct Door {
@@ -51,9 +66,8 @@ pub struct Door {
     pub command_timeout: Duration,
 }
 
-impl Door {
-    /// Takes one message on, or refuses it.
-    pub fn take(&self, message: &Incoming) {
+impl Entrance for Door {
+    fn take(&self, message: &Incoming) {
         let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
             self.statistics.dropped();
             return;
@@ -71,6 +85,20 @@ impl Door {
         }
     }
 
+    fn turn_away(&self, message: &Incoming) {
+        if self.pool.is_short_of_work() {
+            return self.take(message);
+        }
+        let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
+            self.statistics.dropped();
+            return;
+        };
+        let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at; nothing was done");
+        self.replier.refuse(reply_to, request::unread(&self.subjects, message.subject(), message, stamp(), problem));
+    }
+}
+
+impl Door {
     fn refuse_overload(&self, task: Task) {
         let problem = Problem::new(Code::Overloaded, "no room is left in the queue; nothing was done");
         let refused =
@@ -107,11 +135,11 @@ impl Doorkeeper {
         group: Group,
         pulse: Arc<Pulse>,
         poison: &Poison,
-        take: impl Fn(&Incoming) + Send + 'static,
+        entrance: Arc<impl Entrance>,
     ) -> std::io::Result<Self> {
         let leave = Arc::new(OnceLock::new());
         let told = Arc::clone(&leave);
-        let thread = threads::start(name, poison, move || keep(group, &told, &pulse, take))?;
+        let thread = threads::start(name, poison, move || keep(group, &told, &pulse, entrance.as_ref()))?;
         Ok(Self { leave, thread })
     }
 
@@ -143,9 +171,15 @@ impl Doorkeepers {
     }
 }
 
-fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, take: impl Fn(&Incoming)) {
+fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl Entrance) {
     let arrivals = group.arrivals();
-    let take = |message: Incoming| pulse.while_busy(|| take(&message));
+    let take = |message: Incoming| {
+        pulse.while_busy(|| match arrivals.len() {
+            waiting if waiting <= ARRIVALS_LEN_MAX => entrance.take(&message),
+            waiting if waiting <= BACKLOG_LEN_MAX => entrance.turn_away(&message),
+            _ => TOO_MANY.warn(format_args!("more messages arrive than can be refused: some are dropped")),
+        });
+    };
     let within = loop {
         if let Some(within) = leave.get() {
             break *within;

@@ -134,6 +134,12 @@ impl Pool {
         self.queues.iter().map(|queue| queue.tasks.len()).sum()
     }
 
+    /// Whether a worker has less before it than it would take into its next turn.
+    pub fn is_short_of_work(&self) -> bool {
+        let enough = TURN_TASKS_MAX.min(self.queue_len_max);
+        self.queues.iter().any(|queue| queue.tasks.len() < enough)
+    }
+
     /// How many could, over all workers.
     pub fn room(&self) -> usize {
         self.queues.len().saturating_mul(self.queue_len_max)

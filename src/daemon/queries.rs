@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::daemon::intake::permitted_reply;
+use crate::daemon::intake::{Entrance, permitted_reply};
 use crate::daemon::pool::Surroundings;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
@@ -78,16 +78,6 @@ impl QueryDoor {
         (Self { subjects, reply_rule, replier, timeout, quick, slow }, lanes)
     }
 
-    /// Takes one query on, or refuses it. One that nobody waits for is not answered.
-    pub fn take(&self, message: &Incoming) {
-        let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
-        let name = self.subjects.query_name(message.subject()).unwrap_or_default();
-        match query::decode(name, message.payload()) {
-            Ok(query) => self.hand_on(query, reply_to),
-            Err(refused) => self.replier.answer_query(reply_to, refused.person, Err(refused.problem), Duration::ZERO),
-        }
-    }
-
     fn hand_on(&self, query: Query, reply_to: &str) {
         let lane = if Inquiry::is_slow(&query) { &self.slow } else { &self.quick };
         let arrived = Instant::now();
@@ -96,6 +86,24 @@ impl QueryDoor {
             let asked = refused.into_inner();
             overloaded(&asked, "too many queries wait", &self.replier);
         }
+    }
+}
+
+/// A query that nobody waits for is not answered.
+impl Entrance for QueryDoor {
+    fn take(&self, message: &Incoming) {
+        let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
+        let name = self.subjects.query_name(message.subject()).unwrap_or_default();
+        match query::decode(name, message.payload()) {
+            Ok(query) => self.hand_on(query, reply_to),
+            Err(refused) => self.replier.answer_query(reply_to, refused.person, Err(refused.problem), Duration::ZERO),
+        }
+    }
+
+    fn turn_away(&self, message: &Incoming) {
+        let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
+        let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at");
+        self.replier.answer_query(reply_to, None, Err(problem), Duration::ZERO);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
-use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers};
+use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers, Entrance};
 use crate::daemon::monitor::{Monitor, Sources};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
@@ -26,7 +26,7 @@ use crate::engine::ports::SnapshotStore;
 use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
 use crate::memory::MemorySnapshots;
-use crate::nats::{Incoming, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
+use crate::nats::{Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
 use crate::wire::service::{ALL_SERVICES, Instance};
 use crate::wire::snapshot::claimed_version;
 use crate::wire::subject::{SERVICE_NAME, Subjects};
@@ -69,6 +69,15 @@ pub struct Service {
     discovery: Arc<Discovery>,
 }
 
+/// Why no commands come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotJoined {
+    /// NATS did not say in time that it knows of us.
+    Unconfirmed,
+    /// NATS does not let us receive them.
+    Denied,
+}
+
 impl Service {
     /// Starts all threads but those that take commands in.
     pub fn start(config: &Config, connected: Connected, monitor: &Arc<Monitor>) -> io::Result<Self> {
@@ -96,7 +105,7 @@ impl Service {
         let (query_door, query_lanes) =
             QueryDoor::new(door.subjects.clone(), door.reply_rule.clone(), replier.clone(), config.command_timeout);
         let mut service = Self {
-            layout: Layout::new(config),
+            layout: Layout::new(config).found_in(prepared.domain),
             stream: prepared.stream,
             pool,
             statistics: Arc::clone(&statistics),
@@ -134,25 +143,28 @@ impl Service {
         Ok(service)
     }
 
-    /// Joins the queue group: from now on commands and queries come in. `None` when NATS did not confirm it.
-    pub fn join(&self) -> Option<Doorkeepers> {
+    /// Joins the queue group: from now on commands and queries come in.
+    pub fn join(&self) -> Result<Doorkeepers, NotJoined> {
+        let denied_before = self.intake.connection().subscriptions_denied();
         let door = Arc::clone(&self.door);
-        let query_door = Arc::clone(self.query_door.as_ref()?);
+        let query_door = Arc::clone(self.query_door.as_ref().ok_or(NotJoined::Unconfirmed)?);
         let discovery = Arc::clone(&self.discovery);
         let subjects = &self.door.subjects;
         let shared = Some(SERVICE_NAME);
         let started = [
-            self.keeper("commands", &subjects.all_commands(), shared, move |message| door.take(message)),
-            self.keeper("queries", &subjects.all_queries(), shared, move |message| query_door.take(message)),
-            self.keeper("discovery", ALL_SERVICES, None, move |message| discovery.take(message)),
+            self.keeper("commands", &subjects.all_commands(), shared, door),
+            self.keeper("queries", &subjects.all_queries(), shared, query_door),
+            self.keeper("discovery", ALL_SERVICES, None, discovery),
         ];
         let all_started = started.iter().all(Option::is_some);
         let keepers = Doorkeepers(started.into_iter().flatten().collect());
-        if !all_started || !self.intake.settle(JOIN_WAIT) {
-            keepers.leave(JOIN_WAIT);
-            return None;
+        let is_settled = all_started && self.intake.settle(JOIN_WAIT);
+        let is_denied = self.intake.connection().subscriptions_denied() != denied_before;
+        if is_settled && !is_denied {
+            return Ok(keepers);
         }
-        Some(keepers)
+        keepers.leave(JOIN_WAIT);
+        Err(if is_denied { NotJoined::Denied } else { NotJoined::Unconfirmed })
     }
 
     fn keeper(
@@ -160,10 +172,10 @@ impl Service {
         name: &str,
         subjects: &str,
         queue_group: Option<&str>,
-        take: impl Fn(&Incoming) + Send + 'static,
+        entrance: Arc<impl Entrance>,
     ) -> Option<Doorkeeper> {
         let group = self.intake.join(subjects, queue_group).ok()?;
-        Doorkeeper::start(name, group, self.pulses.add(name), &self.poison, take).ok()
+        Doorkeeper::start(name, group, self.pulses.add(name), &self.poison, entrance).ok()
     }
 
     fn start_queries(&mut self, ports: &Ports, lanes: Lanes, around: &Surroundings) -> io::Result<()> {

@@ -76,9 +76,22 @@ pub fn connect(config: &Config, signals: &Signals, notifier: &Notifier) -> Resul
 fn attempt(config: &Config) -> Result<Connected, Attempt> {
     let connection = Connection::open(&config.nats, "store").map_err(not_opened)?;
     let store = Store::new(Arc::new(connection));
-    let prepared = prepare(&store, config).map_err(not_prepared)?;
+    let prepared = prepare(&store, config).map_err(|error| not_prepared(error, store.connection().denied()))?;
     let intake = Intake::open(&config.nats).map_err(not_opened)?;
     Ok(Connected { store, intake, prepared })
+}
+
+fn denial(said: &str) -> Attempt {
+    Attempt::Refused(NotStarted::Refused {
+        status: ExitStatus::SignInRefused,
+        why: no_right(said),
+        by_hand: Vec::new(),
+    })
+}
+
+/// For the operator of a service whose user lacks a right in NATS.
+pub fn no_right(said: &str) -> String {
+    format!("NATS denies the service a right that it needs: {said}")
 }
 
 fn not_opened(error: OpenError) -> Attempt {
@@ -90,10 +103,11 @@ fn not_opened(error: OpenError) -> Attempt {
     }
 }
 
-fn not_prepared(error: ProvisionError) -> Attempt {
+/// Silence after a denial is no outage.
+fn not_prepared(error: ProvisionError, denied: Option<String>) -> Attempt {
     let why = error.to_string();
     let by_hand = match error {
-        ProvisionError::Away(why) => return Attempt::Away(why),
+        ProvisionError::Away(why) => return denied.map_or(Attempt::Away(why), |said| denial(&said)),
         ProvisionError::Missing(definitions) => definitions.into_iter().map(|definition| definition.json).collect(),
         _ => Vec::new(),
     };

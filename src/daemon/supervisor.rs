@@ -1,5 +1,7 @@
 //! Watching over the running service: signals, membership in the queue group, the watchdogs, and what people are told.
 
+mod drain;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +13,11 @@ use crate::daemon::intake::Doorkeepers;
 use crate::daemon::logging;
 use crate::daemon::monitor::{Look, Monitor, Phase};
 use crate::daemon::notify::{self, Notifier};
-use crate::daemon::service::Service;
+use crate::daemon::service::{NotJoined, Service};
 use crate::daemon::signals::{Signal, Signals};
-use crate::daemon::threads::join_until;
+use crate::daemon::startup::no_right;
 use crate::exit::ExitStatus;
+use crate::log_limit::RateLimited;
 use crate::nats::stream_state;
 
 /// How often everything is looked at.
@@ -23,8 +26,6 @@ const TICK: Duration = Duration::from_millis(250);
 const AWAY_MAX: Duration = Duration::from_secs(1);
 /// How long NATS may take to confirm that the queue groups are left.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
-/// Which part of the time to drain that may take at most.
-const LEAVE_DIVISOR: u32 = 4;
 /// How long a thread may be busy with one piece of work before the watchdog is no longer fed.
 const BUSY_MAX: Duration = Duration::from_secs(15);
 /// How long before the process ends itself: launchd has no watchdog.
@@ -37,12 +38,14 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(600);
 /// How often the log says what was done, and `STATUS=` is renewed.
 const REPORT_PERIOD: Duration = Duration::from_secs(60);
 const STATUS_PERIOD: Duration = Duration::from_secs(5);
-/// What the last steps of leaving may take.
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How long the stream's leader may take to tell how the stream is; the next tick asks again. Less than what makes a
 /// connection count as mute, since meanwhile nothing keeps it lively.
 const STREAM_WAIT: Duration = Duration::from_millis(500);
+/// How often it is asked. A stream that is replaced by a restored one takes no connection with it, so nothing else tells.
+const STREAM_PERIOD: Duration = Duration::from_secs(5);
+
+static STREAM_AWAY: RateLimited = RateLimited::new(Duration::from_secs(30));
 
 /// Whether commands come in.
 enum Membership {
@@ -57,6 +60,8 @@ enum End {
     Told,
     /// A thread panicked.
     Panic,
+    /// NATS does not let this user receive commands, and never did.
+    Denied,
     /// Something hangs, and nothing but a new process helps.
     Hang(String),
 }
@@ -73,6 +78,10 @@ pub struct Supervisor<'a> {
     store_good_at: Instant,
     generation: u64,
     stream_to_check: bool,
+    stream_checked_at: Instant,
+    /// Whether the last look at the stream found another one: the next one decides.
+    stream_is_suspect: bool,
+    subscriptions_denied: u64,
     watchdog_due: Option<(Duration, Instant)>,
     leaves_at_once: bool,
     reported_at: Instant,
@@ -100,6 +109,9 @@ impl<'a> Supervisor<'a> {
             store_good_at: now,
             generation: service.store.connection().health().generation,
             stream_to_check: false,
+            stream_checked_at: now,
+            stream_is_suspect: false,
+            subscriptions_denied: 0,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
             reported_at: now,
@@ -119,8 +131,13 @@ impl<'a> Supervisor<'a> {
                 );
                 self.drain(ExitStatus::Bug)
             }
+            End::Denied => {
+                let said = self.service.intake.connection().denied().unwrap_or_default();
+                log::error!("{}", no_right(&said));
+                ExitStatus::SignInRefused
+            }
             End::Hang(what) => {
-                log::error!("the process ends to be started anew: {what}");
+                log::error!(error_code = "hang"; "the process ends to be started anew: {what}");
                 ExitStatus::Bug
             }
         }
@@ -148,8 +165,8 @@ impl<'a> Supervisor<'a> {
         }
         self.check_hangs()?;
         let is_good = self.is_store_good();
-        self.keep_membership(is_good);
-        if is_good && self.stream_to_check {
+        self.keep_membership(is_good)?;
+        if is_good && (self.stream_to_check || self.stream_checked_at.elapsed() > STREAM_PERIOD) {
             self.check_stream();
         }
         self.feed_watchdog();
@@ -173,27 +190,46 @@ impl<'a> Supervisor<'a> {
     }
 
     /// A replica that cannot store leaves the commands to others, and comes back when it can.
-    fn keep_membership(&mut self, is_good: bool) {
+    fn keep_membership(&mut self, is_good: bool) -> Result<(), End> {
+        let is_denied = self.is_denied();
         let membership = std::mem::replace(&mut self.membership, Membership::Out);
         self.membership = match membership {
             Membership::In(keepers) if self.store_good_at.elapsed() > AWAY_MAX => {
-                log::warn!("the store has been away for {} s: commands are left to other replicas", AWAY_MAX.as_secs());
+                log::warn!(
+                    error_code = "store_away";
+                    "the store has been away for {} s: commands are left to other replicas",
+                    AWAY_MAX.as_secs()
+                );
+                keepers.leave(LEAVE_WAIT);
+                Membership::Leaving(keepers)
+            }
+            // What was denied to a connection stays so until it is asked for again.
+            Membership::In(keepers) if is_denied => {
+                log::warn!("NATS no longer lets this user receive commands: they are left to other replicas");
                 keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }
             Membership::Leaving(keepers) if !keepers.have_left() => Membership::Leaving(keepers),
             Membership::Leaving(_) | Membership::Out if is_good => match self.service.join() {
-                Some(keepers) => {
+                Ok(keepers) => {
                     self.joined();
                     Membership::In(keepers)
                 }
-                None => Membership::Out,
+                Err(NotJoined::Denied) if !self.is_ready => return Err(End::Denied),
+                Err(NotJoined::Denied | NotJoined::Unconfirmed) => Membership::Out,
             },
             other => other,
         };
+        Ok(())
+    }
+
+    /// Whether the server denied us a subscription since we last joined.
+    fn is_denied(&self) -> bool {
+        self.service.intake.connection().subscriptions_denied() != self.subscriptions_denied
     }
 
     fn joined(&mut self) {
+        self.subscriptions_denied = self.service.intake.connection().subscriptions_denied();
         let group = self.config.subject_prefix.as_str();
         log::info!("serving {group}.commands.> and {group}.queries.> with {} workers", self.config.workers);
         self.notifier.status("serving");
@@ -203,13 +239,23 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// After every reconnect: is it the stream that it was, with everything that was acknowledged?
+    /// After every reconnect, and now and then: is it the stream that it was, with everything that was acknowledged?
     fn check_stream(&mut self) {
-        let Ok(found) = stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) else { return };
-        self.stream_to_check = false;
+        self.stream_checked_at = Instant::now();
+        // Taken before the question: while the answer is on its way, more is acknowledged.
         let acknowledged = self.service.statistics.highest_sequence();
-        if found.created != self.service.stream.created || found.last_sequence < acknowledged {
+        let found = match stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) {
+            Ok(found) => found,
+            Err(why) => return STREAM_AWAY.warn(format_args!("the stream cannot be looked at: {why}")),
+        };
+        let is_other = found.created != self.service.stream.created || found.last_sequence < acknowledged;
+        // A leader that was replaced without knowing may be behind for a moment; the next look is at the one that is.
+        let was_suspect = std::mem::replace(&mut self.stream_is_suspect, is_other);
+        self.stream_to_check = is_other && !was_suspect;
+        if is_other && was_suspect {
+            self.stream_is_suspect = false;
             log::error!(
+                error_code = "stream_replaced";
                 "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \
                  acknowledged; it was restored or lost its newest part, and all that was cached is forgotten",
                 found.created,
@@ -285,6 +331,7 @@ impl<'a> Supervisor<'a> {
         let figures = figures::status(&self.monitor.read());
         let words = match &self.membership {
             Membership::In(_) if is_good => format!("serving: {figures}"),
+            _ if is_good && self.is_denied() => format!("NATS denies commands to this user: {figures}"),
             _ => format!("NATS is away at {}: {figures}", self.config.nats.urls.join(",")),
         };
         self.notifier.status(&words);
@@ -296,72 +343,5 @@ impl<'a> Supervisor<'a> {
             self.reported_at = Instant::now();
             log::info!("{}", figures::minute(&self.monitor.report()));
         }
-    }
-
-    /// Takes no more commands, answers those that were taken, and leaves.
-    fn drain(mut self, clean: ExitStatus) -> ExitStatus {
-        self.notifier.stopping();
-        self.monitor.beat(Phase::Draining);
-        self.notifier.status("draining");
-        log::info!("draining: no more commands are taken, {} wait", self.service.pool.waiting());
-        let deadline = Instant::now() + self.config.drain_timeout;
-        let drained = self.leave_group(deadline) && self.finish_workers(deadline);
-        if self.leaves_at_once {
-            log::warn!("told to leave at once: what is in flight has an unknown outcome");
-            return ExitStatus::Bug;
-        }
-        let replies_sent = self.service.store.connection().round_trip(FAREWELL);
-        log::info!("{}", figures::minute(&self.monitor.report()));
-        match (drained, replies_sent) {
-            (true, true) => log::info!("drained: every command that was taken is answered"),
-            (true, false) => log::warn!("drained while NATS is away: the last replies may be lost"),
-            (false, _) => log::error!("not drained: what is in flight has an unknown outcome"),
-        }
-        self.service.intake.close(FAREWELL);
-        self.service.store.connection().close(FAREWELL);
-        if drained { clean } else { ExitStatus::Bug }
-    }
-
-    fn leave_group(&mut self, deadline: Instant) -> bool {
-        let (Membership::In(keepers) | Membership::Leaving(keepers)) =
-            std::mem::replace(&mut self.membership, Membership::Out)
-        else {
-            return true;
-        };
-        keepers.leave(LEAVE_WAIT.min(self.config.drain_timeout / LEAVE_DIVISOR));
-        self.wait_until(deadline, |_| keepers.have_left())
-    }
-
-    fn finish_workers(&mut self, deadline: Instant) -> bool {
-        self.service.pool.finish();
-        self.service.query_door = None;
-        let workers_ended = self.wait_until(deadline, |service| {
-            service.answering.retain(|thread| !thread.is_finished());
-            service.answering.is_empty()
-        });
-        // Their snapshots are worth a moment, not more: they are a cache.
-        let background = std::mem::take(&mut self.service.background);
-        join_until(deadline.min(Instant::now() + FAREWELL), background);
-        workers_ended
-    }
-
-    /// Waits for something, as long as there is time and nobody asks to leave at once.
-    fn wait_until(&mut self, deadline: Instant, is_done: impl Fn(&mut Service) -> bool) -> bool {
-        const POLL: Duration = Duration::from_millis(2);
-        while !is_done(&mut self.service) {
-            if Instant::now() >= deadline {
-                log::error!("the drain took longer than DRAIN_TIMEOUT");
-                return false;
-            }
-            if self.signals.received().try_recv() == Ok(Signal::StopNow) {
-                self.leaves_at_once = true;
-                return false;
-            }
-            self.service.store.mark_dirty();
-            self.feed_watchdog();
-            self.monitor.beat(Phase::Draining);
-            std::thread::sleep(POLL);
-        }
-        true
     }
 }

@@ -48,6 +48,7 @@ pub(super) const TEMPORARILY_UNAVAILABLE: u16 = 10008;
 #[serde(default)]
 struct PubAck {
     stream: String,
+    domain: String,
     seq: Sequence,
     error: Option<ApiError>,
 }
@@ -63,11 +64,15 @@ pub(super) enum Ack {
     Garbled,
 }
 
-/// Reads an acknowledgement.
-pub(super) fn read_ack(payload: &[u8], stream: &str) -> Ack {
+/// Reads an acknowledgement. Errors do not name their domain, so that of a stream of our name in another domain cannot be
+/// told from ours; an acceptance can.
+pub(super) fn read_ack(payload: &[u8], stream: &str, is_our_domain: impl Fn(&str) -> bool) -> Ack {
     let Ok(ack) = serde_json::from_slice::<PubAck>(payload) else { return Ack::Garbled };
     if ack.stream != stream && !(ack.stream.is_empty() && ack.error.is_some()) {
         return Ack::Foreign(ack.stream);
+    }
+    if ack.error.is_none() && !is_our_domain(&ack.domain) {
+        return Ack::Foreign(format!("{} of the domain {:?}", ack.stream, ack.domain));
     }
     match ack.error {
         None if ack.seq > 0 => Ack::Ours(Appended::Stored(ack.seq)),
@@ -135,7 +140,7 @@ mod tests {
     const OURS: &str = "PERSON_EVENTS";
 
     fn read(json: &str) -> Ack {
-        read_ack(json.as_bytes(), OURS)
+        read_ack(json.as_bytes(), OURS, |_| true)
     }
 
     /// The acknowledgement of our stream with this error.
@@ -194,6 +199,16 @@ mod tests {
     fn what_is_no_acknowledgement_acknowledges_nothing() {
         for json in ["", "{}x", "null", r#"{"stream":"PERSON_EVENTS","seq":0}"#, r#"{"stream":"PERSON_EVENTS"}"#] {
             assert_eq!(read(json), Ack::Garbled, "{json:?}");
+        }
+    }
+
+    /// Found with two regions joined by a leaf node, both with the default names: each took the other's word.
+    #[test]
+    fn another_domains_word_does_not_count() {
+        let read = |json: &str| read_ack(json.as_bytes(), OURS, |domain| domain == "eu");
+        assert_eq!(read(r#"{"stream":"PERSON_EVENTS","domain":"eu","seq":7}"#), Ack::Ours(Appended::Stored(7)));
+        for json in [r#"{"stream":"PERSON_EVENTS","domain":"hub","seq":7}"#, r#"{"stream":"PERSON_EVENTS","seq":7}"#] {
+            assert!(matches!(read(json), Ack::Foreign(_)), "{json}");
         }
     }
 

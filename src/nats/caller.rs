@@ -31,7 +31,11 @@ pub enum Answer {
 impl Caller {
     /// Tries once to connect and to sign in. `name` is what the server's operators see.
     pub fn open(config: &config::Nats, name: &str) -> Result<Self, OpenError> {
-        let store = Store::new(Arc::new(Connection::open(config, name)?));
+        Self::over(Store::new(Arc::new(Connection::open(config, name)?)))
+    }
+
+    /// Over a connection that is open.
+    pub(super) fn over(store: Store) -> Result<Self, OpenError> {
         let client = store.connection().client();
         let prefix = client.new_inbox();
         let subscription = client.subscribe(&format!("{prefix}.*"));
@@ -58,6 +62,16 @@ impl Caller {
                 return Some((number, if nobody { Answer::NobodyListens } else { Answer::Message(message) }));
             }
         }
+    }
+
+    /// Where it asks.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where answers to it go: the subject of its subscription.
+    pub(super) fn inbox(&self) -> String {
+        format!("{}.*", self.prefix)
     }
 
     /// How many connections were lost so far. When it changes, answers that were under way are lost.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::flusher::Flusher;
 use super::health::{Health, Vitals};
@@ -85,6 +85,17 @@ impl Connection {
         self.vitals.health()
     }
 
+    /// What the server said when it last denied us a right; `None` when it never did.
+    pub fn denied(&self) -> Option<String> {
+        self.vitals.denied()
+    }
+
+    /// How many subscriptions the server denied so far. Each is known before a [`Connection::round_trip`] is over that
+    /// began after it.
+    pub fn subscriptions_denied(&self) -> u64 {
+        self.vitals.subscriptions_denied()
+    }
+
     /// Something was written: one of the flushing threads is to send it off.
     pub fn mark_dirty(&self) {
         // A mark that is there already says the same.
@@ -131,6 +142,11 @@ impl Connection {
 
     pub(super) fn generation(&self) -> u64 {
         self.vitals.generation()
+    }
+
+    /// What the server complains about from now on, such as permissions that are lacking.
+    pub(super) fn complaints(&self) -> Receiver<String> {
+        self.vitals.complaints()
     }
 }
 

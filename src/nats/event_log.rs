@@ -143,13 +143,10 @@ impl EventLog for NatsLog {
             (Some(append), Some(trail)) => publish(store, layout, append, trail, reply),
             _ => Err(NotSent::Malformed("index")),
         };
-        let take = |_, answer: Incoming| settle(&answer, layout.stream(), &mut foreign);
+        let take = |_, answer: Incoming| settle(&answer, layout, &mut foreign);
         let answers = self.inbox.exchange(appends.len(), self.wait_max, send, take);
         if let Some(other) = foreign {
-            log::error!(
-                "stream {other:?} also takes {}: subjects of one stream alone are safe",
-                layout.event_subjects()
-            );
+            log::error!("stream {other} also takes {}: subjects of one stream alone are safe", layout.event_subjects());
         }
         let outcomes: Vec<Appended> = answers.into_iter().map(outcome).collect();
         for ((append, trail), outcome) in appends.iter().zip(trails).zip(&outcomes) {
@@ -185,11 +182,11 @@ fn publish(store: &Store, layout: &Layout, append: &Append, trail: &Trail, reply
 
 /// The outcome, once a message decides it. Another stream's word leaves it open, and so does what makes no sense: our
 /// own stream's may be on its way.
-fn settle(answer: &Incoming, stream: &str, foreign: &mut Option<String>) -> Option<Appended> {
+fn settle(answer: &Incoming, layout: &Layout, foreign: &mut Option<String>) -> Option<Appended> {
     if answer.is_no_responders() {
         return Some(Appended::Unavailable(Unavailable("no stream takes the commits at the moment".to_owned())));
     }
-    match read_ack(answer.payload(), stream) {
+    match read_ack(answer.payload(), layout.stream(), |domain| layout.is_ours(domain)) {
         Ack::Ours(appended) => Some(appended),
         Ack::Garbled => None,
         Ack::Foreign(other) => {

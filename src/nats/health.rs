@@ -5,13 +5,22 @@
 //! The callbacks run on the client's own threads, some of them under its locks: they must not panic, nor call back into
 //! the client.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::log_limit::RateLimited;
 
 /// At most one log line in this time from each kind of callback.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How the server begins to say that we have no right to something.
+const DENIAL: &str = "Permissions Violation";
+/// Complaints that wait for whoever listens to them; the next ones are not told.
+const COMPLAINTS_LEN_MAX: usize = 256;
 
 /// How a connection is doing at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +50,11 @@ pub(super) struct Vitals {
     flushes_begun: AtomicU64,
     flushes_failed: AtomicU64,
     newest_flush: AtomicU64,
+    subscriptions_denied: AtomicU64,
+    denied: Mutex<Option<String>>,
     losses: RateLimited,
     errors: RateLimited,
+    complaints: OnceLock<Sender<String>>,
 }
 
 impl Vitals {
@@ -58,8 +70,11 @@ impl Vitals {
             flushes_begun: AtomicU64::new(0),
             flushes_failed: AtomicU64::new(0),
             newest_flush: AtomicU64::new(0),
+            subscriptions_denied: AtomicU64::new(0),
+            denied: Mutex::new(None),
             losses: RateLimited::new(LOG_INTERVAL),
             errors: RateLimited::new(LOG_INTERVAL),
+            complaints: OnceLock::new(),
         }
     }
 
@@ -105,7 +120,35 @@ impl Vitals {
 
     /// The server, or the client itself, complains about something that no call reports.
     pub(super) fn on_error(&self, error: &std::io::Error) {
-        self.errors.warn(format_args!("NATS says: {}", without_ids(&error.to_string())));
+        let said = without_ids(&error.to_string());
+        self.errors.warn(format_args!("NATS says: {said}"));
+        if said.contains(DENIAL) {
+            if said.contains("for Subscription") {
+                self.subscriptions_denied.fetch_add(1, SeqCst);
+            }
+            *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        }
+        if let Some(complaints) = self.complaints.get() {
+            // Whoever does not take them has enough.
+            let _ = complaints.try_send(error.to_string());
+        }
+    }
+
+    /// What the server said when it last denied us a right, on any of this connection's lives.
+    pub(super) fn denied(&self) -> Option<String> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many subscriptions it denied so far.
+    pub(super) fn subscriptions_denied(&self) -> u64 {
+        self.subscriptions_denied.load(SeqCst)
+    }
+
+    /// From now on complaints are told word for word, too. Only the first who asks is.
+    pub(super) fn complaints(&self) -> Receiver<String> {
+        let (sender, receiver) = bounded(COMPLAINTS_LEN_MAX);
+        let _ = self.complaints.set(sender);
+        receiver
     }
 
     /// Nothing is to be reported or repeated any more.
@@ -168,6 +211,19 @@ mod tests {
         let complaint = r#"Permissions Violation for Publish to "person.events.0197c5a0-0000-7000-8000-000000000001""#;
         assert_eq!(without_ids(complaint), r#"Permissions Violation for Publish to "person.events.<id>""#);
         assert_eq!(without_ids("Maximum Payload Violation"), "Maximum Payload Violation");
+    }
+
+    #[test]
+    fn what_is_denied_is_remembered() {
+        let vitals = Vitals::new();
+        let says = |words: &str| vitals.on_error(&std::io::Error::other(words));
+        says("Maximum Payload Violation");
+        assert_eq!((vitals.denied(), vitals.subscriptions_denied()), (None, 0));
+        says("Permissions Violation for Publish to \"$JS.API.INFO\"");
+        assert_eq!(vitals.subscriptions_denied(), 0);
+        says("Permissions Violation for Subscription to \"person.commands.>\" using queue \"person-service\"");
+        assert_eq!(vitals.subscriptions_denied(), 1);
+        assert!(vitals.denied().is_some_and(|said| said.contains("person.commands.>")));
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl Intake {
         self.connection.health()
     }
 
+    /// The connection itself, for what the server denied on it.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Begins to receive what is sent to these subjects: a share of it as a member of a queue group, or all of it.
     /// The server knows of it after the next [`Intake::settle`].
     pub fn join(&self, subjects: &str, queue_group: Option<&str>) -> Result<Group, NotSent> {

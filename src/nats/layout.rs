@@ -13,6 +13,8 @@ pub struct Layout {
     /// `$JS.API`, or `$JS.<domain>.API`.
     api: String,
     domain: Option<String>,
+    /// The domain that JetStream says it is, which may be empty; `None` before it was asked.
+    found_domain: Option<String>,
 }
 
 impl Layout {
@@ -25,7 +27,19 @@ impl Layout {
             bucket: config.store.bucket(),
             api: domain.as_ref().map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
             domain,
+            found_domain: None,
         }
+    }
+
+    /// The same names, with the domain that JetStream says it is. From then on the word of another domain's stream of
+    /// the same name is known for what it is.
+    pub fn found_in(self, domain: String) -> Self {
+        Self { found_domain: Some(domain), ..self }
+    }
+
+    /// Whether an acknowledgement that names this domain (or none, when empty) can come from our own stream.
+    pub(super) fn is_ours(&self, domain: &str) -> bool {
+        self.found_domain.as_ref().is_none_or(|found| found == domain)
     }
 
     /// The stream of commits.
@@ -82,6 +96,7 @@ pub(super) mod tests {
             bucket: "PERSON_EVENTS_SNAPSHOTS".to_owned(),
             api: domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
             domain: domain.map(str::to_owned),
+            found_domain: None,
         }
     }
 

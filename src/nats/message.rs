@@ -71,6 +71,11 @@ impl Incoming {
         self.0.data.is_empty() && self.status() == Some(503)
     }
 
+    /// The name of the server that we are connected to.
+    pub(super) fn server_name(&self) -> Option<String> {
+        Some(self.0.client.as_ref()?.server_info().server_name)
+    }
+
     /// The version of the server that we are connected to. The client shows it nowhere else than behind a message.
     pub(super) fn server_version(&self) -> Option<Version> {
         let info = self.0.client.as_ref()?.server_info();

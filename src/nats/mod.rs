@@ -18,7 +18,9 @@
 mod api;
 mod caller;
 mod connection;
+mod drift;
 mod event_log;
+mod examiner;
 mod flusher;
 mod health;
 mod inbox;
@@ -39,12 +41,15 @@ mod trail;
 
 pub use caller::{Answer, Caller};
 pub use connection::{Connection, OpenError, check_files};
+pub use drift::{Drift, Judgement, Kept, expected, judge};
 pub use event_log::NatsLog;
+pub use examiner::{Examiner, Question, Said};
 pub use health::Health;
 pub use inbox::{Exchanged, Inbox};
 pub use intake::{Arrivals, Group, Intake, Left};
 pub use layout::Layout;
 pub use message::Incoming;
+pub use probe::greetings;
 pub use provision::{Definition, Prepared, ProvisionError, StreamState, prepare, stream_state};
 pub use replies::ReplyRule;
 pub use snapshots::NatsSnapshots;

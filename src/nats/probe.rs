@@ -9,6 +9,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, unbounded};
+use serde_json::Value;
 
 /// What one server gets to be resolved, to accept and to introduce itself.
 const SERVER_WAIT: Duration = Duration::from_secs(2);
@@ -39,6 +40,46 @@ pub(super) fn safe_urls(urls: &[String]) -> Result<Vec<String>, String> {
         seen.push(sight);
     }
     sum_up(urls, &seen)
+}
+
+/// What each server says of itself, as it greets; or why it says nothing. All are looked at at once.
+pub fn greetings(urls: &[String]) -> Vec<(String, Result<Value, String>)> {
+    let (sender, seen) = unbounded();
+    for (index, url) in urls.iter().enumerate() {
+        let (url, sender) = (url.clone(), sender.clone());
+        let greet = move || {
+            // Nobody listens any more when it took too long.
+            let _ = sender.send((index, introduction(&url)));
+        };
+        // Without a thread it counts as one that did not answer.
+        let _ = std::thread::Builder::new().name("nats-probe".to_owned()).spawn(greet);
+    }
+    drop(sender);
+    let silent = || Err("it was not resolved and reached in time".to_owned());
+    let mut found: Vec<(String, Result<Value, String>)> = urls.iter().map(|url| (url.clone(), silent())).collect();
+    let deadline = Instant::now() + TOTAL_WAIT;
+    while let Ok((index, said)) = seen.recv_deadline(deadline) {
+        if let Some((_, place)) = found.get_mut(index) {
+            *place = said;
+        }
+    }
+    found
+}
+
+fn introduction(url: &str) -> Result<Value, String> {
+    let address = url.parse::<nats::ServerAddress>().map_err(|error| error.to_string())?;
+    let addresses = (address.host(), address.port()).to_socket_addrs().map_err(|error| error.to_string())?;
+    let mut last = "the name has no address".to_owned();
+    for address in addresses {
+        let said = TcpStream::connect_timeout(&address, SERVER_WAIT).and_then(greeting);
+        match said.as_deref().map(|said| said.strip_prefix("INFO ").map(serde_json::from_str)) {
+            Ok(Some(Ok(info))) => return Ok(info),
+            Ok(_) => last = "what answers there is not a NATS server".to_owned(),
+            Err(error) if is_timeout(error) => last = "it does not answer in time".to_owned(),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(last)
 }
 
 fn sum_up(urls: &[String], seen: &[(String, Sight)]) -> Result<Vec<String>, String> {

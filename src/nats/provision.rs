@@ -32,6 +32,8 @@ pub struct Prepared {
     pub server: Version,
     /// The stream as it is now.
     pub stream: StreamState,
+    /// The JetStream domain that the stream lies in; empty where the server names none.
+    pub domain: String,
     /// Whether there is a bucket to keep snapshots in.
     pub snapshots: bool,
     /// What an operator should know, one sentence each.
@@ -98,12 +100,12 @@ pub enum ProvisionError {
 pub fn prepare(store: &Store, config: &Config) -> Result<Prepared, ProvisionError> {
     let inbox = store.inbox().map_err(|error| ProvisionError::Away(error.to_string()))?;
     let mut provision = Provision { inbox, layout: Layout::new(config), config };
-    let server = provision.check_server()?;
+    let (server, domain) = provision.check_server()?;
     let with_snapshots = config.snapshot_frequency > 0;
     provision.check_all_there(with_snapshots)?;
     let (state, mut warnings) = provision.stream()?;
     let snapshots = with_snapshots && provision.bucket(&mut warnings)?;
-    Ok(Prepared { server, stream: state, snapshots, warnings })
+    Ok(Prepared { server, stream: state, domain, snapshots, warnings })
 }
 
 /// The stream as it is now, by its leader's word, if that comes within this time.
@@ -127,7 +129,7 @@ struct Provision<'a> {
 }
 
 impl Provision<'_> {
-    fn check_server(&mut self) -> Result<Version, ProvisionError> {
+    fn check_server(&mut self) -> Result<(Version, String), ProvisionError> {
         let answer = match self.inbox.request(&self.layout.api("INFO"), b"", API_WAIT) {
             Exchanged::Answered(answer) => answer,
             other => return Err(ProvisionError::Away(no_answer(&other))),
@@ -138,7 +140,7 @@ impl Provision<'_> {
             return Err(too_old(server.to_string()));
         }
         match read_answer::<AccountInfo>(&answer) {
-            Ok(info) if info.api.level >= API_LEVEL_MIN => Ok(server),
+            Ok(info) if info.api.level >= API_LEVEL_MIN => Ok((server, info.domain)),
             Ok(_) => Err(too_old("(the one with JetStream)".to_owned())),
             Err(Trouble::Refused(error)) if error.err_code == TEMPORARILY_UNAVAILABLE => {
                 Err(ProvisionError::Away(error.to_string()))
@@ -277,6 +279,8 @@ struct ErrorPart {
 struct AccountInfo {
     #[serde(default)]
     api: ApiPart,
+    #[serde(default)]
+    domain: String,
 }
 
 #[derive(Default, Deserialize)]

@@ -58,10 +58,10 @@ impl NatsSnapshots {
     /// Writes the snapshot if the last revision is still this one.
     fn set(&mut self, person: PersonId, revision: Sequence, snapshot: &[u8]) -> Appended {
         let subject = self.layout.snapshot_target(person);
-        let (revision, stream) = (revision.to_string(), self.layout.bucket_stream());
+        let (revision, stream, layout) = (revision.to_string(), self.layout.bucket_stream(), &self.layout);
         let headers = [("Nats-Expected-Last-Subject-Sequence", revision.as_str())];
         let send = |store: &Store, _, reply: &str| store.publish(&subject, Some(reply), &headers, snapshot);
-        let take = |_, answer: Incoming| match read_ack(answer.payload(), &stream) {
+        let take = |_, answer: Incoming| match read_ack(answer.payload(), &stream, |domain| layout.is_ours(domain)) {
             Ack::Ours(appended) => Some(appended),
             _ if answer.is_no_responders() => Some(Appended::Unavailable(Unavailable("there is no bucket".to_owned()))),
             Ack::Foreign(_) | Ack::Garbled => None,

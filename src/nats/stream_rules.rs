@@ -139,7 +139,7 @@ pub(super) fn is_bucket_usable(config: &StreamConfig, layout: &Layout) -> bool {
 }
 
 /// A pattern that takes one person's commits takes everybody's: it is not spelt out for this one.
-fn takes_commits(config: &StreamConfig, layout: &Layout) -> bool {
+pub(super) fn takes_commits(config: &StreamConfig, layout: &Layout) -> bool {
     config.subjects.iter().any(|pattern| covers(pattern, &layout.event_subject(anybody())))
 }
 

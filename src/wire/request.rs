@@ -136,6 +136,18 @@ pub fn decode(
     })
 }
 
+/// A message that is refused unread, with as much of a reply's address as stands outside of its payload.
+pub fn unread(
+    subjects: &Subjects,
+    subject: &str,
+    headers: &impl Headers,
+    stamp: Stamp,
+    problem: Problem,
+) -> NotARequest {
+    let command_id = command_id(headers, stamp).ok().map(|id| id.text);
+    NotARequest { command_id, person: subjects.person_named_by(subject), problem }
+}
+
 /// The payload's commands, valid and normalised, and whether they came as an array.
 pub fn decode_commands(payload: &[u8]) -> Result<(Vec<Command>, bool), Problem> {
     let (commands, is_array) = read_commands(payload)?;

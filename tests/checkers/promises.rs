@@ -135,8 +135,10 @@ impl Judgement<'_> {
 
     /// Whether the answer is what has to be said in this state; if asked for, only if it could never be overturned.
     fn agrees(&self, line: &Line, place: usize, spot: &Spot, finally: bool) -> bool {
-        // A second effect is not promised for an id that nobody has to remember, but neither is it to be expected.
-        if self.known(line, place).any(|known| is_promised(line, known, spot, self.sent, self.now(spot))) {
+        // It has to be recognised. A refusal for ever may hide that the id was used for another command since.
+        let is_its_own = |known: &&Carried| !finally || known.digest == self.request.digest;
+        let mut known = self.known(line, place).filter(is_its_own);
+        if known.any(|known| is_promised(line, known, spot, self.sent, self.now(spot))) {
             return false;
         }
         let is_expected = self.request.expected_version.is_none_or(|expected| expected == spot.version);

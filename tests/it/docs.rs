@@ -3,6 +3,8 @@
 //! `UPDATE_DOCS=1 cargo test docs::` writes the tables of the configuration anew; without it a difference is a failure.
 
 mod bounds;
+mod commands;
+mod monitoring;
 mod protocol;
 
 use std::collections::BTreeSet;
@@ -72,16 +74,21 @@ fn in_bytes(number: usize) -> String {
 
 /// Compares the part of the document between the two markers with what it should be, or writes it.
 fn check(marker: &str, expected: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
+    check_in(FILE, marker, expected);
+}
+
+/// The same, in any document.
+fn check_in(file: &str, marker: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let text = std::fs::read_to_string(&path).expect("the document");
     let (begin, end) =
         (format!("<!-- {marker}: made by tests/it/docs.rs -->\n"), format!("<!-- end of {marker} -->\n"));
-    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{FILE} has no {begin}"));
-    let (found, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{FILE} has no {end}"));
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{file} has no {begin}"));
+    let (found, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{file} has no {end}"));
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, format!("{before}{begin}{expected}{end}{after}")).expect("it can be written");
     } else {
-        assert_eq!(found, expected, "{FILE} is out of date: UPDATE_DOCS=1 cargo test docs::");
+        assert_eq!(found, expected, "{file} is out of date: UPDATE_DOCS=1 cargo test docs::");
     }
 }
 

@@ -8,6 +8,10 @@
 )]
 
 mod binary;
+mod chaos;
+#[allow(dead_code, reason = "the simulation records more than real processes show")]
+#[path = "../checkers/mod.rs"]
+mod checkers;
 mod cli;
 mod config;
 mod config_refused;
@@ -21,6 +25,7 @@ mod memory;
 mod nats;
 mod nix;
 mod notify;
+mod operations;
 mod port_contract;
 mod queries;
 mod snapshots;

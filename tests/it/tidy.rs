@@ -132,7 +132,7 @@ fn nothing_unwanted_stands_in_the_source() {
 
 #[test]
 fn every_file_says_what_it_is_and_is_of_readable_size() {
-    for folder in ["src", "tests"] {
+    for folder in ["src", "tests", "benches/peers/src"] {
         for (file, text) in files(folder, ".rs") {
             assert!(text.starts_with("//! "), "{file} does not begin with //! and what it is");
             let lines = text.lines().count();
@@ -184,7 +184,16 @@ fn every_dependency_has_its_reason() {
 #[test]
 fn what_is_run_can_be_run() {
     use std::os::unix::fs::PermissionsExt;
-    for script in [".ci/run", "tests/run", "tests/nats-server", "tests/lxc", "systemd/install", "systemd/package"] {
+    for script in [
+        ".ci/run",
+        "benches/run",
+        "tests/run",
+        "tests/nats-server",
+        "tests/versions",
+        "tests/lxc",
+        "systemd/install",
+        "systemd/package",
+    ] {
         let mode =
             std::fs::metadata(root().join(script)).unwrap_or_else(|error| panic!("{script}: {error}")).permissions();
         assert_eq!(mode.mode() & 0o111, 0o111, "{script} is not executable");

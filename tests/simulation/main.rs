@@ -14,6 +14,7 @@ mod chance;
 #[path = "../checkers/mod.rs"]
 mod checkers;
 mod ledger;
+mod mutations;
 mod plan;
 mod replica;
 mod seat;
@@ -33,7 +34,7 @@ const FIXED: u64 = 200;
 /// Every so many seeds one is run twice.
 const TWICE: u64 = 20;
 /// How long fresh seeds are run, unless `SIMULATION_SECONDS` says otherwise.
-const FRESH_SECONDS: u64 = 20;
+const FRESH_SECONDS: u64 = 10;
 
 /// What was run.
 #[derive(Default)]
@@ -52,6 +53,9 @@ fn simulation() {
     if let Some(seed) = number_from("SEED") {
         return replay(seed);
     }
+    if let Ok(checker) = std::env::var("CAUGHT_BY") {
+        return catch(&checker);
+    }
     let first = number_from("FIRST_SEED");
     let fixed = Tally::default();
     if first.is_none() {
@@ -65,6 +69,24 @@ fn simulation() {
     let first = first.unwrap_or_else(|| u64::try_from(now.as_micros()).expect("a few centuries"));
     run_all(&fresh, first, |_| began.elapsed() < time);
     report("fresh", &fresh);
+}
+
+/// Runs seeds until this checker finds something.
+fn catch(checker: &str) {
+    let time = Duration::from_secs(number_from("SIMULATION_SECONDS").unwrap_or(FRESH_SECONDS));
+    let (began, tally) = (Instant::now(), Tally::default());
+    let is_caught = || tally.broken.lock().unwrap().contains_key(checker);
+    for seed in number_from("FIRST_SEED").unwrap_or(0).. {
+        run_one(&tally, seed);
+        if is_caught() || began.elapsed() > time {
+            break;
+        }
+    }
+    let (seeds, broken) = (tally.seeds.load(Ordering::Relaxed), tally.broken.lock().unwrap());
+    match broken.get(checker) {
+        Some((seed, _)) => println!("\ncaught by {checker} with seed {seed}; all: {:?}", broken.keys()),
+        None => panic!("not caught by {checker} in {seeds} seeds, but by {broken:?}"),
+    }
 }
 
 fn number_from(name: &str) -> Option<u64> {

@@ -6,10 +6,19 @@
 //! `person-service bench` needs, so one load generator measures all.
 
 mod ceilings;
+mod compare;
+#[cfg(feature = "rivals")]
+mod rivals;
+#[cfg(feature = "rivals")]
+mod steps;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+/// The service's allocator, for everybody alike.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What to be.
 #[derive(Parser)]
@@ -18,12 +27,25 @@ enum Peer {
     Loop(ceilings::Loop),
     /// A ceiling: stores messages without being asked, and prints how many a second
     Publish(ceilings::Publish),
+    /// A rival: another way to keep events, made into a person service
+    #[cfg(feature = "rivals")]
+    Rival(rivals::Rival),
+    /// The steps of a command by themselves, without a server
+    #[cfg(feature = "rivals")]
+    Steps(steps::Steps),
+    /// Measures service, ceilings and rivals in turn, and writes tables and plots
+    Compare(compare::Compare),
 }
 
 fn main() -> ExitCode {
     let done = match Peer::parse() {
         Peer::Loop(it) => it.run(),
         Peer::Publish(it) => it.run(),
+        #[cfg(feature = "rivals")]
+        Peer::Rival(it) => it.run(),
+        #[cfg(feature = "rivals")]
+        Peer::Steps(it) => it.run(),
+        Peer::Compare(it) => it.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -234,10 +234,14 @@ fn commands_since(
             }
             commits += 1;
         }
-        if !page.more {
-            return None;
-        }
         start = Start::Sequence(last + 1);
+        if !page.more {
+            match consistency {
+                // The copy that answered may lag behind what is remembered.
+                Consistency::Any => consistency = Consistency::Leader,
+                Consistency::Leader => return None,
+            }
+        }
     }
     None
 }

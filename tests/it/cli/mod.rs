@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod doctor;
 mod documentation;
 mod ends;
 mod many;

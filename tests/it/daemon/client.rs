@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -45,6 +46,7 @@ pub struct Client {
     /// What the server complained about.
     pub complaints: Arc<Mutex<Vec<String>>>,
     pub inbox: String,
+    is_gone: Arc<AtomicBool>,
     asked: u64,
     subscribed: u64,
 }
@@ -86,19 +88,29 @@ impl Client {
 
     /// With these members of the CONNECT object, each followed by a comma.
     pub fn sign_in(port: u16, members: &str) -> Self {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+        Self::try_sign_in(port, members, PATIENCE).expect("the server listens")
+    }
+
+    /// The same; `None` when the server is not there, or does not introduce itself within this time.
+    pub fn try_sign_in(port: u16, members: &str, within: Duration) -> Option<Self> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(within)).unwrap();
         let mut reader = BufReader::with_capacity(1024 * 1024, stream.try_clone().unwrap());
         let mut greeting = String::new();
-        reader.read_line(&mut greeting).expect("the server introduces itself");
+        reader.read_line(&mut greeting).ok().filter(|length| *length > 0)?;
+        stream.set_read_timeout(None).unwrap();
         let connect =
             format!("CONNECT {{{members}\"verbose\":false,\"headers\":true,\"no_responders\":true}}\r\nPING\r\n");
-        stream.write_all(connect.as_bytes()).unwrap();
+        stream.write_all(connect.as_bytes()).ok()?;
         let writer = Arc::new(Mutex::new(stream));
         let (sender, arrived) = channel();
         let complaints = Arc::new(Mutex::new(Vec::new()));
         let (pong, noted) = (Arc::clone(&writer), Arc::clone(&complaints));
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let gone = Arc::clone(&is_gone);
         std::thread::spawn(move || {
+            let _gone = SetWhenDropped(gone);
             while let Some(line) = line_of(&mut reader) {
                 match line.split(' ').next() {
                     Some("MSG" | "HMSG") => {
@@ -114,9 +126,14 @@ impl Client {
             }
         });
         let inbox = format!("_INBOX.{}", uuid::Uuid::new_v4().simple());
-        let mut client = Self { writer, arrived, complaints, inbox, asked: 0, subscribed: 0 };
+        let mut client = Self { writer, arrived, complaints, inbox, is_gone, asked: 0, subscribed: 0 };
         client.subscribe(&format!("{}.>", client.inbox));
-        client
+        Some(client)
+    }
+
+    /// Whether the server has ended the connection.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(SeqCst)
     }
 
     /// Writes these very bytes. A server that is gone does not take them, and then nothing is answered.
@@ -143,6 +160,11 @@ impl Client {
                 None
             }
         }
+    }
+
+    /// A message that has come already.
+    pub fn waiting(&self) -> Option<Message> {
+        self.arrived.try_recv().ok()
     }
 
     /// A reply subject of this client that was not used before.
@@ -226,6 +248,14 @@ impl Client {
         }
         messages.retain(|message| message.header("Status").is_none());
         messages
+    }
+}
+
+struct SetWhenDropped(Arc<AtomicBool>);
+
+impl Drop for SetWhenDropped {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
     }
 }
 

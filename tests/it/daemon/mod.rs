@@ -13,7 +13,10 @@ pub mod process;
 mod readiness;
 mod replies;
 mod reply_subjects;
+mod storm;
+mod stream_gone;
 mod three_replicas;
+mod tls;
 
 use std::collections::HashMap;
 
@@ -37,12 +40,19 @@ fn name(given: &str, family: &str) -> Value {
     json!({"components": {"given_names": [given], "family_names": [family], "prefixes": [], "suffixes": []}})
 }
 
-fn rename(person: &str, given: &str) -> Value {
+pub fn rename(person: &str, given: &str) -> Value {
     json!({"UpdateName": {"person_id": person, "name": name(given, "Lovelace")}})
 }
 
+/// What the system says of the process, in KiB: `VmRSS`, `VmHWM`.
+pub fn memory_kib(service: &process::Service, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 /// Always makes an event, however often it was done.
-fn record(person: &str, words: &str) -> Value {
+pub fn record(person: &str, words: &str) -> Value {
     let kind = json!({"Custom": {"organization": "tests", "attribute_name": "note", "category": "any"}});
     let provenance = json!({"source": "SelfReported", "confidence": "Certain"});
     let attribute = json!({"attribute_type": kind, "value": {"Text": words}, "provenance": provenance});
@@ -51,16 +61,16 @@ fn record(person: &str, words: &str) -> Value {
 
 /// What the stream holds, checked message by message: one order for each person and nothing missing from it.
 #[derive(Debug, Default)]
-struct History {
+pub struct History {
     /// Each person's version.
-    versions: HashMap<String, u64>,
+    pub versions: HashMap<String, u64>,
     /// The version and the sequence of the stream at which each command's events ended, and how many they are.
-    commands: HashMap<String, Stored>,
-    commits: usize,
+    pub commands: HashMap<String, Stored>,
+    pub commits: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stored {
+pub struct Stored {
     person: String,
     version: u64,
     sequence: u64,
@@ -69,7 +79,7 @@ struct Stored {
 
 /// Reads the whole stream and checks it: versions 1, 2, 3 without gap, an intact chain, no command id twice.
 #[track_caller]
-fn checked_history(client: &mut Client) -> History {
+pub fn checked_history(client: &mut Client) -> History {
     let mut history = History::default();
     let mut chain: HashMap<String, String> = HashMap::new();
     for message in client.stored(STREAM) {
@@ -114,7 +124,7 @@ fn digest(message: &Message) -> String {
 
 /// Whether an acceptance says what is stored.
 #[track_caller]
-fn check_answer(history: &History, command_id: &str, answer: &Value) {
+pub fn check_answer(history: &History, command_id: &str, answer: &Value) {
     let stored = history.commands.get(command_id).unwrap_or_else(|| panic!("{command_id} is not stored: {answer}"));
     assert_eq!(answer["command_id"], command_id);
     assert_eq!(answer["version"], stored.version, "{answer}");

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::client::{Client, Command};
 use super::flood::Flood;
 use super::process::Service;
-use super::{check_answer, checked_history, create, record, somebody};
+use super::storm::{Pace, percentile, storm};
+use super::{check_answer, checked_history, create, memory_kib, record, somebody};
 use crate::support::PATIENCE;
 use crate::support::nats_server::NatsServer;
 use crate::support::proxy::Proxy;
@@ -74,4 +75,136 @@ fn a_store_that_hangs_fills_the_queue_and_no_more() {
         client.ask("person.commands.x", &[], b"", PATIENCE).unwrap().json()["error"]["code"],
         json!("malformed")
     );
+}
+
+/// Far more than can be served, for a while, sent without regard for the answers: memory stays bounded, nobody is
+/// answered twice, who is accepted is stored, and afterwards all is as before.
+#[test]
+fn a_storm_passes() {
+    let server = NatsServer::start();
+    let service = Service::start(&server.url(), &[("QUEUE_CAPACITY", "64"), ("WORKERS", "1"), ("LOG_LEVEL", "info")]);
+    let before = memory_kib(&service, "VmRSS");
+    let weather = storm(server.port(), Pace::Rate(12_000), Duration::from_secs(2), Duration::from_secs(2));
+    let peak = memory_kib(&service, "VmHWM");
+    println!(
+        "{} sent, {} accepted, {} overloaded (median after {:?}), memory {} to {} MiB",
+        weather.sent,
+        weather.accepted.len(),
+        weather.overloaded,
+        percentile(&weather.overloaded_after, 50),
+        before / 1024,
+        peak / 1024
+    );
+    assert_eq!(weather.answered_twice, 0);
+    assert!(weather.other.is_empty(), "{:?}", weather.other.first());
+    assert!(weather.overloaded > 0 && !weather.accepted.is_empty());
+    assert!(peak < before + 96 * 1024, "{peak} KiB after {before} KiB");
+    let mut client = Client::connect(server.port());
+    let history = checked_history(&mut client);
+    for id in &weather.accepted {
+        assert!(history.commands.contains_key(id), "{id} is accepted and not stored");
+    }
+    // The other way round too: who was refused is not stored, and all were answered unless the log says otherwise.
+    if !service.log().contains("some are dropped") {
+        assert_eq!(weather.answered(), weather.sent, "answered and sent");
+    }
+    assert_eq!(history.commands.len(), weather.accepted.len());
+    let person = somebody();
+    client.accepted(&person, &create(&person));
+}
+
+/// What docs/testing.md says of overload where the store is what is slow: a server that flushes every commit to disk.
+#[test]
+#[ignore = "a measurement of a minute: it asserts nothing about time"]
+fn ten_times_more_than_the_store_can_take() {
+    let server = NatsServer::with_jetstream("sync_interval: always", "");
+    let service = Service::start(&server.url(), &[("LOG_LEVEL", "info"), ("WORKERS", "2")]);
+    ten_times_more(&server, &service);
+}
+
+/// The same where the service itself is: it has a tenth of a core, as a container may give it.
+#[test]
+#[ignore = "a measurement of a minute, as root: it limits the service's share of a core"]
+fn ten_times_more_than_it_can_serve() {
+    let server = NatsServer::start();
+    let service = Service::start(&server.url(), &[("LOG_LEVEL", "info"), ("WORKERS", "2")]);
+    let _quota = Quota::limit(service.pid(), 10);
+    ten_times_more(&server, &service);
+}
+
+/// The throughput with 512 in flight, then ten times as many a second for 20 s, then 512 in flight again.
+fn ten_times_more(server: &NatsServer, service: &Service) {
+    let seconds = Duration::from_secs;
+    let calm = storm(server.port(), Pace::InFlight(512), seconds(6), seconds(1));
+    let peak = calm.throughput(seconds(1), seconds(6));
+    let rate = (peak * 10.0) as usize;
+    assert!(rate > 0, "it answers nothing");
+    let before = memory_kib(service, "VmRSS");
+    println!("peak {peak:.0}/s with 512 in flight, memory {} MiB; {rate}/s follow", before / 1024);
+    let weather = storm(server.port(), Pace::Rate(rate), seconds(20), seconds(8));
+    let ended = Instant::now();
+    println!(
+        "{} sent ({:.0}/s), {} accepted, {} overloaded, {} without an answer, others {:?}",
+        weather.sent,
+        weather.sent as f64 / 20.0,
+        weather.accepted.len(),
+        weather.overloaded,
+        weather.sent - weather.answered(),
+        weather.other.first(),
+    );
+    for (from, to) in [(0, 5), (5, 10), (10, 15), (15, 20), (20, 24), (24, 28)] {
+        let accepted = weather.throughput(seconds(from), seconds(to));
+        println!("  second {from} to {to}: {accepted:.0}/s, {:.0} % of the peak", accepted * 100.0 / peak);
+    }
+    for (what, times) in [("overloaded", &weather.overloaded_after), ("accepted", &weather.accepted_after)] {
+        println!("  {what} after {:?} (p50), {:?} (p99)", percentile(times, 50), percentile(times, 99));
+    }
+    println!(
+        "  memory {} MiB at the end, peak {} MiB",
+        memory_kib(service, "VmRSS") / 1024,
+        memory_kib(service, "VmHWM") / 1024
+    );
+    assert_eq!(weather.answered_twice, 0);
+    let after = storm(server.port(), Pace::InFlight(512), seconds(4), seconds(1));
+    println!(
+        "  afterwards {:.0}/s, begun {:?} later",
+        after.throughput(seconds(0), seconds(4)),
+        ended.elapsed() - seconds(5)
+    );
+    println!(
+        "{}",
+        service
+            .log()
+            .lines()
+            .filter(|line| line.contains("WARN") && !line.contains("a request failed"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+    println!("{}", server.log().lines().filter(|line| line.contains("Slow")).collect::<Vec<_>>().join("\n"));
+}
+
+/// A share of one core for a process and no more, as a container gives it.
+struct Quota(std::path::PathBuf);
+
+impl Quota {
+    fn limit(process: u32, percent: u32) -> Self {
+        let (v1, v2) = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup");
+        let is_v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        let folder = std::path::Path::new(if is_v2 { v2 } else { v1 }).join(format!("person-service-{process}"));
+        std::fs::create_dir(&folder).expect("control groups, and the right to make one");
+        let write = |file: &str, text: String| std::fs::write(folder.join(file), text).unwrap();
+        if is_v2 {
+            write("cpu.max", format!("{} 100000", percent * 1000));
+        } else {
+            write("cpu.cfs_quota_us", (percent * 1000).to_string());
+        }
+        write("cgroup.procs", process.to_string());
+        Self(folder)
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
 }

@@ -85,6 +85,8 @@ fn in_the_containers() {
     done("NATS is there: both active, and commands are answered over the veth pairs");
     one.filters_the_journal();
     done("the journal filters by priority");
+    has_fields_in_the_journal(&[&one, &two], &client);
+    done("a refusal that nobody waits for is found in the journal by its code and its command");
     one.is_in_a_sandbox();
     two.is_in_a_sandbox();
     done("the sandbox: nothing is writable, no capabilities, no new privileges, no files of others");
@@ -100,6 +102,8 @@ fn in_the_containers() {
     done("SIGSTOP: the watchdog ends it, restarted");
     one.reads_its_credentials();
     done("credentials: the start fails without the file and works with it; only the service reads it");
+    one.writes_its_figures();
+    done("drop-ins of the documentation: the file for node_exporter, written and taken away");
     one.is_not_restarted_in_vain();
     done("bad configuration: failed with 78, the journal says what is wrong, no restarts");
     one.has_several_replicas();
@@ -124,6 +128,19 @@ fn in_the_containers() {
             done("Debian package: installed, configured, started, installed again, removed, purged");
         }
         Err(why) => skip("the Debian package", &why),
+    }
+}
+
+/// Whichever of them got the command.
+fn has_fields_in_the_journal(replicas: &[&Container], client: &Client) {
+    let (person, id) = (somebody(), somebody());
+    let headers = [("Nats-Msg-Id".to_owned(), id.clone())];
+    client.publish(&format!("person.commands.{person}"), "", &headers, b"{}");
+    let fields = ["ERROR_CODE=malformed".to_owned(), format!("COMMAND_ID={id}")];
+    let deadline = Instant::now() + PATIENCE;
+    while !replicas.iter().any(|replica| !replica.journal(&[&fields[0], &fields[1]]).is_empty()) {
+        assert!(Instant::now() < deadline, "{fields:?}: {}", replicas[0].journal(&["-n", "20"]));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -207,6 +224,9 @@ impl Container {
         self.until("it is active and serves", || {
             self.show("ActiveState") == "active" && self.show("StatusText").starts_with("serving")
         });
+        // The sandbox lets it reach the journal itself, so that there are fields to search by.
+        let fields = ["_TRANSPORT=journal", "SYSLOG_IDENTIFIER=person-service", "TARGET=cim_domain_person::daemon"];
+        self.until("the journal has fields", || !self.journal(&fields).is_empty());
     }
 
     fn waits_for_nats(&self) {
@@ -329,6 +349,26 @@ impl Container {
         self.shell(&format!(
             "mkdir -p {folder}; printf '[Service]\\n%s\\n' '{setting}' >{folder}/{name}.conf; systemctl daemon-reload"
         ));
+    }
+
+    /// With the folder that the documentation's drop-in gives it.
+    fn writes_its_figures(&self) {
+        let path = "/run/cim-domain-person/person-1.prom";
+        let settings = format!("RuntimeDirectory=cim-domain-person\nEnvironment=METRICS_FILE={path}");
+        let documented = std::fs::read_to_string(file("docs/monitoring.md")).expect("the document");
+        assert!(documented.contains(&settings), "the documentation has another drop-in");
+        self.drop_in("metrics", &settings);
+        self.start("restart");
+        self.serves();
+        let ready = format!("grep -q '^person_service_ready{{replica=\"person-1\"}} 1$' {path}");
+        self.until("the figures are in the file", || self.try_run(&["sh", "-c", &ready]).0);
+        let mode = self.shell(&format!("stat -c %a {path} /run/cim-domain-person"));
+        assert_eq!(mode.split_whitespace().collect::<Vec<_>>(), ["644", "755"], "everybody can read it");
+        self.start("stop");
+        assert!(!self.try_run(&["test", "-e", path]).0, "it is taken away at the end");
+        self.shell(&format!("rm /run/systemd/system/{UNIT}.service.d/metrics.conf; systemctl daemon-reload"));
+        self.start("start");
+        self.serves();
     }
 
     /// With the drop-in of the examples as it ships. The server asks for no sign-in and does not look at what it gets.

@@ -66,6 +66,9 @@ fn the_package_has_what_belongs_into_it() {
         let found = found.unwrap_or_else(|| panic!("no {name} in\n{contents}"));
         assert!(found.starts_with(&format!("{mode} 0/0 ")), "{found}");
     }
+    let changelog = std::fs::read_to_string(file("systemd/debian/changelog")).expect("it is there");
+    let newest = format!("cim-domain-person ({}-1) unstable", env!("CARGO_PKG_VERSION"));
+    assert!(changelog.starts_with(&newest), "the Debian changelog begins with this version");
     let control = says("--info", &package);
     for line in ["Package: cim-domain-person", &format!("Version: {}-1", env!("CARGO_PKG_VERSION")), "Section: net"] {
         assert!(control.contains(line), "no {line} in\n{control}");

@@ -10,8 +10,6 @@ use cim_domain_person::engine::ports::{
 use cim_domain_person::memory::MemoryLog;
 use cim_domain_person::wire::commit::COMMIT_BYTES_MAX;
 
-use super::chance::Chance;
-
 /// What happens to one append.
 #[derive(Default)]
 pub enum OnAppend {
@@ -52,8 +50,6 @@ struct Script {
     appends: VecDeque<OnAppend>,
     reads: VecDeque<OnRead>,
     tips: VecDeque<OnRead>,
-    /// When set, any fault may happen at any time.
-    chance: Option<Chance>,
     /// When set, reads from any copy lack what comes after this position.
     lagging_at: Option<Sequence>,
     /// What any copy but the leader shows in the place of this commit.
@@ -83,11 +79,6 @@ impl Faults {
     /// What happens to the next calls of `tips`.
     pub fn on_tips(&self, faults: impl IntoIterator<Item = OnRead>) {
         self.lock().tips.extend(faults);
-    }
-
-    /// Anything may happen, drawn from this.
-    pub fn at_random(&self, chance: Option<Chance>) {
-        self.lock().chance = chance;
     }
 
     /// From now on any copy but the leader lacks what comes after this position.
@@ -137,14 +128,14 @@ impl FaultyLog {
         Self { inner, faults }
     }
 
-    /// What was under way arrives, in whatever order, before the next thing is done.
+    /// What was under way arrives before the next thing is done.
     fn let_late_ones_land(&mut self) {
-        let late = self.faults.lock().arriving();
+        let late = std::mem::take(&mut self.faults.lock().under_way);
         self.inner.append(&late);
     }
 
     fn append_one(&mut self, append: &Append) -> Appended {
-        let fault = self.faults.lock().next_on_append();
+        let fault = self.faults.lock().appends.pop_front().unwrap_or_default();
         let away = || Unavailable("the store is away".to_owned());
         let mut store = || self.inner.append(std::slice::from_ref(append)).pop().unwrap();
         match fault {
@@ -174,7 +165,7 @@ impl FaultyLog {
 
     fn read_one(&mut self, read: &Read) -> Page {
         let mut page = self.inner.read(std::slice::from_ref(read)).pop().unwrap().unwrap();
-        let mut script = self.faults.lock();
+        let script = self.faults.lock();
         if read.consistency == Consistency::Any {
             script.show_as_a_copy_does(&mut page);
         }
@@ -188,42 +179,9 @@ impl FaultyLog {
 }
 
 impl Script {
-    fn next_on_append(&mut self) -> OnAppend {
-        let drawn = self.chance.as_mut().map(|chance| match chance.draw(20) {
-            0 => OnAppend::AckLost,
-            1 => OnAppend::WriteLost,
-            2 => OnAppend::LandsLater,
-            3 => OnAppend::Unavailable,
-            4 => OnAppend::VagueConflict,
-            _ => OnAppend::Works,
-        });
-        self.appends.pop_front().or(drawn).unwrap_or_default()
-    }
-
-    fn next_on_read(&mut self, scripted: Option<OnRead>) -> OnRead {
-        let drawn = self.chance.as_mut().map(|chance| match chance.draw(12) {
-            0 => OnRead::Unavailable,
-            _ => OnRead::Works,
-        });
-        scripted.or(drawn).unwrap_or_default()
-    }
-
-    /// Which of the late appends are late no longer.
-    fn arriving(&mut self) -> Vec<Append> {
-        match self.chance.as_mut().map(|chance| chance.draw(2)) {
-            Some(0) => Vec::new(),
-            _ => std::mem::take(&mut self.under_way),
-        }
-    }
-
-    fn show_as_a_copy_does(&mut self, page: &mut Page) {
+    fn show_as_a_copy_does(&self, page: &mut Page) {
         let all = page.commits.len();
         page.commits.retain(|commit| self.lagging_at.is_none_or(|newest| commit.sequence <= newest));
-        if let Some(chance) = &mut self.chance
-            && chance.draw(3) == 0
-        {
-            page.commits.truncate(usize::try_from(chance.draw(all as u64 + 1)).unwrap());
-        }
         page.more &= page.commits.len() == all;
         for commit in &mut page.commits {
             if let Some((_, payload)) = self.garbled.filter(|(sequence, _)| *sequence == commit.sequence) {
@@ -249,8 +207,7 @@ impl EventLog for FaultyLog {
                 (false, true) => "read leader",
                 (false, false) => "read",
             });
-            let scripted = script.reads.pop_front();
-            script.next_on_read(scripted)
+            script.reads.pop_front().unwrap_or_default()
         };
         if fault == OnRead::Unavailable {
             return reads.iter().map(|_| Err(Unavailable("the store is away".to_owned()))).collect();
@@ -263,8 +220,7 @@ impl EventLog for FaultyLog {
         let fault = {
             let mut script = self.faults.lock();
             script.calls.push("tips");
-            let scripted = script.tips.pop_front();
-            script.next_on_read(scripted)
+            script.tips.pop_front().unwrap_or_default()
         };
         if fault == OnRead::Unavailable {
             return persons.iter().map(|_| Err(Unavailable("the store is away".to_owned()))).collect();

@@ -208,6 +208,30 @@ fn a_conflict_that_says_nothing_more_is_read_up_on() {
 }
 
 #[test]
+fn a_person_that_meets_conflict_after_conflict_is_told_of_and_one_commit_ends_the_row() {
+    let world = World::new();
+    world.given([ask("1", create(ANN))]);
+    let mut replica = world.replica();
+    let conflicts = |count| (0..count).map(|_| OnAppend::VagueConflict);
+    let loops = |replica: &Replica| -> Vec<u32> {
+        let row = |notice: &Notice| match notice {
+            Notice::ReplayLoop(_, conflicts) => Some(*conflicts),
+            _ => None,
+        };
+        replica.notices.iter().filter_map(row).collect()
+    };
+    replica.faults.on_append(conflicts(7));
+    assert_eq!(replica.tell([ask("2", rename(ANN, "Bea"))]), ["accepted v2 #2 NameUpdated"]);
+    replica.faults.on_append(conflicts(7));
+    assert_eq!(replica.tell([ask("3", rename(ANN, "Cy"))]), ["accepted v3 #3 NameUpdated"]);
+    assert_eq!(loops(&replica), [] as [u32; 0], "seven and seven, with a commit between them");
+    replica.faults.on_append(conflicts(17));
+    assert_eq!(replica.tell([ask("4", rename(ANN, "Di"))]), ["accepted v4 #4 NameUpdated"]);
+    assert_eq!(loops(&replica), [8, 16]);
+    assert_eq!((replica.counts.conflicts, replica.counts.replay_loops), (31, 2));
+}
+
+#[test]
 fn a_log_that_lost_its_tail_is_read_anew() {
     for vague in [false, true] {
         for (when, then) in [

@@ -1,7 +1,9 @@
 //! The engine: turns of workers over one log in memory, with and without faults.
 
 mod bounds;
-mod chance;
+#[path = "../../simulation/chance.rs"]
+#[allow(dead_code, reason = "the simulation draws more from it")]
+pub mod chance;
 mod damage;
 mod deadlines;
 pub mod faults;
@@ -9,7 +11,6 @@ mod folding;
 mod freshness;
 mod merges;
 mod outcomes;
-mod random;
 mod receipts;
 mod snapshots;
 mod unsettled;
@@ -287,10 +288,6 @@ pub fn ask(command_id: &str, commands: Value) -> Ask {
 }
 
 impl Ask {
-    pub fn has_id(&self) -> bool {
-        self.headers.iter().any(|(name, _)| *name == "Nats-Msg-Id")
-    }
-
     pub fn expecting(mut self, version: u64) -> Self {
         self.headers.push(("Expected-Version", version.to_string()));
         self

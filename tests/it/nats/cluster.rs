@@ -16,13 +16,14 @@ use crate::support::nats_server::NatsServer;
 use crate::support::raw::Raw;
 use crate::support::{config, eventually, somebody};
 
-struct Cluster {
-    servers: Vec<NatsServer>,
-    config: Config,
+/// The servers, and a configuration that names them all.
+pub struct Cluster {
+    pub servers: Vec<NatsServer>,
+    pub config: Config,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub fn start() -> Self {
         // Found free and given back: the servers have to know each other's before they start.
         let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();

@@ -1,11 +1,11 @@
 //! The NATS side, against real servers.
 
-mod cluster;
+pub mod cluster;
 mod event_log;
 mod faults;
 mod intake;
 mod provision;
-mod sign_in;
+pub mod sign_in;
 mod snapshots;
 
 use std::sync::Arc;

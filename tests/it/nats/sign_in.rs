@@ -146,11 +146,11 @@ fn a_refusal_after_the_start_is_waited_out() {
 }
 
 /// An authority with a certificate for 127.0.0.1 and one for a client, made by `openssl`.
-struct Certificates(TempDir);
+pub struct Certificates(TempDir);
 
 impl Certificates {
     /// `None`, said loudly, where there is no `openssl`.
-    fn make() -> Option<Self> {
+    pub fn make() -> Option<Self> {
         if Command::new("openssl").arg("version").output().is_err() {
             eprintln!("SKIPPED: there is no openssl to make certificates with");
             return None;
@@ -178,14 +178,20 @@ impl Certificates {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
+    /// A server with TLS, and more inside its `tls` block.
     fn server(&self, extra: &str) -> NatsServer {
+        self.server_with(extra, "")
+    }
+
+    /// The same, with more of its configuration.
+    pub fn server_with(&self, extra: &str, more: &str) -> NatsServer {
         let path = |name| self.path(name).display().to_string();
         NatsServer::with(&format!(
-            "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\"\n{extra} }}",
+            "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\"\n{extra} }}\n{more}",
             path("server.pem"),
             path("server.key"),
             path("ca.pem")

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{check_shown, create, get, large, memory_kib, rename, somebody};
+use super::{check_shown, create, get, large, rename, somebody};
 use crate::daemon::client::{Client, Command};
+use crate::daemon::memory_kib;
 use crate::daemon::process::Service;
 use crate::support::PATIENCE;
 use crate::support::nats_server::NatsServer;

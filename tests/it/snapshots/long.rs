@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{BUCKET, check_shown, create, get, memory_kib, rename, snapshot_of, somebody};
+use super::{BUCKET, check_shown, create, get, rename, snapshot_of, somebody};
 use crate::daemon::client::{Client, Command};
+use crate::daemon::memory_kib;
 use crate::daemon::process::Service;
 use crate::support::PATIENCE;
 use crate::support::nats_server::NatsServer;

@@ -16,7 +16,6 @@ use cim_domain_person::wire::snapshot::{self, Snapshot};
 use serde_json::{Value, json};
 
 use crate::daemon::client::Client;
-use crate::daemon::process::Service;
 use crate::support::{PATIENCE, eventually};
 
 /// The stream under the bucket.
@@ -106,11 +105,4 @@ fn snapshot_of(client: &mut Client, person: &str, version_min: u64) -> Snapshot 
 fn forge(client: &mut Client, person: &str, bytes: &[u8]) {
     let ack = client.ask(&key(person), &[], bytes, PATIENCE).expect("the bucket answers").json();
     assert!(ack["seq"].is_u64(), "{ack}");
-}
-
-/// What the system says of the process, in KiB: `VmRSS`, `VmHWM`.
-fn memory_kib(service: &Service, what: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -93,6 +93,14 @@ impl NatsServer {
         self.wait_for_greeting();
     }
 
+    /// Gives it another configuration while it runs; `$DIR` stands for its directory.
+    pub fn reconfigure(&self, configuration: &str) {
+        let path = self.directory.path().display().to_string();
+        let text = format!("listen: \"127.0.0.1:{}\"\n{}", self.port, configuration.replace("$DIR", &path));
+        std::fs::write(self.directory.path().join("server.conf"), text).expect("the configuration is written");
+        self.signal("HUP");
+    }
+
     /// Stops it in its tracks: it keeps its connections and says nothing.
     pub fn freeze(&self) {
         self.signal("STOP");
@@ -101,6 +109,11 @@ impl NatsServer {
     /// Lets it go on.
     pub fn thaw(&self) {
         self.signal("CONT");
+    }
+
+    /// Lets it read its configuration again.
+    pub fn reload(&self) {
+        self.signal("HUP");
     }
 
     fn signal(&self, name: &str) {
@@ -137,7 +150,8 @@ impl NatsServer {
         }
     }
 
-    fn log(&self) -> String {
+    /// Its log so far, of all its lives.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("server.log")).unwrap_or_default()
     }
 }
@@ -164,7 +178,7 @@ fn launch(binary: &Path, directory: &Path, port: Option<u16>) -> Child {
     command.spawn().expect("nats-server starts")
 }
 
-fn binary() -> &'static Path {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let named = std::env::var_os("NATS_SERVER_BIN").map(PathBuf::from);

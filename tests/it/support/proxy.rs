@@ -2,9 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// What becomes of acknowledgements: they go through, are lost, or are held back.
+const PASS: u8 = 0;
+const LOSE: u8 = 1;
+const HOLD: u8 = 2;
 
 /// A proxy in front of one loopback port.
 pub struct Proxy {
@@ -18,6 +23,7 @@ struct Shared {
     deaf: AtomicBool,
     delay_millis: AtomicU64,
     disguise: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
+    acknowledgements: AtomicU8,
     streams: Mutex<Vec<TcpStream>>,
 }
 
@@ -32,6 +38,7 @@ impl Proxy {
             deaf: AtomicBool::new(false),
             delay_millis: AtomicU64::new(0),
             disguise: Mutex::new(None),
+            acknowledgements: AtomicU8::new(PASS),
             streams: Mutex::new(Vec::new()),
         });
         let proxy = Self { address, shared: Arc::clone(&shared) };
@@ -58,6 +65,16 @@ impl Proxy {
     /// While true, what the server says is lost; what it is told goes through.
     pub fn lose_answers(&self, deaf: bool) {
         self.shared.deaf.store(deaf, SeqCst);
+    }
+
+    /// While true, JetStream's acknowledgements are lost, and they alone: to all else the connection is sound.
+    pub fn lose_acknowledgements(&self, lost: bool) {
+        self.shared.acknowledgements.store(if lost { LOSE } else { PASS }, SeqCst);
+    }
+
+    /// While true, JetStream's acknowledgements are held back; afterwards they come, late, with what comes next.
+    pub fn hold_acknowledgements(&self, held: bool) {
+        self.shared.acknowledgements.store(if held { HOLD } else { PASS }, SeqCst);
     }
 
     /// Holds each piece in both directions for this long.
@@ -88,6 +105,7 @@ fn accept(client: TcpStream, shared: &Arc<Shared>) {
 
 fn pump(mut from: TcpStream, mut to: TcpStream, to_server: bool, shared: &Shared) {
     let mut buffer = vec![0; 64 * 1024];
+    let mut sieve = Sieve::default();
     while let Ok(count) = from.read(&mut buffer) {
         if count == 0 {
             break;
@@ -103,12 +121,71 @@ fn pump(mut from: TcpStream, mut to: TcpStream, to_server: bool, shared: &Shared
         if let Some((as_is, to_be)) = shared.disguise.lock().unwrap().as_ref().filter(|_| !to_server) {
             replace(&mut bytes, as_is, to_be);
         }
+        if !to_server {
+            bytes = sieve.take(bytes, shared.acknowledgements.load(SeqCst));
+        }
         if to.write_all(&bytes).is_err() {
             break;
         }
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+}
+
+/// Tells acknowledgements from all else that a server says. It looks into the bytes only from when it is first told to,
+/// and so can begin in the middle of a connection: a message that has begun by then goes through.
+#[derive(Default)]
+struct Sieve {
+    /// The beginning of a message whose end has not come yet.
+    begun: Vec<u8>,
+    held: Vec<u8>,
+    /// Set once it looks: from then on it knows where messages begin.
+    looks: bool,
+}
+
+impl Sieve {
+    fn take(&mut self, bytes: Vec<u8>, what: u8) -> Vec<u8> {
+        if !self.looks && what == PASS {
+            // Nearly always a piece ends where a message does; if not, it looks from the next piece on that does.
+            return bytes;
+        }
+        if !self.looks {
+            self.looks = begins_a_message(&bytes);
+            if !self.looks {
+                return bytes;
+            }
+        }
+        self.begun.extend(bytes);
+        let mut through = if what == PASS { std::mem::take(&mut self.held) } else { Vec::new() };
+        while let Some(length) = message_length(&self.begun) {
+            let message: Vec<u8> = self.begun.drain(..length).collect();
+            match what {
+                LOSE if is_acknowledgement(&message) => {}
+                HOLD if is_acknowledgement(&message) => self.held.extend(message),
+                _ => through.extend(message),
+            }
+        }
+        through
+    }
+}
+
+fn begins_a_message(bytes: &[u8]) -> bool {
+    ["MSG ", "HMSG ", "PING", "PONG", "INFO ", "-ERR", "+OK"].iter().any(|word| bytes.starts_with(word.as_bytes()))
+}
+
+/// The length of the first message, once all of it is there.
+fn message_length(bytes: &[u8]) -> Option<usize> {
+    let line = bytes.windows(2).position(|pair| pair == b"\r\n")? + 2;
+    let text = String::from_utf8_lossy(&bytes[..line]);
+    let has_payload = text.starts_with("MSG ") || text.starts_with("HMSG ");
+    let payload = if has_payload { text.trim_end().rsplit(' ').next()?.parse::<usize>().ok()? + 2 } else { 0 };
+    (bytes.len() >= line + payload).then_some(line + payload)
+}
+
+fn is_acknowledgement(message: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(message);
+    let payload = text.split_once("\r\n").map_or("", |(_, payload)| payload);
+    text.starts_with("MSG ") && payload.starts_with("{\"stream\":\"") && payload.contains("\"seq\":")
 }
 
 fn replace(bytes: &mut [u8], as_is: &[u8], to_be: &[u8]) {

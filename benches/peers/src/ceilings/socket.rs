@@ -122,14 +122,27 @@ fn parse(input: &[u8]) -> Option<(Parsed<'_>, usize)> {
 
 /// Writes a message that is to be stored.
 pub fn store(output: &mut Vec<u8>, prefix: &str, order: &ToStore, event: &[u8]) {
+    message(output, prefix, order, event, "", true);
+}
+
+/// Writes a message of an atomic batch, which has the order's number. Only the last one is answered.
+pub fn store_in_batch(output: &mut Vec<u8>, prefix: &str, order: &ToStore, event: &[u8], at: u64, last: bool) {
+    let commit = if last { "Nats-Batch-Commit: 1\r\n" } else { "" };
+    let headers = format!("Nats-Batch-Id: peers-{}\r\nNats-Batch-Sequence: {at}\r\n{commit}", order.number);
+    message(output, prefix, order, event, &headers, last);
+}
+
+fn message(output: &mut Vec<u8>, prefix: &str, order: &ToStore, event: &[u8], more: &str, answered: bool) {
     let mut headers = format!("NATS/1.0\r\n{EXPECTED}: {}\r\n", order.expected);
     for (name, value) in [EVENT_TYPE, PERSON_VERSION, CONTENT_TYPE] {
         // Writing to a string cannot fail.
         let _ = write!(headers, "{name}: {value}\r\n");
     }
+    headers.push_str(more);
     headers.push_str("\r\n");
     let (head, whole) = (headers.len(), headers.len() + event.len());
-    let line = format!("HPUB {prefix}.events.{} {INBOX}.{} {head} {whole}\r\n", order.id(), order.number);
+    let reply = if answered { format!("{INBOX}.{} ", order.number) } else { String::new() };
+    let line = format!("HPUB {prefix}.events.{} {reply}{head} {whole}\r\n", order.id());
     for part in [line.as_bytes(), headers.as_bytes(), event, b"\r\n"] {
         output.extend_from_slice(part);
     }

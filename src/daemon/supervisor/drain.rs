@@ -1,0 +1,87 @@
+//! Leaving: no more commands are taken, those that were taken are answered, and the process ends.
+
+use std::time::{Duration, Instant};
+
+use super::{LEAVE_WAIT, Membership, Supervisor};
+use crate::daemon::figures;
+use crate::daemon::monitor::Phase;
+use crate::daemon::service::Service;
+use crate::daemon::signals::Signal;
+use crate::daemon::threads::join_until;
+use crate::exit::ExitStatus;
+
+/// Which part of the time to drain that may take at most.
+const LEAVE_DIVISOR: u32 = 4;
+/// What the last steps of leaving may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+impl Supervisor<'_> {
+    /// Takes no more commands, answers those that were taken, and leaves.
+    pub(super) fn drain(mut self, clean: ExitStatus) -> ExitStatus {
+        self.notifier.stopping();
+        self.monitor.beat(Phase::Draining);
+        self.notifier.status("draining");
+        log::info!("draining: no more commands are taken, {} wait", self.service.pool.waiting());
+        let deadline = Instant::now() + self.config.drain_timeout;
+        let drained = self.leave_group(deadline) && self.finish_workers(deadline);
+        if self.leaves_at_once {
+            log::warn!("told to leave at once: what is in flight has an unknown outcome");
+            return ExitStatus::Bug;
+        }
+        let replies_sent = self.service.store.connection().round_trip(FAREWELL);
+        log::info!("{}", figures::minute(&self.monitor.report()));
+        match (drained, replies_sent) {
+            (true, true) => log::info!("drained: every command that was taken is answered"),
+            (true, false) => log::warn!("drained while NATS is away: the last replies may be lost"),
+            (false, _) => {
+                log::error!(error_code = "not_drained"; "not drained: what is in flight has an unknown outcome")
+            }
+        }
+        self.service.intake.close(FAREWELL);
+        self.service.store.connection().close(FAREWELL);
+        if drained { clean } else { ExitStatus::Bug }
+    }
+
+    fn leave_group(&mut self, deadline: Instant) -> bool {
+        let (Membership::In(keepers) | Membership::Leaving(keepers)) =
+            std::mem::replace(&mut self.membership, Membership::Out)
+        else {
+            return true;
+        };
+        keepers.leave(LEAVE_WAIT.min(self.config.drain_timeout / LEAVE_DIVISOR));
+        self.wait_until(deadline, |_| keepers.have_left())
+    }
+
+    fn finish_workers(&mut self, deadline: Instant) -> bool {
+        self.service.pool.finish();
+        self.service.query_door = None;
+        let workers_ended = self.wait_until(deadline, |service| {
+            service.answering.retain(|thread| !thread.is_finished());
+            service.answering.is_empty()
+        });
+        // Their snapshots are worth a moment, not more: they are a cache.
+        let background = std::mem::take(&mut self.service.background);
+        join_until(deadline.min(Instant::now() + FAREWELL), background);
+        workers_ended
+    }
+
+    /// Waits for something, as long as there is time and nobody asks to leave at once.
+    fn wait_until(&mut self, deadline: Instant, is_done: impl Fn(&mut Service) -> bool) -> bool {
+        const POLL: Duration = Duration::from_millis(2);
+        while !is_done(&mut self.service) {
+            if Instant::now() >= deadline {
+                log::error!("the drain took longer than DRAIN_TIMEOUT");
+                return false;
+            }
+            if self.signals.received().try_recv() == Ok(Signal::StopNow) {
+                self.leaves_at_once = true;
+                return false;
+            }
+            self.service.store.mark_dirty();
+            self.feed_watchdog();
+            self.monitor.beat(Phase::Draining);
+            std::thread::sleep(POLL);
+        }
+        true
+    }
+}

@@ -1,0 +1,188 @@
+//! How far a stream that is there differs from the one that the service would make, and what would mend it.
+
+use serde_json::{Map, Value};
+
+use super::layout::Layout;
+use super::stream_rules::{StreamConfig, bucket, is_bucket_usable, judge_stream, stream, takes_commits};
+
+/// What lies in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The commits.
+    Commits,
+    /// The snapshots.
+    Snapshots,
+}
+
+/// A field that differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drift {
+    /// Its name in the stream's configuration.
+    pub field: String,
+    /// What is there; `null` where nothing is.
+    pub found: Value,
+    /// What the service would have set; `null` where nothing.
+    pub expected: Value,
+    /// Whether nats-server lets it be changed on a stream that is there.
+    pub changeable: bool,
+}
+
+/// What there is to say of a stream's configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// With these the service does not start, or keeps no snapshots.
+    pub fatal: Vec<String>,
+    /// These the service warns of.
+    pub warnings: Vec<String>,
+    /// All differences, whatever they do.
+    pub drift: Vec<Drift>,
+    /// The configuration that is there, with all that can be changed as it should be.
+    pub repaired: Value,
+}
+
+/// Fields that are off in what the service makes, and matter when they are on.
+const OFF: [&str; 11] = [
+    "sealed",
+    "mirror",
+    "sources",
+    "no_ack",
+    "persist_mode",
+    "subject_transform",
+    "republish",
+    "allow_msg_counter",
+    "allow_msg_ttl",
+    "allow_msg_schedules",
+    "mirror_direct",
+];
+
+/// Fields that nats-server does not let anybody change on a stream that is there, at least not in this direction.
+const FIXED: [&str; 9] = [
+    "name",
+    "retention",
+    "storage",
+    "max_consumers",
+    "sealed",
+    "mirror",
+    "persist_mode",
+    "allow_msg_counter",
+    "allow_msg_ttl",
+];
+
+/// Fields that can be turned on and not off.
+const ONLY_ON: [&str; 2] = ["deny_delete", "deny_purge"];
+
+/// The stream as the service would make it.
+pub fn expected(kept: Kept, layout: &Layout, replicas: u8) -> Value {
+    match kept {
+        Kept::Commits => stream(layout, replicas),
+        Kept::Snapshots => bucket(layout, replicas),
+    }
+}
+
+/// Judges the configuration of a stream as nats-server shows it.
+pub fn judge(kept: Kept, layout: &Layout, replicas: u8, found: &Value) -> Judgement {
+    let expected = expected(kept, layout, replicas);
+    let config: StreamConfig = serde_json::from_value(found.clone()).unwrap_or_default();
+    let (fatal, warnings) = match kept {
+        Kept::Commits => {
+            let verdict = judge_stream(&config, layout, replicas);
+            (verdict.fatal, verdict.warnings)
+        }
+        Kept::Snapshots if is_bucket_usable(&config, layout) => (Vec::new(), Vec::new()),
+        Kept::Snapshots => (vec!["it is not a bucket that the service can use".to_owned()], Vec::new()),
+    };
+    let mut drift = drift(found, &expected);
+    // More copies, or more subjects, are somebody's good reason.
+    let takes_all = kept == Kept::Snapshots && fatal.is_empty() || takes_commits(&config, layout);
+    drift.retain(|drift| match drift.field.as_str() {
+        "subjects" => !takes_all,
+        "num_replicas" => drift.found.as_u64().unwrap_or_default() < u64::from(replicas),
+        _ => true,
+    });
+    let repaired = repaired(found, &drift);
+    Judgement { fatal, warnings, drift, repaired }
+}
+
+fn drift(found: &Value, expected: &Value) -> Vec<Drift> {
+    let empty = Map::new();
+    let fields = expected.as_object().unwrap_or(&empty).keys().map(String::as_str).chain(OFF);
+    let member = |of: &Value, field: &str| of.get(field).cloned().unwrap_or_default();
+    let compare = |field: &str| {
+        let (found, expected) = (member(found, field), member(expected, field));
+        let stuck = ONLY_ON.contains(&field) && found == true;
+        let changeable = !FIXED.contains(&field) && !stuck;
+        (!alike(&found, &expected)).then(|| Drift { field: field.to_owned(), found, expected, changeable })
+    };
+    fields.filter_map(compare).collect()
+}
+
+/// nats-server leaves out what is off, and shows no limit as -1 or 0.
+fn alike(one: &Value, other: &Value) -> bool {
+    let is_off = |value: &Value| match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::Number(number) => number.as_i64().is_some_and(|number| number <= 0),
+        Value::String(text) => text.is_empty() || text == "none" || text == "default",
+        Value::Array(values) => values.is_empty(),
+        Value::Object(members) => members.is_empty(),
+    };
+    one == other || (is_off(one) && is_off(other))
+}
+
+fn repaired(found: &Value, drift: &[Drift]) -> Value {
+    let mut config = found.clone();
+    // What the server notes for itself.
+    if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|name, _| !name.starts_with("_nats."));
+    }
+    for Drift { field, expected, .. } in drift.iter().filter(|drift| drift.changeable) {
+        match (config.as_object_mut(), expected) {
+            (Some(members), Value::Null) => drop(members.remove(field)),
+            (Some(members), expected) => drop(members.insert(field.clone(), expected.clone())),
+            (None, _) => {}
+        }
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::layout::tests::layout;
+    use super::*;
+
+    fn judged(changes: Value) -> Judgement {
+        let mut found = stream(&layout(None), 1);
+        for (name, value) in changes.as_object().expect("an object") {
+            found[name] = value.clone();
+        }
+        judge(Kept::Commits, &layout(None), 1, &found)
+    }
+
+    #[test]
+    fn what_is_off_is_off_however_it_is_written() {
+        let shown = json!({
+            "max_age": -1, "max_msg_size": 0, "deny_purge": null, "sources": [], "metadata": {"_nats.ver": "2.15.1"},
+            "placement": {"tags": ["ssd"]}, "num_replicas": 3, "subjects": ["person.>"], "duplicate_window": 120_000_000_000_u64, "description": "ours",
+        });
+        let judgement = judged(shown);
+        assert_eq!((judgement.drift, judgement.fatal), (Vec::new(), Vec::new()));
+        assert_eq!(judgement.repaired["placement"], json!({"tags": ["ssd"]}));
+    }
+
+    #[test]
+    fn each_field_that_differs_is_named_and_mended_where_that_can_be() {
+        let judgement = judged(json!({
+            "max_age": 5, "storage": "memory", "deny_purge": true, "no_ack": true, "num_replicas": 0, "description": "x",
+        }));
+        let fields: Vec<(&str, bool)> = judgement.drift.iter().map(|d| (d.field.as_str(), d.changeable)).collect();
+        let all =
+            [("deny_purge", false), ("max_age", true), ("num_replicas", true), ("storage", false), ("no_ack", true)];
+        assert!(all.iter().all(|one| fields.contains(one)) && fields.len() == all.len(), "{fields:?}");
+        assert_eq!(judgement.fatal.len(), 2, "{:?}", judgement.fatal);
+        let config = &judgement.repaired;
+        assert_eq!((&config["max_age"], &config["storage"], config.get("no_ack")), (&json!(0), &json!("memory"), None));
+        assert_eq!(config["description"], "x", "what the service does not mind stays");
+    }
+}

@@ -1,0 +1,63 @@
+//! The stream goes away, or another one takes its place, under a service that runs.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::client::{Client, Command};
+use super::process::Service;
+use super::{STREAM, create, rename, somebody};
+use crate::support::nats_server::NatsServer;
+use crate::support::{PATIENCE, eventually};
+
+/// What a client hears while it is gone, at once; and that what was known of it is not believed of the next one: the
+/// service had answered "already exists" for good, for everybody whom it had in memory.
+#[test]
+fn a_stream_that_is_deleted_and_made_anew() {
+    let server = NatsServer::start();
+    let service = Service::start(&server.url(), &[]);
+    let mut client = Client::connect(server.port());
+    let person = somebody();
+    client.accepted(&person, &create(&person));
+    let config = client.api(&format!("STREAM.INFO.{STREAM}"), &Value::Null)["config"].clone();
+    assert_eq!(client.api(&format!("STREAM.DELETE.{STREAM}"), &Value::Null)["success"], true);
+
+    let failed = client.tell(&person, &rename(&person, "Grace"));
+    assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!("unavailable")), "{failed}");
+    service.wait_for_log("the stream cannot be looked at: stream not found");
+
+    assert!(client.api(&format!("STREAM.CREATE.{STREAM}"), &config)["error"].is_null());
+    service.wait_for_log("the stream is not the one that it was");
+    let again = Command::new(&person, &create(&person));
+    eventually("the person is created in the new stream", || client.command(&again).json()["version"] == 1);
+    client.accepted(&person, &rename(&person, "Grace"));
+}
+
+/// The service makes what is missing when it starts, and only then: a stream that vanished is not quietly replaced.
+#[test]
+fn a_stream_that_is_gone_is_made_by_the_next_start() {
+    let server = NatsServer::start();
+    let mut service = Service::start(&server.url(), &[]);
+    let mut client = Client::connect(server.port());
+    assert_eq!(client.api(&format!("STREAM.DELETE.{STREAM}"), &Value::Null)["success"], true);
+    service.wait_for_log("the stream cannot be looked at: stream not found");
+    assert_eq!(client.api(&format!("STREAM.INFO.{STREAM}"), &Value::Null)["error"]["err_code"], 10059);
+    service.stop();
+    let _service = Service::start(&server.url(), &[]);
+    let person = somebody();
+    client.accepted(&person, &create(&person));
+}
+
+/// Nothing but a new process gets a new connection then: see `MUTE_MAX`.
+#[test]
+#[ignore = "takes two minutes, and a limit that could be set would be one more thing to set wrong"]
+fn a_server_that_stays_mute_for_two_minutes_ends_the_process() {
+    let server = NatsServer::start();
+    let mut service = Service::start(&server.url(), &[]);
+    server.freeze();
+    let (status, took) = service.wait(Duration::from_secs(120) + 2 * PATIENCE);
+    server.thaw();
+    assert_eq!(status, 70, "{}", service.log());
+    assert!(service.log().contains("connection has been mute for"), "{}", service.log());
+    println!("ended after {took:?}");
+}
