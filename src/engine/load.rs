@@ -119,6 +119,12 @@ impl Loading {
         self.base_version
     }
 
+    /// Where this was a look whether what was in memory is still the newest: whether it was not.
+    pub fn found_stale(&self) -> Option<bool> {
+        let is_look = self.base == Base::Cached && self.freshness == Freshness::Guess && self.end == Some(Ok(()));
+        is_look.then_some(self.aggregate.version > self.base_version)
+    }
+
     /// The result, and what should be told to people; call it when [`run`] says that it is done.
     pub fn finish(self) -> (Result<Box<Aggregate>, LoadError>, Vec<String>) {
         let end = self.end.unwrap_or_else(|| Err(Unavailable("the history was not read to its end".to_owned()).into()));

@@ -3,8 +3,9 @@
 //! In reading order: [`ports`] (what it needs of the world), [`link`] (where a history stands), [`aggregate`] (a person as
 //! one replica knows it),
 //! [`receipts`] (which commands were carried out), [`draft`] (deciding requests into a commit), [`load`] (snapshot and
-//! tail), [`cache`], [`router`] (which worker owns a person), [`turn`] (what goes into a turn and comes out of it),
-//! [`worker`], where a batch of requests goes through one turn, and [`inquiry`], which answers questions.
+//! tail), [`cache`], [`staleness`] (whether to look before deciding), [`router`] (which worker owns a person), [`turn`]
+//! (what goes into a turn and comes out of it), [`worker`], where a batch of requests goes through one turn, and
+//! [`inquiry`], which answers questions.
 
 pub mod aggregate;
 pub mod audit;
@@ -17,5 +18,6 @@ pub mod ports;
 pub mod receipts;
 pub mod repair;
 pub mod router;
+pub mod staleness;
 pub mod turn;
 pub mod worker;

@@ -4,7 +4,10 @@
 //! no message id go along: neither is needed for that, and both cost the server more than the check itself.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::time::Duration;
+
+use lru::LruCache;
 
 use super::api::{Ack, read_ack};
 use super::inbox::{Exchanged, Inbox};
@@ -12,10 +15,11 @@ use super::layout::Layout;
 use super::leader::{ask_leader, last_of_subject};
 use super::message::Incoming;
 use super::pages::Reading;
-use super::steps::read_backwards;
+use super::steps::{Found, read_backwards};
 use super::store::{NotSent, Store};
+use super::trail::{HEADER, Trail};
 use crate::domain::PersonId;
-use crate::engine::ports::{Append, Appended, EventLog, Page, Read, StoredCommit, Unavailable};
+use crate::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, Sequence, StoredCommit, Unavailable};
 
 /// Questions under way at once whose answers may be large.
 pub(super) const QUESTIONS_MAX: usize = 128;
@@ -23,12 +27,17 @@ pub(super) const QUESTIONS_MAX: usize = 128;
 /// Persons remembered as better not read directly. When they are that many, all are forgotten.
 const SHUNNED_MAX: usize = 1024;
 
+/// Persons whose trail is remembered, a few hundred bytes each; longest unused out. Whose is forgotten begins a new one.
+const TRAILS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
+
 /// The log, for one worker.
 #[derive(Debug)]
 pub struct NatsLog {
     inbox: Inbox,
     layout: Layout,
     wait_max: Duration,
+    /// Where the newest known commit of a person lies, and its trail.
+    trails: LruCache<PersonId, (Sequence, Trail)>,
     /// Persons during whose direct reading the connection was lost. A stored message with malformed headers does that
     /// every time; the leader's answers wrap the headers up and do not.
     shunned: HashSet<PersonId>,
@@ -37,19 +46,21 @@ pub struct NatsLog {
 impl NatsLog {
     /// The log over this connection; no round of answers is waited for longer than `wait_max`.
     pub fn new(store: &Store, layout: &Layout, wait_max: Duration) -> Result<Self, NotSent> {
-        Ok(Self { inbox: store.inbox()?, layout: layout.clone(), wait_max, shunned: HashSet::new() })
+        let (inbox, layout) = (store.inbox()?, layout.clone());
+        Ok(Self { inbox, layout, wait_max, trails: LruCache::new(TRAILS_MAX), shunned: HashSet::new() })
     }
 
-    /// What is known to be close to the end is read backwards, the rest by subject.
+    /// What is not too much is read backwards, the rest by subject.
     fn read_chunk(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
         let generation = self.inbox.generation();
-        let hinted: Vec<Read> = reads.iter().map(|read| self.unless_shunned(read)).collect();
-        let pages = read_backwards(&mut self.inbox, &self.layout, &hinted, self.wait_max);
-        let unread =
-            |(read, page): (&Read, &Option<Page>)| (read.newest.is_some() && page.is_none()).then_some(read.person);
+        let direct: Vec<Read> = reads.iter().map(|read| self.unless_shunned(read)).collect();
+        let found = read_backwards(&mut self.inbox, &self.layout, &direct, self.wait_max);
         if self.inbox.generation() != generation {
-            shun(&mut self.shunned, hinted.iter().zip(&pages).filter_map(unread));
+            let unread = direct.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(read, _)| read);
+            shun(&mut self.shunned, unread.filter(|read| read.consistency == Consistency::Any).map(|read| read.person));
         }
+        let pages: Vec<Option<Page>> =
+            reads.iter().zip(found).map(|(read, found)| self.learn(read.person, found?)).collect();
         let rest: Vec<Read> =
             reads.iter().zip(&pages).filter(|(_, page)| page.is_none()).map(|(read, _)| *read).collect();
         let mut by_subject = self.read_by_subject(&rest).into_iter();
@@ -71,9 +82,27 @@ impl NatsLog {
         reading.into_pages()
     }
 
-    /// The read without its hint, for a person who is better not read directly.
+    /// The page, once the trail at its end is remembered.
+    fn learn(&mut self, person: PersonId, found: Found) -> Option<Page> {
+        if let Some(newest) = found.newest {
+            self.trails.put(person, newest);
+        }
+        Some(found.page)
+    }
+
+    /// The read, by the leader's word alone for a person who is better not read directly.
     fn unless_shunned(&self, read: &Read) -> Read {
-        Read { newest: read.newest.filter(|_| !self.shunned.contains(&read.person)), ..*read }
+        let shunned = self.shunned.contains(&read.person);
+        Read { consistency: if shunned { Consistency::Leader } else { read.consistency }, ..*read }
+    }
+
+    /// The trail of the commit that is to follow the one at `expected`.
+    fn next_trail(&mut self, person: PersonId, expected: Sequence) -> Trail {
+        match self.trails.get(&person) {
+            _ if expected == 0 => Trail::of_first(),
+            Some((newest, trail)) if *newest == expected => trail.next(expected),
+            _ => Trail::after(expected),
+        }
     }
 }
 
@@ -107,22 +136,29 @@ impl EventLog for NatsLog {
     }
 
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
+        let trails: Vec<Trail> = appends.iter().map(|append| self.next_trail(append.person, append.expected)).collect();
         let layout = &self.layout;
         let mut foreign = None;
-        let send = |store: &Store, index: usize, reply: &str| match appends.get(index) {
-            Some(append) => publish(store, layout, append, reply),
-            None => Err(NotSent::Malformed("index")),
+        let send = |store: &Store, index: usize, reply: &str| match (appends.get(index), trails.get(index)) {
+            (Some(append), Some(trail)) => publish(store, layout, append, trail, reply),
+            _ => Err(NotSent::Malformed("index")),
         };
         let take = |_, answer: Incoming| settle(&answer, layout, &mut foreign);
         let answers = self.inbox.exchange(appends.len(), self.wait_max, send, take);
         if let Some(other) = foreign {
             log::error!("stream {other} also takes {}: subjects of one stream alone are safe", layout.event_subjects());
         }
-        answers.into_iter().map(outcome).collect()
+        let outcomes: Vec<Appended> = answers.into_iter().map(outcome).collect();
+        for ((append, trail), outcome) in appends.iter().zip(trails).zip(&outcomes) {
+            if let Appended::Stored(sequence) = outcome {
+                self.trails.put(append.person, (*sequence, trail));
+            }
+        }
+        outcomes
     }
 }
 
-fn publish(store: &Store, layout: &Layout, append: &Append, reply: &str) -> Result<(), NotSent> {
+fn publish(store: &Store, layout: &Layout, append: &Append, trail: &Trail, reply: &str) -> Result<(), NotSent> {
     let subject = layout.event_subject(append.person);
     let (expected, version) = (append.expected.to_string(), append.headers.person_version.to_string());
     let mut headers = vec![
@@ -131,6 +167,10 @@ fn publish(store: &Store, layout: &Layout, append: &Append, reply: &str) -> Resu
         ("Person-Version", version.as_str()),
         ("Content-Type", "application/json"),
     ];
+    let trail = trail.to_header();
+    if let Some(trail) = &trail {
+        headers.push((HEADER, trail));
+    }
     if append.expected == 0 {
         headers.push(("Nats-Expected-Stream", layout.stream()));
     }

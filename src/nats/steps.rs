@@ -1,81 +1,230 @@
-//! Reading the newest commits of persons backwards, from a known one to the one before it.
+//! Reading the newest commits of persons backwards, by their sequences.
 //!
-//! Every commit bears, in its header of optimistic concurrency, the sequence of the person's commit before it. A read by
-//! sequence costs the server a look-up; a read by subject has it search between messages that may lie far apart. What is
-//! read here is a hint until the engine has checked its chain; where anything does not fit, the read by subject decides.
+//! Every commit bears, in its header of optimistic concurrency, the sequence of the person's commit before it, and in its
+//! [trail](super::trail) those of others before that. A read by sequence costs the server a look-up, and many are asked
+//! for at once; a read by subject has it search between messages that may lie far apart. What is read here is a hint
+//! until the engine has checked its chain; where anything does not fit, the read by subject decides.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::event_log::QUESTIONS_MAX;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
+use super::leader::last_of_subject;
 use super::message::Incoming;
 use super::store::{NotSent, Store};
+use super::trail::{HEADER, Trail};
 use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit};
 use crate::wire::request::Header;
 
-/// Commits that are gone through backwards; whoever is further behind reads forwards.
-const STEPS_MAX: usize = 8;
+/// Rounds of questions; whoever has not arrived by then reads forwards.
+const ROUNDS_MAX: usize = 16;
 
-/// For each read that names the person's newest commit, the page from its start to there; `None` where it has to be read
-/// by subject.
-pub(super) fn read_backwards(inbox: &mut Inbox, layout: &Layout, reads: &[Read], wait: Duration) -> Vec<Option<Page>> {
+/// Commits of one person that are gone through backwards; whoever has more to read reads forwards.
+const COMMITS_MAX: usize = 2048;
+
+/// Bytes of one person that are read backwards; whoever goes beyond reads forwards.
+const BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// The same for all persons that are read together.
+const TOGETHER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What was found of one person.
+pub(super) struct Found {
+    /// The commits from the start of the read on.
+    pub(super) page: Page,
+    /// The newest commit with its trail.
+    pub(super) newest: Option<(Sequence, Trail)>,
+}
+
+/// For each read the page from its start to the newest commit, or to the one that it names; `None` where it has to be
+/// read by subject.
+pub(super) fn read_backwards(inbox: &mut Inbox, layout: &Layout, reads: &[Read], wait: Duration) -> Vec<Option<Found>> {
     let subject = layout.api(&format!("DIRECT.GET.{}", layout.stream()));
     let mut walks: Vec<Walk> = reads.iter().map(|read| Walk::new(read, layout)).collect();
-    for _ in 0..STEPS_MAX {
-        let mut asked: Vec<&mut Walk> = walks.iter_mut().filter(|walk| walk.next.is_some()).collect();
+    let mut bytes = 0;
+    for _ in 0..ROUNDS_MAX {
+        let asked: Vec<(usize, Question)> = walks
+            .iter_mut()
+            .enumerate()
+            .flat_map(|(walk, of)| of.questions().map(move |asked| (walk, asked)))
+            .collect();
         if asked.is_empty() {
             break;
         }
-        let questions: Vec<_> = asked.iter().map(|walk| json!({ "seq": walk.next }).to_string()).collect();
-        let send = |store: &Store, index: usize, reply: &str| match questions.get(index) {
-            Some(question) => store.publish(&subject, Some(reply), &[], question.as_bytes()),
-            None => Err(NotSent::Malformed("index")),
-        };
-        let answers = inbox.exchange(questions.len(), wait, send, |_, answer| Some(answer));
-        asked.iter_mut().zip(answers).for_each(|(walk, answer)| walk.take(answer));
+        for wave in asked.chunks(QUESTIONS_MAX) {
+            let send = |store: &Store, index: usize, reply: &str| match wave.get(index) {
+                Some((_, question)) => store.publish(&subject, Some(reply), &[], question.json.as_bytes()),
+                None => Err(NotSent::Malformed("index")),
+            };
+            let answers = inbox.exchange(wave.len(), wait, send, |_, answer| Some(answer));
+            for ((walk, question), answer) in wave.iter().zip(answers) {
+                if let Some(walk) = walks.get_mut(*walk) {
+                    bytes += walk.take(question, answer);
+                }
+            }
+            if bytes > TOGETHER_BYTES_MAX {
+                return walks.into_iter().map(Walk::into_found).collect();
+            }
+        }
     }
-    walks.into_iter().map(Walk::into_page).collect()
+    walks.into_iter().map(Walk::into_found).collect()
+}
+
+struct Question {
+    /// `None` when it asks for the newest.
+    sequence: Option<Sequence>,
+    json: String,
 }
 
 /// One person's way back.
 struct Walk {
     subject: String,
     from: Sequence,
-    next: Option<Sequence>,
-    /// Newest first.
-    commits: Vec<StoredCommit>,
-    arrived: bool,
+    /// Whether the newest commit has to be found first.
+    asks_newest: bool,
+    /// To be asked for.
+    wanted: BTreeSet<Sequence>,
+    /// All that was asked for.
+    asked: BTreeSet<Sequence>,
+    /// By sequence: the sequence of the one before, and the commit.
+    commits: BTreeMap<Sequence, (Sequence, StoredCommit)>,
+    /// The commit that was found first, with its trail if it has one.
+    newest: Option<(Sequence, Option<Trail>)>,
+    bytes: usize,
+    end: Option<End>,
+}
+
+/// How a walk ended before it arrived.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The person has no commit.
+    Nothing,
+    /// It is better read by subject.
+    GivenUp,
 }
 
 impl Walk {
     fn new(read: &Read, layout: &Layout) -> Self {
-        let (from, next) = match (read.start, read.newest, read.consistency) {
-            (Start::Sequence(from), Some(newest), Consistency::Any) if newest >= from => (from, Some(newest)),
-            _ => (0, None),
+        let (from, end) = match (read.start, read.consistency) {
+            (Start::Sequence(from), Consistency::Any) if read.newest.is_none_or(|newest| newest >= from) => {
+                (from, None)
+            }
+            _ => (0, Some(End::GivenUp)),
         };
-        Self { subject: layout.event_subject(read.person), from, next, commits: Vec::new(), arrived: false }
+        Self {
+            subject: layout.event_subject(read.person),
+            from,
+            asks_newest: read.newest.is_none(),
+            wanted: read.newest.into_iter().collect(),
+            asked: BTreeSet::new(),
+            commits: BTreeMap::new(),
+            newest: None,
+            bytes: 0,
+            end,
+        }
     }
 
-    fn take(&mut self, answer: Exchanged<Incoming>) {
-        let Some(sequence) = self.next.take() else { return };
-        let Exchanged::Answered(answer) = answer else { return };
+    /// What to ask next.
+    fn questions(&mut self) -> impl Iterator<Item = Question> + use<> {
+        let wanted = if self.end.is_some() { BTreeSet::new() } else { std::mem::take(&mut self.wanted) };
+        let newest = (self.end.is_none() && std::mem::take(&mut self.asks_newest))
+            .then(|| Question { sequence: None, json: last_of_subject(&self.subject).to_string() });
+        self.asked.extend(&wanted);
+        let by_sequence =
+            |sequence| Question { sequence: Some(sequence), json: json!({ "seq": sequence }).to_string() };
+        newest.into_iter().chain(wanted.into_iter().map(by_sequence))
+    }
+
+    /// Takes an answer in; returns how many bytes it has.
+    fn take(&mut self, question: &Question, answer: Exchanged<Incoming>) -> usize {
+        let Exchanged::Answered(answer) = answer else {
+            self.end = Some(End::GivenUp);
+            return 0;
+        };
+        if question.sequence.is_none() && answer.status() == Some(404) {
+            self.end = Some(End::Nothing);
+            return 0;
+        }
+        // What a trail names wrongly is passed over: whether anything is missing shows in the end.
+        let Some((sequence, before, trail)) = self.read_headers(&answer) else { return 0 };
+        if question.sequence.is_some_and(|asked| asked != sequence) {
+            return 0;
+        }
+        let too_many = self.commits.len() >= COMMITS_MAX || self.bytes > BYTES_MAX;
+        let too_many = too_many || (self.newest.is_none() && self.looks_long(&answer, trail.as_ref()));
+        if too_many {
+            self.end = Some(End::GivenUp);
+            return 0;
+        }
+        let named = trail.iter().flat_map(|trail| trail.named().iter().copied()).chain([before]);
+        let unasked =
+            named.filter(|named| *named >= self.from.max(1) && *named < sequence && !self.asked.contains(named));
+        self.wanted.extend(unasked);
+        if self.newest.is_none() {
+            self.newest = Some((sequence, trail));
+        }
+        let payload = answer.into_payload();
+        let bytes = payload.len();
+        self.bytes += bytes;
+        if sequence >= self.from {
+            self.commits.insert(sequence, (before, StoredCommit { sequence, payload: payload.into() }));
+        }
+        bytes
+    }
+
+    /// Whether a whole history that ends with this commit is better read page by page.
+    fn looks_long(&self, newest: &Incoming, trail: Option<&Trail>) -> bool {
+        let Header::One(version) = newest.header("Person-Version") else { return true };
+        // A commit has an event at least. Without trails each round leads one commit back.
+        let (steps, steps_max) = match trail {
+            Some(trail) => (trail.count(), COMMITS_MAX as u64),
+            None => (version.parse().unwrap_or(u64::MAX), ROUNDS_MAX as u64),
+        };
+        self.from <= 1 && steps > steps_max
+    }
+
+    /// Sequence, sequence of the one before, trail.
+    fn read_headers(&self, answer: &Incoming) -> Option<(Sequence, Sequence, Option<Trail>)> {
         if answer.header("Nats-Subject") != Header::One(&self.subject) {
-            return;
+            return None;
         }
-        let Header::One(before) = answer.header("Nats-Expected-Last-Subject-Sequence") else { return };
-        let Ok(before) = before.parse::<Sequence>() else { return };
-        self.commits.push(StoredCommit { sequence, payload: answer.into_payload().into() });
-        if before < self.from {
-            self.arrived = true;
-        } else if before < sequence {
-            self.next = Some(before);
+        let number = |name| match answer.header(name) {
+            Header::One(value) => value.parse::<Sequence>().ok(),
+            Header::Absent | Header::Several => None,
+        };
+        let (sequence, before) = (number("Nats-Sequence")?, number("Nats-Expected-Last-Subject-Sequence")?);
+        if before >= sequence {
+            return None;
         }
+        let trail = match answer.header(HEADER) {
+            Header::One(value) => Trail::read(value, before),
+            Header::Absent if before == 0 => Some(Trail::of_first()),
+            Header::Absent | Header::Several => None,
+        };
+        Some((sequence, before, trail))
     }
 
-    fn into_page(self) -> Option<Page> {
-        let commits = self.commits.into_iter().rev().collect();
-        self.arrived.then_some(Page { commits, more: false })
+    /// The page, if its commits are linked from the newest back to the start without gap.
+    fn into_found(self) -> Option<Found> {
+        match self.end {
+            Some(End::Nothing) => return Some(Found { page: Page::default(), newest: None }),
+            Some(End::GivenUp) => return None,
+            None => {}
+        }
+        let (sequence, trail) = self.newest?;
+        let newest = trail.map(|trail| (sequence, trail));
+        let Some((oldest, _)) = self.commits.values().next() else {
+            // The newest one comes before the start.
+            return Some(Found { page: Page::default(), newest });
+        };
+        let befores = self.commits.values().skip(1).map(|(before, _)| before);
+        let is_linked =
+            *oldest < self.from.max(1) && self.commits.keys().zip(befores).all(|(one, before)| one == before);
+        let commits = self.commits.into_values().map(|(_, commit)| commit).collect();
+        is_linked.then_some(Found { page: Page { commits, more: false }, newest })
     }
 }

@@ -36,6 +36,7 @@ impl Worker {
         turn.counts.loads += cold.len() as u64;
         loadings.extend(load::start(self.snapshots.as_mut(), &cold));
         let (mut done, unfinished) = load::run(self.log.as_mut(), loadings, TURN_PAGES_MAX);
+        done.iter().filter_map(Loading::found_stale).for_each(|is_stale| self.staleness.note(is_stale));
         done.append(&mut self.taken_back);
         done.into_iter().for_each(|loading| self.take_loaded(loading, turn));
         for loading in unfinished {
@@ -47,7 +48,8 @@ impl Worker {
         self.search_for_old_commands();
     }
 
-    /// What is cached needs no loading, or a tail alone. A person that is to be created is presumed not to exist: the
+    /// What is cached needs no loading, or a tail alone; where it was stale so often lately that a look is cheaper than
+    /// the conflicts, there may be one. A person that is to be created is presumed not to exist: the
     /// append will tell.
     fn extend_or_presume(&mut self, turn: &mut Turn) -> Vec<Loading> {
         let mut loadings = Vec::new();
@@ -60,6 +62,9 @@ impl Worker {
             match (work.aggregate.take(), work.reload) {
                 (Some(aggregate), Some(freshness)) if aggregate.version > 0 => {
                     loadings.push(Loading::from_cached(aggregate, freshness));
+                }
+                (Some(aggregate), None) if aggregate.version > 0 && self.staleness.is_high() => {
+                    loadings.push(Loading::from_cached(aggregate, Freshness::Guess));
                 }
                 (Some(aggregate), None) => work.aggregate = Some(aggregate),
                 (None, None) if work.begins_with_creation() => {

@@ -18,6 +18,7 @@ use crate::engine::cache::Cache;
 use crate::engine::draft::{Draft, MergeTargets, Sealed, Verdict};
 use crate::engine::load::{Freshness, Loading};
 use crate::engine::ports::{EventLog, SnapshotStore};
+use crate::engine::staleness::Staleness;
 use crate::engine::turn::{Limits, Moment, Task, Turn};
 use crate::wire::reply::{Code, Outcome, Problem};
 
@@ -27,6 +28,7 @@ pub struct Worker {
     snapshots: Box<dyn SnapshotStore + Send>,
     limits: Limits,
     cache: Cache,
+    staleness: Staleness,
     /// What waits, by person; in the order of the ids, so that the same turn is the same each time it is run.
     desk: BTreeMap<PersonId, Work>,
     /// Long histories that were read outside the turn.
@@ -72,7 +74,8 @@ impl Worker {
     /// A worker with an empty cache.
     pub fn new(log: Box<dyn EventLog + Send>, snapshots: Box<dyn SnapshotStore + Send>, limits: Limits) -> Self {
         let cache = Cache::new(limits.cache_bytes);
-        Self { log, snapshots, limits, cache, desk: BTreeMap::new(), taken_back: Vec::new() }
+        let staleness = Staleness::default();
+        Self { log, snapshots, limits, cache, staleness, desk: BTreeMap::new(), taken_back: Vec::new() }
     }
 
     /// Takes what arrived, and what was left over, through one turn.

@@ -45,6 +45,16 @@ impl Worker {
             return;
         }
         let appended = self.log.append(&appends);
+        if !self.staleness.is_high() {
+            let on_memory = appends.iter().zip(&appended).filter(|(append, _)| append.expected > 0);
+            for (_, appended) in on_memory {
+                match appended {
+                    Appended::Stored(_) => self.staleness.note(false),
+                    Appended::Conflict(_) => self.staleness.note(true),
+                    Appended::Unavailable(_) | Appended::Refused(_) | Appended::Unknown => {}
+                }
+            }
+        }
         for (append, appended) in appends.iter().zip(appended) {
             if let Some(work) = self.desk.get_mut(&append.person) {
                 work.settle(append.person, appended, &self.limits, turn);
