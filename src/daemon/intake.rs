@@ -27,6 +27,10 @@ const ARRIVALS_LEN_MAX: usize = 2048;
 /// While so many wait they come faster than even refusals can leave: the oldest are dropped without an answer, which to
 /// their clients is as if they had been lost on the way.
 const BACKLOG_LEN_MAX: usize = 8192;
+/// While so many wait they come faster than refusals can leave, and receiving them would take what serving needs. The
+/// group is left until the door has room again: NATS gives what comes to other replicas, or tells its senders at once
+/// that nobody is there.
+const PAUSE_LEN_MAX: usize = 4096;
 /// After so many messages without a wait, the wait for the next one begins with a nap: they come in bursts, and being
 /// woken for each of them would cost more than handling it does.
 const NAP_RUN_MIN: usize = 16;
@@ -38,6 +42,7 @@ const NAP: Duration = Duration::from_micros(50);
 const TASK_BYTES: usize = 1024;
 
 static TOO_MANY: RateLimited = RateLimited::new(Duration::from_secs(10));
+static PAUSED: RateLimited = RateLimited::new(Duration::from_secs(10));
 static BAD_REPLY: RateLimited = RateLimited::new(Duration::from_secs(10));
 
 /// Where messages arrive.
@@ -46,6 +51,10 @@ pub trait Entrance: Send + Sync + 'static {
     fn take(&self, message: &Incoming);
     /// Too many wait: refuses one without looking into it, unless it is needed.
     fn turn_away(&self, message: &Incoming);
+    /// Whether there is room again after a pause.
+    fn has_room(&self) -> bool {
+        true
+    }
 }
 
 /// What stands between an arriving message and the pool.
@@ -95,6 +104,10 @@ impl Entrance for Door {
         };
         let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at; nothing was done");
         self.replier.refuse(reply_to, request::unread(&self.subjects, message.subject(), message, stamp(), problem));
+    }
+
+    fn has_room(&self) -> bool {
+        self.pool.is_short_of_work()
     }
 }
 
@@ -180,10 +193,12 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
             _ => TOO_MANY.warn(format_args!("more messages arrive than can be refused: some are dropped")),
         });
     };
+    let mut is_paused = false;
     let within = loop {
         if let Some(within) = leave.get() {
             break *within;
         }
+        is_paused = pause_or_resume(&group, is_paused, arrivals.len(), entrance);
         let in_a_row = std::iter::from_fn(|| arrivals.try_recv().ok()).take(RUN_MAX).map(take).count();
         if in_a_row >= NAP_RUN_MIN {
             std::thread::sleep(NAP);
@@ -203,4 +218,19 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
     while let Ok(message) = arrivals.try_recv() {
         take(message);
     }
+}
+
+/// Leaves the group for a while where too much arrives, and joins it again when there is room; whether it is left.
+fn pause_or_resume(group: &Group, is_paused: bool, waiting: usize, entrance: &impl Entrance) -> bool {
+    if waiting > PAUSE_LEN_MAX {
+        // Also when it is paused: a reconnect joins it again.
+        group.pause();
+        PAUSED.warn(format_args!("more messages arrive than can be refused: the queue group is left for a moment"));
+        return true;
+    }
+    if is_paused && waiting == 0 && entrance.has_room() {
+        group.resume();
+        return false;
+    }
+    is_paused
 }

@@ -3,6 +3,7 @@
 //! [`run`] goes through the life of the process: connect and prepare the store ([`startup`]), start the threads
 //! ([`service`]), watch over them until a signal or a fault ([`supervisor`]), answer what was taken, leave.
 
+pub mod admission;
 pub mod background;
 pub mod clock;
 pub mod discovery;

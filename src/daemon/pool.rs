@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never, select, unbounded};
 
+use crate::daemon::admission::{Admission, Bounds, TURN_TASKS_MAX};
 use crate::daemon::background::Background;
 use crate::daemon::clock::Clock;
 use crate::daemon::notices::Notices;
@@ -15,12 +16,11 @@ use crate::daemon::stages::StageClock;
 use crate::daemon::statistics::{SnapshotFate, Statistics, TurnEnd};
 use crate::engine::load::Loading;
 use crate::engine::router::worker_of;
-use crate::engine::turn::{Task, Turn};
+use crate::engine::turn::{Answer, Task, Turn};
 use crate::engine::worker::Worker;
+use crate::wire::reply::{Code, Outcome, Problem};
 use crate::wire::request::PAYLOAD_BYTES_MAX;
 
-/// Tasks that are taken into one turn.
-const TURN_TASKS_MAX: usize = 512;
 /// Bytes of payloads that may wait, over all workers.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The pauses between turns that bring nothing: from the first to the longest.
@@ -40,6 +40,8 @@ struct Queue {
     tasks: Sender<Queued>,
     orders: Sender<Order>,
     waiting_bytes: Arc<AtomicUsize>,
+    /// How many may wait, which the worker says.
+    room: Arc<AtomicUsize>,
 }
 
 struct Queued {
@@ -81,13 +83,15 @@ pub struct Seat {
     tasks: Receiver<Queued>,
     orders: Receiver<Order>,
     waiting_bytes: Arc<AtomicUsize>,
-    tasks_max: usize,
+    room: Arc<AtomicUsize>,
+    bounds: Bounds,
 }
 
 impl Pool {
     /// The queues for this many workers, and the ends from which they take.
-    pub fn new(workers: usize, queue_len_max: usize) -> (Self, Vec<Seat>) {
-        let (queues, seats) = (0..workers).map(|_| queue(queue_len_max)).unzip();
+    pub fn new(workers: usize, bounds: Bounds) -> (Self, Vec<Seat>) {
+        let queue_len_max = bounds.queue_len_max;
+        let (queues, seats) = (0..workers).map(|_| queue(bounds)).unzip();
         // However many workers there are, each has room for the largest payload.
         let queue_bytes_max = (WAITING_BYTES_MAX / workers.max(1)).max(2 * PAYLOAD_BYTES_MAX);
         (Self { queues, queue_len_max, taken: AtomicU64::new(0), queue_bytes_max }, seats)
@@ -98,6 +102,9 @@ impl Pool {
         let Some(queue) = self.queues.get(worker_of(task.request.person, self.queues.len())) else {
             return Err(Box::new(Full(task)));
         };
+        if queue.tasks.len() >= queue.room.load(Ordering::Relaxed) {
+            return Err(Box::new(Full(task)));
+        }
         if queue.waiting_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.queue_bytes_max {
             queue.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Box::new(Full(task)));
@@ -136,8 +143,7 @@ impl Pool {
 
     /// Whether a worker has less before it than it would take into its next turn.
     pub fn is_short_of_work(&self) -> bool {
-        let enough = TURN_TASKS_MAX.min(self.queue_len_max);
-        self.queues.iter().any(|queue| queue.tasks.len() < enough)
+        self.queues.iter().any(|queue| queue.tasks.len() < TURN_TASKS_MAX.min(queue.room.load(Ordering::Relaxed)))
     }
 
     /// How many could, over all workers.
@@ -151,21 +157,23 @@ impl Pool {
     }
 }
 
-fn queue(len_max: usize) -> (Queue, Seat) {
-    let (task_sender, tasks) = bounded(len_max);
+fn queue(bounds: Bounds) -> (Queue, Seat) {
+    let (task_sender, tasks) = bounded(bounds.queue_len_max);
     let (order_sender, orders) = unbounded();
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
-    let seat = Seat { tasks, orders, waiting_bytes: Arc::clone(&waiting_bytes), tasks_max: len_max };
-    (Queue { tasks: task_sender, orders: order_sender, waiting_bytes }, seat)
+    let room = Arc::new(AtomicUsize::new(bounds.queue_len_max));
+    let seat = Seat { tasks, orders, waiting_bytes: Arc::clone(&waiting_bytes), room: Arc::clone(&room), bounds };
+    (Queue { tasks: task_sender, orders: order_sender, waiting_bytes, room }, seat)
 }
 
 /// Takes turn after turn, until it is told to finish and nothing is left.
 pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse, around: &Surroundings) {
     let meter = around.statistics.meter();
+    let mut admission = Admission::new(seat.bounds);
     let mut pause = Duration::ZERO;
     let mut finishing = false;
     while !(finishing && worker.is_idle() && seat.tasks.is_empty()) {
-        let arrivals = match seat.next(&worker, pause) {
+        let arrivals = match seat.next(&worker, pause, &admission) {
             Next::Tasks(tasks) => tasks,
             Next::Order(Order::TakeBack(loading)) => {
                 worker.take_back(loading);
@@ -183,6 +191,8 @@ pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse,
         };
         let began = around.clock.now();
         meter.waited(began, &arrivals);
+        let taken = arrivals.len();
+        let is_late = arrivals.first().is_some_and(|first| admission.is_late(first.arrived, began));
         let turn = pulse.while_busy(|| worker.turn(began, arrivals));
         meter.turn(&TurnEnd {
             began,
@@ -193,8 +203,21 @@ pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse,
             cached_persons: worker.cached_persons(),
         });
         pause = next_pause(pause, &turn, worker.is_idle());
+        let served = turn.answers.iter().filter(|answer| is_served(&answer.outcome)).count();
         deliver(turn, &mut worker, around);
+        admission.turn(began, around.clock.now(), taken, served);
+        seat.room.store(admission.room(), Ordering::Relaxed);
+        if is_late {
+            // Otherwise all the others would become late too, one after another.
+            let refused = seat.take_excess(&admission);
+            meter.turned_away(around.clock.now(), &refused);
+            around.replier.answer_all(refused);
+        }
     }
+}
+
+fn is_served(outcome: &Outcome) -> bool {
+    !matches!(outcome, Outcome::Problem(problem) if problem.code.is_failure())
 }
 
 /// A turn that brought nothing is followed by a pause, longer each time, so that whoever is in the way gets on.
@@ -234,9 +257,9 @@ enum Next {
 
 impl Seat {
     /// Waits for something to do: for ever when nothing is left over from the last turn, else for the pause.
-    fn next(&self, worker: &Worker, pause: Duration) -> Next {
+    fn next(&self, worker: &Worker, pause: Duration, admission: &Admission) -> Next {
         // What a worker holds back is bounded like what waits for it.
-        let room = self.tasks_max.saturating_sub(worker.backlog()).min(TURN_TASKS_MAX);
+        let room = self.bounds.queue_len_max.saturating_sub(worker.backlog()).min(admission.turn_tasks());
         let tasks = if room == 0 { &never() } else { &self.tasks };
         let pause = if worker.is_idle() { &never() } else { &after(pause) };
         select! {
@@ -247,6 +270,16 @@ impl Seat {
             }
             recv(pause) -> _ => Next::Nothing,
         }
+    }
+
+    /// Takes out the oldest of what waits, as far as more waits than is served in time.
+    fn take_excess(&self, admission: &Admission) -> Vec<Answer> {
+        let excess = self.tasks.len().saturating_sub(admission.room());
+        let refuse = |queued| {
+            let problem = Problem::new(Code::Overloaded, "more waits than can be served in time; nothing was done");
+            Answer { task: self.unpack(queued), outcome: Outcome::Problem(problem) }
+        };
+        self.tasks.try_iter().take(excess).map(refuse).collect()
     }
 
     fn unpack(&self, queued: Queued) -> Task {
@@ -270,6 +303,10 @@ mod tests {
         }
     }
 
+    fn bounds(queue_len_max: usize) -> Bounds {
+        Bounds { queue_len_max, command_timeout: Duration::from_secs(5), answer_wait: Duration::from_secs(1) }
+    }
+
     fn task() -> Task {
         let archive = r#"{"ArchivePerson":{"person_id":"0197c5a0-0000-7000-8000-000000000001","reason":"test"}}"#;
         let (subjects, stamp) = (Subjects::new("person"), crate::daemon::clock::stamp());
@@ -281,7 +318,7 @@ mod tests {
     #[test]
     fn the_largest_payload_has_room_however_many_workers_share_the_memory() {
         for workers in [1, 2, 256] {
-            let (pool, _seats) = Pool::new(workers, 4);
+            let (pool, _seats) = Pool::new(workers, bounds(4));
             let bytes = PAYLOAD_BYTES_MAX + 1024;
             assert!(pool.submit(task(), bytes).is_ok(), "{workers} workers");
             assert_eq!(pool.waiting(), 1);
@@ -290,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_gives_the_task_back_and_keeps_no_count_of_it() {
-        let (pool, _seats) = Pool::new(1, 2);
+        let (pool, _seats) = Pool::new(1, bounds(2));
         assert!(pool.submit(task(), 100).is_ok() && pool.submit(task(), 100).is_ok());
         assert!(pool.submit(task(), 100).is_err(), "by number");
         assert!(pool.submit(task(), WAITING_BYTES_MAX).is_err(), "by size");

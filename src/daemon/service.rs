@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::daemon::admission::Bounds;
 use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
@@ -84,7 +85,7 @@ impl Service {
         let Connected { store, intake, prepared } = connected;
         prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let clock = Clock::start();
-        let (pool, seats) = Pool::new(config.workers, config.queue_len_max);
+        let (pool, seats) = Pool::new(config.workers, bounds(config));
         let statistics = Arc::new(Statistics::default());
         let replier = Replier::new(store.clone(), Arc::clone(&statistics));
         let pool = Arc::new(pool);
@@ -256,6 +257,14 @@ impl Ports<'_> {
 
 fn away(error: NotSent) -> io::Error {
     io::Error::other(error)
+}
+
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        queue_len_max: config.queue_len_max,
+        command_timeout: config.command_timeout,
+        answer_wait: answer_wait(config),
+    }
 }
 
 fn answer_wait(config: &Config) -> Duration {

@@ -189,16 +189,17 @@ impl Meter {
         }
     }
 
+    /// Takes in what is answered without a turn.
+    pub fn turned_away(&self, now: Moment, answers: &[Answer]) {
+        self.count(|tally| tally.answers(answers, now));
+    }
+
     /// Takes in a turn.
     pub fn turn(&self, end: &TurnEnd<'_>) {
         self.count(|tally| {
             tally.turns.add(end.counts);
             tally.cached_persons = end.cached_persons as u64;
-            tally.answered += end.answers.len() as u64;
-            for answer in end.answers {
-                tally.outcome(&answer.outcome);
-                tally.command.record(since(answer.task.arrived, end.ended));
-            }
+            tally.answers(end.answers, end.ended);
             let Stages { load, append, confirm, turn, .. } = &mut tally.stages;
             turn.record(since(end.began, end.ended));
             let StageMicros { load: loading, append: appending, confirm: confirming } = end.stages;
@@ -221,6 +222,14 @@ fn since(earlier: Moment, later: Moment) -> u64 {
 }
 
 impl Tally {
+    fn answers(&mut self, answers: &[Answer], now: Moment) {
+        self.answered += answers.len() as u64;
+        for answer in answers {
+            self.outcome(&answer.outcome);
+            self.command.record(since(answer.task.arrived, now));
+        }
+    }
+
     fn outcome(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Accepted(accepted) => {

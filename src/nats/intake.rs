@@ -53,7 +53,8 @@ impl Intake {
         let subscription = subscription.map_err(|_| NotSent::Away)?;
         *latest += 1;
         self.connection.mark_dirty();
-        Ok(Group { connection: Arc::clone(&self.connection), subscription, number: *latest })
+        let interest = [subjects].into_iter().chain(queue_group).collect::<Vec<_>>().join(" ");
+        Ok(Group { connection: Arc::clone(&self.connection), subscription, interest, number: *latest })
     }
 
     /// Waits until the server knows of all that was joined so far; false when it does not within this time.
@@ -77,6 +78,8 @@ impl Intake {
 pub struct Group {
     connection: Arc<Connection>,
     subscription: nats::Subscription,
+    /// The subjects and the queue group, as the protocol has them.
+    interest: String,
     number: u64,
 }
 
@@ -93,6 +96,19 @@ impl Group {
     /// Where the messages arrive. It outlives the membership, and then runs dry.
     pub fn arrivals(&self) -> Arrivals {
         Arrivals(self.subscription.receiver().clone())
+    }
+
+    /// Asks the server to send nothing more for now; what is under way still arrives. A reconnect ends the pause.
+    pub fn pause(&self) {
+        unsubscribe_at_server(&self.connection, self.number);
+        self.connection.mark_dirty();
+    }
+
+    /// Asks the server to send again what comes from now on.
+    pub fn resume(&self) {
+        // Who is subscribed already stays so: the server knows it by the number.
+        say(&self.connection, &format!("SUB {} {}", self.interest, self.number));
+        self.connection.mark_dirty();
     }
 
     /// Leaves the group without losing a message: the server is told first, and what it had sent by then is waited for.
@@ -124,8 +140,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// unsubscribe comes first and drops what is under way: at 40,000 messages a second, some hundred of them. A test would
 /// fail were the client to count its subscriptions in another way or to check subjects.
 fn unsubscribe_at_server(connection: &Connection, number: u64) -> bool {
-    let subject = format!("_ 0\r\n\r\nUNSUB {number}\r\nPUB _");
-    connection.client().publish(&subject, []).is_ok()
+    say(connection, &format!("UNSUB {number}"))
+}
+
+/// Sends a line of the protocol.
+fn say(connection: &Connection, line: &str) -> bool {
+    connection.client().publish(&format!("_ 0\r\n\r\n{line}\r\nPUB _"), []).is_ok()
 }
 
 /// What has arrived for one membership, in order of arrival. May be cloned: each message goes to one taker.

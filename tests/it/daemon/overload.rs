@@ -7,7 +7,7 @@ use serde_json::json;
 use super::client::{Client, Command};
 use super::flood::Flood;
 use super::process::Service;
-use super::storm::{Pace, percentile, storm};
+use super::storm::{PIECE, Pace, percentile, storm};
 use super::{check_answer, checked_history, create, memory_kib, record, somebody};
 use crate::support::PATIENCE;
 use crate::support::nats_server::NatsServer;
@@ -141,23 +141,33 @@ fn ten_times_more(server: &NatsServer, service: &Service) {
     assert!(rate > 0, "it answers nothing");
     let before = memory_kib(service, "VmRSS");
     println!("peak {peak:.0}/s with 512 in flight, memory {} MiB; {rate}/s follow", before / 1024);
-    let weather = storm(server.port(), Pace::Rate(rate), seconds(20), seconds(8));
-    let ended = Instant::now();
+    let port = server.port();
+    let flood = std::thread::spawn(move || storm(port, Pace::Rate(rate), seconds(20), seconds(8)));
+    // As soon as the flood is over the calm begins, beside what is still to be answered.
+    std::thread::sleep(seconds(20));
+    let after = storm(port, Pace::InFlight(512), seconds(6), seconds(1));
+    let weather = flood.join().expect("the flood's end");
     println!(
-        "{} sent ({:.0}/s), {} accepted, {} overloaded, {} without an answer, others {:?}",
+        "{} sent ({:.0}/s), {} accepted, {} overloaded, {} told by NATS that nobody is there, {} without an answer, others {:?}",
         weather.sent,
         weather.sent as f64 / 20.0,
         weather.accepted.len(),
         weather.overloaded,
+        weather.nobody,
         weather.sent - weather.answered(),
         weather.other.first(),
     );
-    for (from, to) in [(0, 5), (5, 10), (10, 15), (15, 20), (20, 24), (24, 28)] {
+    for (from, to) in [(0, 5), (5, 10), (10, 15), (15, 20), (20, 21), (21, 28)] {
         let accepted = weather.throughput(seconds(from), seconds(to));
         println!("  second {from} to {to}: {accepted:.0}/s, {:.0} % of the peak", accepted * 100.0 / peak);
     }
     for (what, times) in [("overloaded", &weather.overloaded_after), ("accepted", &weather.accepted_after)] {
-        println!("  {what} after {:?} (p50), {:?} (p99)", percentile(times, 50), percentile(times, 99));
+        println!(
+            "  {what} after {:?} (p50), {:?} (p90), {:?} (p99)",
+            percentile(times, 50),
+            percentile(times, 90),
+            percentile(times, 99)
+        );
     }
     println!(
         "  memory {} MiB at the end, peak {} MiB",
@@ -165,11 +175,10 @@ fn ten_times_more(server: &NatsServer, service: &Service) {
         memory_kib(service, "VmHWM") / 1024
     );
     assert_eq!(weather.answered_twice, 0);
-    let after = storm(server.port(), Pace::InFlight(512), seconds(4), seconds(1));
+    println!("  afterwards {:.0}/s with 512 in flight", after.throughput(seconds(1), seconds(6)));
     println!(
-        "  afterwards {:.0}/s, begun {:?} later",
-        after.throughput(seconds(0), seconds(4)),
-        ended.elapsed() - seconds(5)
+        "  by {PIECE:?} from the flood's end on, in % of the peak: {:?}",
+        percents(&after.accepted_by_piece, peak)
     );
     println!(
         "{}",
@@ -181,6 +190,11 @@ fn ten_times_more(server: &NatsServer, service: &Service) {
             .join("\n")
     );
     println!("{}", server.log().lines().filter(|line| line.contains("Slow")).collect::<Vec<_>>().join("\n"));
+}
+
+/// What was accepted in each piece of time, in per cent of this many a second.
+fn percents(pieces: &[usize], a_second: f64) -> Vec<u32> {
+    pieces.iter().map(|count| (*count as f64 * 100.0 / PIECE.as_secs_f64() / a_second) as u32).collect()
 }
 
 /// A share of one core for a process and no more, as a container gives it.

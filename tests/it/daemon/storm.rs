@@ -34,6 +34,8 @@ pub struct Weather {
     /// How long the refusal of each of those took.
     pub overloaded_after: Vec<Duration>,
     pub accepted_after: Vec<Duration>,
+    /// NATS said that nobody is there to take it.
+    pub nobody: usize,
     pub other: Vec<String>,
     /// Which were answered more than once.
     pub answered_twice: usize,
@@ -41,7 +43,7 @@ pub struct Weather {
 
 impl Weather {
     pub fn answered(&self) -> usize {
-        self.accepted.len() + self.overloaded + self.other.len()
+        self.accepted.len() + self.overloaded + self.nobody + self.other.len()
     }
 
     /// Accepted in a second, over the pieces from `from` to `to`.
@@ -170,6 +172,8 @@ fn receive(
         } else if payload.contains(r#""code":"overloaded""#) {
             weather.overloaded += 1;
             weather.overloaded_after.push(after);
+        } else if payload.starts_with("NATS/1.0 503") {
+            weather.nobody += 1;
         } else {
             weather.other.push(payload.into_owned());
         }
