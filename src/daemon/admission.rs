@@ -45,20 +45,21 @@ impl Admission {
         Self { bounds, served: 0.0, micros: 0.0 }
     }
 
-    /// Takes in a turn: how many were taken into it, and how many it served, which excludes those that failed.
-    pub fn turn(&mut self, began: Moment, ended: Moment, taken: usize, served: usize) {
-        if taken == 0 {
-            // It went on with what was left over, and looked at no queue.
-        } else if taken < self.turn_tasks().min(self.bounds.queue_len_max) {
-            // The queue ran dry. Small turns say nothing about the speed of large ones.
-            *self = Self::new(self.bounds);
-        } else if served > 0 {
-            // Where nothing is served at all, the store is away: that says nothing about its speed.
+    /// Takes in a turn: how many were taken into it, how many it served, which excludes those that failed, and whether
+    /// the store left appends without an answer.
+    pub fn turn(&mut self, began: Moment, ended: Moment, taken: usize, served: usize, unanswered: bool) {
+        let is_full = taken >= self.turn_tasks().min(self.bounds.queue_len_max);
+        if is_full && served > 0 || unanswered {
+            // More than the store can answer in time is too much, as nothing served in that time.
             let took = count(ended.0.saturating_sub(began.0).max(1));
             let weight = 0.5_f64.powf(took / count(micros(HALF_LIFE)));
             self.served = self.served * weight + count(served as u64);
             self.micros = self.micros * weight + took;
+        } else if taken > 0 && !is_full {
+            // The queue ran dry. Small turns say nothing about the speed of large ones.
+            *self = Self::new(self.bounds);
         }
+        // Else it served nobody, for the store is away, or it went on with what was left over: neither tells a speed.
     }
 
     /// How many may wait: two turns' worth at least.
@@ -106,7 +107,7 @@ mod tests {
         while now < micros(time) {
             let tasks = admission.turn_tasks();
             let took = (tasks * 1_000_000 / a_second) as u64;
-            admission.turn(Moment(now), Moment(now + took), tasks, tasks);
+            admission.turn(Moment(now), Moment(now + took), tasks, tasks, false);
             now += took;
         }
     }
@@ -116,7 +117,7 @@ mod tests {
         let mut admission = Admission::new(BOUNDS);
         assert_eq!((admission.room(), admission.turn_tasks()), (4096, TURN_TASKS_MAX));
         // However slow a small turn is.
-        admission.turn(Moment(0), Moment(3_000_000), TURN_TASKS_MAX - 1, 1);
+        admission.turn(Moment(0), Moment(3_000_000), TURN_TASKS_MAX - 1, 1, false);
         assert_eq!((admission.room(), admission.turn_tasks()), (4096, TURN_TASKS_MAX));
     }
 
@@ -144,8 +145,17 @@ mod tests {
         let mut admission = Admission::new(BOUNDS);
         run(&mut admission, 2_000, Duration::from_secs(10));
         let before = admission.room();
-        (0..10).for_each(|_| admission.turn(Moment(0), Moment(1_000_000), TURN_TASKS_MAX, 0));
+        (0..10).for_each(|_| admission.turn(Moment(0), Moment(1_000_000), TURN_TASKS_MAX, 0, false));
         assert_eq!(admission.room(), before);
+    }
+
+    #[test]
+    fn a_store_that_leaves_appends_unanswered_gets_fewer_at_a_time() {
+        let mut admission = Admission::new(BOUNDS);
+        admission.turn(Moment(0), Moment(1_000_000), TURN_TASKS_MAX, 0, true);
+        assert_eq!((admission.turn_tasks(), admission.room()), (TURN_TASKS_MIN, 2 * TURN_TASKS_MIN));
+        run(&mut admission, 20_000, Duration::from_secs(1));
+        assert_eq!((admission.turn_tasks(), admission.room()), (TURN_TASKS_MAX, 4096));
     }
 
     #[test]
@@ -153,7 +163,7 @@ mod tests {
         let mut admission = Admission::new(BOUNDS);
         run(&mut admission, 200, Duration::from_secs(10));
         let tasks = admission.turn_tasks();
-        admission.turn(Moment(0), Moment(1_000), tasks - 1, tasks - 1);
+        admission.turn(Moment(0), Moment(1_000), tasks - 1, tasks - 1, false);
         assert_eq!((admission.room(), admission.turn_tasks()), (4096, TURN_TASKS_MAX));
     }
 

@@ -204,8 +204,9 @@ pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse,
         });
         pause = next_pause(pause, &turn, worker.is_idle());
         let served = turn.answers.iter().filter(|answer| is_served(&answer.outcome)).count();
+        let unanswered = turn.counts.unsettled > 0;
         deliver(turn, &mut worker, around);
-        admission.turn(began, around.clock.now(), taken, served);
+        admission.turn(began, around.clock.now(), taken, served, unanswered);
         seat.room.store(admission.room(), Ordering::Relaxed);
         if is_late {
             // Otherwise all the others would become late too, one after another.
