@@ -141,6 +141,28 @@ pub const MUTATIONS: &[Mutation] = &[
         "merge into whoever was cached",
         "decided_by_the_domain",
         "engine/worker/loading.rs",
+        "            return MergeTargets::new();
+        }
+        let (cached,",
+        "            return MergeTargets::new();
+        }
+        if @ {
+            let known = |target: &PersonId| {
+                let aggregate = self.cache.take(*target)?;
+                let lifecycle = aggregate.state.as_ref().map(|person| person.lifecycle.clone());
+                self.cache.put(aggregate);
+                Some((*target, Ok(lifecycle.map_or(TargetState::Missing, TargetState::Exists))))
+            };
+            if let Some(all) = targets.iter().map(known).collect::<Option<MergeTargets>>() {
+                return all;
+            }
+        }
+        let (cached,",
+    ),
+    mutation(
+        "merge into whomever a copy shows",
+        "decided_by_the_domain",
+        "engine/worker/loading.rs",
         "Loading::from_cached(aggregate, Freshness::Newest)",
         "Loading::from_cached(aggregate, Freshness::Guess)",
     ),

@@ -90,7 +90,7 @@ impl Plan {
         let is_entangled = !is_calm && !is_long && chance.in_1000(200);
         let loses_tails = chance.in_1000(250);
         Self {
-            replicas: 1 + chance.place(4),
+            replicas: if is_entangled { 2 + chance.place(3) } else { 1 + chance.place(4) },
             workers: 1 + chance.place(3),
             persons: match (is_long, is_entangled) {
                 (true, _) => 1 + chance.place(2),
@@ -138,7 +138,7 @@ impl Plan {
             vague_conflicts: fault(chance, 300),
             read_unavailable: fault(chance, 150),
             outages: fault(chance, 10),
-            stale_reads: fault(chance, 600),
+            stale_reads: if is_entangled { 100 + chance.draw(800) } else { fault(chance, 600) },
             snapshots_unread: fault(chance, 300),
             snapshots_harmed: fault(chance, 30),
             tails_lost: if loses_tails { fault(chance, 6) } else { 0 },

@@ -27,7 +27,7 @@ use crate::checkers::record::{self, Delivery, Record, Reply, Time, WrittenSnapsh
 /// 2026-01-01T12:00:00Z
 const NOON_MICROS: i64 = 1_767_268_800_000_000;
 /// Steps after which a healed world has to be at rest.
-const REST_STEPS_MAX: u64 = 200_000;
+const REST_STEPS_MAX: u64 = 40_000;
 
 /// What a run left behind.
 pub struct Run {
