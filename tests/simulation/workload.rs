@@ -72,7 +72,12 @@ impl Clients {
             }
             _ if self.chance.in_1000(plan.arrays) => {
                 let len = 1 + self.chance.place(4);
-                Value::Array((0..len).map(|_| self.command(plan, who)).collect())
+                let mut commands: Vec<Value> = (0..len).map(|_| self.command(plan, who)).collect();
+                // Refused for ever, unless one before it is refused.
+                if self.chance.in_1000(200) {
+                    commands.push(create(who, &mut self.chance));
+                }
+                Value::Array(commands)
             }
             _ => self.command(plan, who),
         };
