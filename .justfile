@@ -33,6 +33,10 @@ check:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
 
+# Look for bytes that break a reader, so many seconds for each target; needs nightly and cargo-fuzz
+fuzz seconds="60" *targets:
+    tests/fuzz/run {{seconds}} {{targets}}
+
 # Write the tables in docs/ anew from the code
 docs:
     UPDATE_DOCS=1 cargo test --test it docs::
