@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what fails here is a finding")]
 
 #[path = "../it/domain/arbitrary.rs"]
+#[allow(dead_code, reason = "the ordinary tests need the rest")]
 mod arbitrary;
 pub mod properties;

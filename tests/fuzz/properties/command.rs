@@ -52,7 +52,7 @@ impl Headers for Marked<'_> {
     }
 }
 
-const MARKER_WITH_BELL: &str = "Zxqmarker\u{7}";
+const MARKER_WITH_BELL: &str = "Zxq7marker\u{7}";
 const _: () = assert!(MARKER.len() + 1 == MARKER_WITH_BELL.len());
 
 fn received(message: &Incoming, headers: &impl Headers) -> Result<Request, NotARequest> {
