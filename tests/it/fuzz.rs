@@ -8,8 +8,11 @@ use std::path::Path;
 
 use crate::domain::arbitrary;
 
-/// Each target with what holds of its inputs.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// What holds of an input.
+type Property = fn(&[u8]);
+
+/// Each target with its property.
+const TARGETS: &[(&str, Property)] = &[
     ("answer", properties::answer::hold),
     ("command", properties::command::hold),
     ("commit", properties::commit::hold),

@@ -31,10 +31,10 @@ pub fn hold(input: &[u8]) {
     let person = PersonId::from_uuid(Uuid::from_u128(1));
     let targets = merge_targets();
     let mut life = Life { settled: Aggregate::absent(person), log: Vec::new(), clock: 1_770_000_000_000_000 };
-    let mut steps = input.chunks(STEP_BYTES).enumerate().peekable();
+    let mut steps = input.chunks(STEP_BYTES).enumerate();
     for _ in 0..BATCHES_MAX {
         let mut batch = Vec::new();
-        while let Some((index, bytes)) = steps.next() {
+        for (index, bytes) in steps.by_ref() {
             let Some((shape, bytes)) = bytes.split_first_chunk::<2>() else { break };
             let Some(request) = request(person, *shape, bytes, index, &life) else { break };
             batch.push(request);

@@ -127,8 +127,8 @@ impl Threads {
     }
 }
 
-/// A command of a person, to be answered at this subject.
-fn task(clock: Clock, person: PersonId, body: &Value, reply_to: Option<String>) -> Task {
+/// A command, to be answered at this subject.
+fn task(clock: Clock, body: &Value, reply_to: Option<String>) -> Task {
     let message = Incoming::parse("person.commands.x", None, None, body.to_string().as_bytes()).unwrap();
     let request = decode(&Subjects::new("person"), message.subject(), &message, message.payload(), stamp());
     let arrived = clock.now();
@@ -154,7 +154,7 @@ fn door(number: usize, seed: u64, inbox: &str, pool: &Pool, clock: Clock, drains
         let id = person.to_string();
         let body = if created.contains(&person) { record(&id, &count.to_string()) } else { create(&id) };
         let reply_to = format!("{inbox}.{number}-{count}");
-        let taken = pool.submit(task(clock, person, &body, Some(reply_to.clone())), chance.gen_range(0..4096)).is_ok();
+        let taken = pool.submit(task(clock, &body, Some(reply_to.clone())), chance.gen_range(0..4096)).is_ok();
         if taken {
             created.insert(person);
         }
@@ -275,7 +275,7 @@ fn what_waits_is_counted_back_to_nothing() {
             // It fits only when nothing else is counted.
             let task = || {
                 let person = PersonId::from_uuid(Uuid::from_u128(number));
-                task(threads.clock, person, &create(&person.to_string()), None)
+                task(threads.clock, &create(&person.to_string()), None)
             };
             eventually("all the room is there again", || threads.pool.submit(task(), most).is_ok());
             assert!(threads.pool.submit(task(), most + 1).is_err(), "more than there is room for");
