@@ -32,7 +32,8 @@ fn assert_acknowledges(payload: &[u8]) {
     for ours in [true, false] {
         let Ack::Ours(Appended::Stored(sequence)) = read_ack(payload, STREAM, |_| ours) else { continue };
         assert!(ours && sequence > 0);
-        let said: serde_json::Value = serde_json::from_slice(payload).expect("it was JSON");
+        // Members that nobody reads are skipped without being looked at, so it may be no JSON for a stricter reader.
+        let Ok(said) = serde_json::from_slice::<serde_json::Value>(payload) else { continue };
         // In place of an object the members may stand in an array, in their order: no server writes that.
         if said.is_object() {
             assert_eq!(said["stream"], STREAM);

@@ -15,7 +15,7 @@ use cim_domain_person::wire::digest::Digest;
 use cim_domain_person::wire::reply::Outcome;
 use cim_domain_person::wire::request::{CommandId, Request, Stamp};
 use cim_domain_person::wire::snapshot;
-use proptest::strategy::{Strategy, ValueTree};
+use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use uuid::Uuid;
 
@@ -23,20 +23,23 @@ use super::arbitrary;
 
 /// Batches in a story; more would make a run slow without making it other.
 const BATCHES_MAX: usize = 16;
+/// Steps in a story, for the same reason.
+const STEPS_MAX: usize = 48;
+/// Whose life it is.
+const PERSON: PersonId = PersonId::from_uuid(Uuid::from_u128(1));
 /// What a step takes of the input, in bytes: two about the request, the others seed its commands.
 const STEP_BYTES: usize = 6;
 
 /// What holds of every life.
 pub fn hold(input: &[u8]) {
-    let person = PersonId::from_uuid(Uuid::from_u128(1));
     let targets = merge_targets();
-    let mut life = Life { settled: Aggregate::absent(person), log: Vec::new(), clock: 1_770_000_000_000_000 };
-    let mut steps = input.chunks(STEP_BYTES).enumerate();
+    let mut life = Life { settled: Aggregate::absent(PERSON), log: Vec::new(), clock: 1_770_000_000_000_000 };
+    let mut steps = input.chunks(STEP_BYTES).take(STEPS_MAX).enumerate();
     for _ in 0..BATCHES_MAX {
         let mut batch = Vec::new();
         for (index, bytes) in steps.by_ref() {
             let Some((shape, bytes)) = bytes.split_first_chunk::<2>() else { break };
-            let Some(request) = request(person, *shape, bytes, index, &life) else { break };
+            let Some(request) = request(*shape, bytes, index, &life) else { break };
             batch.push(request);
             if shape[0] & 3 == 0 {
                 break;
@@ -177,14 +180,14 @@ fn merge_targets() -> MergeTargets {
 }
 
 /// One request: 1 or 2 commands, a command id of its own or an old one, perhaps with an expected version.
-fn request(person: PersonId, shape: [u8; 2], bytes: &[u8], index: usize, life: &Life) -> Option<Request> {
-    let commands = commands(person, bytes, 1 + usize::from(shape[0] & 4 > 0))?;
+fn request(shape: [u8; 2], bytes: &[u8], index: usize, life: &Life) -> Option<Request> {
+    let commands = commands(bytes, 1 + usize::from(shape[0] & 4 > 0))?;
     let number = if shape[1] & 0x70 == 0 { index / 2 } else { index };
     let command_id = CommandId::new(format!("c{number}"), shape[0] & 8 > 0 && shape[0] & 16 > 0);
     // The clock of another replica may be behind.
     let at = Timestamp::from_micros(life.clock + i64::from(shape[1]) * 1000 - 60_000);
     Some(Request {
-        person,
+        person: PERSON,
         digest: Digest::of_encoded(&commands),
         is_array: commands.len() > 1,
         commands,
@@ -197,12 +200,16 @@ fn request(person: PersonId, shape: [u8; 2], bytes: &[u8], index: usize, life: &
     })
 }
 
+thread_local! {
+    /// Made once: that takes longer than making a command with it.
+    static COMMANDS: BoxedStrategy<Command> = arbitrary::command_for(PERSON);
+}
+
 /// What the generator makes of these bytes.
-fn commands(person: PersonId, bytes: &[u8], count: usize) -> Option<Vec<Command>> {
+fn commands(bytes: &[u8], count: usize) -> Option<Vec<Command>> {
     let mut seed = [1; 16];
     seed.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     let rng = TestRng::from_seed(RngAlgorithm::XorShift, &seed);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let strategy = proptest::collection::vec(arbitrary::command_for(person), count);
-    Some(strategy.new_tree(&mut runner).ok()?.current())
+    COMMANDS.with(|strategy| (0..count).map(|_| Some(strategy.new_tree(&mut runner).ok()?.current())).collect())
 }
