@@ -310,7 +310,7 @@ fn the_package_installs_man_pages_and_completions() {
     for (file, words) in [
         ("man/man1/person-service.1", ".TH person-service"),
         ("man/man1/person-service-send-create.1", ".TH person-service-send-create"),
-        ("bash-completion/completions/person-service.bash", "complete -F _person-service"),
+        ("bash-completion/completions/person-service.bash", "complete -F _person_service"),
         ("fish/vendor_completions.d/person-service.fish", "complete -c person-service"),
         ("zsh/site-functions/_person-service", "#compdef person-service"),
     ] {
