@@ -83,9 +83,6 @@ fn the_readers_of_man_pages_have_nothing_to_say_against_them() {
 
 /// What a shell with the completions offers for the last of these words.
 fn bash_offers(script: &str, words: &[&str]) -> Option<BTreeSet<String>> {
-    // By a file: it is longer than what Linux lets an argument be.
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), script).expect("it is written");
     let program = format!(
         r#"source "$1"; shift
         complete -p person-service >/dev/null || exit 9
@@ -94,6 +91,9 @@ fn bash_offers(script: &str, words: &[&str]) -> Option<BTreeSet<String>> {
         printf '%s\n' "${{COMPREPLY[@]}}""#,
         script.lines().find_map(|line| line.strip_suffix("() {")).expect("a function")
     );
+    // As a file: it is too long for an argument.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), script).expect("it is written");
     let path = file.path().display().to_string();
     let args = [&["--norc", "--noprofile", "-c", &program, "bash", &path], words].concat();
     let offered = output_of("bash", &args)?;
