@@ -4,6 +4,7 @@
 //! any lines, `...` in a line for anything; ids, times and figures differ each time and are not compared.
 //! `UPDATE_DOCS=1 cargo test docs::tour` writes what came out where that differs.
 
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -60,7 +61,8 @@ fn tools(folder: &Path) -> String {
     }
     let path = std::env::var("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|place| place.join("nats").is_file()) {
-        println!("NOTE the_tour: there is no `nats` on this machine, tests/it/docs/nats stands in for it");
+        let _ = std::io::stderr()
+            .write_all(b"NOTE: the_tour: there is no nats here, tests/it/docs/nats stands in for it\n");
         let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/docs/nats");
         let mode = stand_in.metadata().expect("the stand-in").permissions().mode();
         assert!(mode & 0o111 != 0, "{} cannot be run", stand_in.display());
@@ -166,6 +168,15 @@ fn all_fit(shown: &[String], is: &[String]) -> bool {
 fn the_tour_shows_what_a_reader_sees() {
     let blocks = blocks();
     assert!(blocks.len() >= 15, "{}", blocks.len());
+    let path = std::env::var("PATH").unwrap_or_default();
+    for tool in ["curl", "jq", "awk", "bash"] {
+        if !std::env::split_paths(&path).any(|place| place.join(tool).is_file()) {
+            let why = format!("SKIPPED: the_tour_shows_what_a_reader_sees: there is no {tool}\n");
+            // Past the capture of output, which shows nothing of a test that passes.
+            let _ = std::io::stderr().write_all(why.as_bytes());
+            return;
+        }
+    }
     let outputs = run(&blocks);
     assert_eq!(outputs.len(), blocks.len());
     let mut wrong = String::new();
