@@ -201,7 +201,7 @@ mod tests {
     fn memory_decides_in_how_many_parts_persons_are_looked_at() {
         const MIB: u64 = 1024 * 1024;
         for (persons, memory, parts) in
-            [(0, MIB, 1), (1_000, MIB, 1), (1_000_000, 256 * MIB, 1), (1_800_000, 256 * MIB, 1)]
+            [(0, MIB, 1), (1_000, MIB, 1), (1_000_000, 256 * MIB, 1), (1_700_000, 256 * MIB, 1)]
         {
             assert_eq!(Part::count(persons, memory), parts, "{persons} in {memory}");
         }

@@ -65,7 +65,7 @@ pub struct Verify {
 
     /// Memory for what is kept of each person while the stream is read; reading itself takes some 50 MiB more
     ///
-    /// 256MiB are enough for 1,800,000 persons. Where there are more, the stream is read several times, each time for a
+    /// 256MiB are enough for 1,700,000 persons. Where there are more, the stream is read several times, each time for a
     /// part of them.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = memory)]
     memory: ByteSize,
