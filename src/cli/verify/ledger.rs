@@ -36,6 +36,8 @@ pub struct Part {
 #[derive(Debug, Default)]
 pub struct Ledger {
     persons: HashMap<[u8; 16], Packed>,
+    /// How many persons the parts before this one had.
+    pub persons_before: u64,
     /// Into whom a person was merged; of all parts.
     pub merged: HashMap<PersonId, PersonId>,
     /// Whose histories look damaged, and why.
@@ -104,6 +106,7 @@ impl Ledger {
 
     /// Forgets the persons of a part, before the next one.
     pub fn next_part(&mut self) {
+        self.persons_before += self.len();
         self.persons.clear();
     }
 

@@ -215,16 +215,14 @@ impl<'a> Check<'a> {
     /// Reads the stream, once for each part of the persons. How many persons there are.
     fn histories(&mut self, scan: Scan) -> Result<u64, Failure> {
         let mut scan = Some(scan);
-        let mut persons = 0;
         loop {
             self.part(scan.take())?;
             self.reread_suspects()?;
-            persons += self.ledger.len();
             let Part { number, of } = self.place.part;
             if number + 1 >= of {
                 self.place.is_complete = true;
                 self.save()?;
-                return Ok(persons);
+                return Ok(self.ledger.persons_before + self.ledger.len());
             }
             self.place.part.number += 1;
             self.place.next = 1;
