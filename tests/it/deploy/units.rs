@@ -205,6 +205,9 @@ fn installed_and_removed() {
         "share/bash-completion/completions/person-service",
         "share/zsh/site-functions/_person-service",
         "share/fish/vendor_completions.d/person-service.fish",
+        "share/doc/cim-domain-person/operations.md",
+        "share/doc/cim-domain-person/monitoring/prometheus-alerts.yml",
+        "share/doc/cim-domain-person/nats/users.conf",
     ];
     let beside = beside.map(|name| folder.path().join("usr/local").join(name));
     install(env!("CARGO_BIN_EXE_person-service"));
