@@ -42,6 +42,10 @@ check-benches:
     cargo fmt --check --manifest-path benches/peers/Cargo.toml
     cargo clippy --all-targets --manifest-path benches/peers/Cargo.toml -- -D warnings
 
+# Look for bytes that break a reader, so many seconds for each target; needs nightly and cargo-fuzz
+fuzz seconds="60" *targets:
+    tests/fuzz/run {{seconds}} {{targets}}
+
 # Write the tables in docs/ anew from the code
 docs:
     UPDATE_DOCS=1 cargo test --test it docs::

@@ -44,6 +44,8 @@ const STATUS_PERIOD: Duration = Duration::from_secs(5);
 const STREAM_WAIT: Duration = Duration::from_millis(500);
 /// How often it is asked. A stream that is replaced by a restored one takes no connection with it, so nothing else tells.
 const STREAM_PERIOD: Duration = Duration::from_secs(5);
+/// How long a leader of the stream that was replaced may take to find out: nats-server's election timeouts are below it.
+const DEPOSED_MAX: Duration = Duration::from_secs(12);
 
 static STREAM_AWAY: RateLimited = RateLimited::new(Duration::from_secs(30));
 
@@ -79,8 +81,8 @@ pub struct Supervisor<'a> {
     generation: u64,
     stream_to_check: bool,
     stream_checked_at: Instant,
-    /// Whether the last look at the stream found another one: the next one decides.
-    stream_is_suspect: bool,
+    /// Since when the stream looks like another one, or one that lost its newest part.
+    stream_suspect_since: Option<Instant>,
     subscriptions_denied: u64,
     watchdog_due: Option<(Duration, Instant)>,
     leaves_at_once: bool,
@@ -110,7 +112,7 @@ impl<'a> Supervisor<'a> {
             generation: service.store.connection().health().generation,
             stream_to_check: false,
             stream_checked_at: now,
-            stream_is_suspect: false,
+            stream_suspect_since: None,
             subscriptions_denied: 0,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
@@ -242,30 +244,43 @@ impl<'a> Supervisor<'a> {
     /// After every reconnect, and now and then: is it the stream that it was, with everything that was acknowledged?
     fn check_stream(&mut self) {
         self.stream_checked_at = Instant::now();
+        self.stream_to_check = false;
         // Taken before the question: while the answer is on its way, more is acknowledged.
         let acknowledged = self.service.statistics.highest_sequence();
         let found = match stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) {
             Ok(found) => found,
             Err(why) => return STREAM_AWAY.warn(format_args!("the stream cannot be looked at: {why}")),
         };
-        let is_other = found.created != self.service.stream.created || found.last_sequence < acknowledged;
-        // A leader that was replaced without knowing may be behind for a moment; the next look is at the one that is.
-        let was_suspect = std::mem::replace(&mut self.stream_is_suspect, is_other);
-        self.stream_to_check = is_other && !was_suspect;
-        if is_other && was_suspect {
-            self.stream_is_suspect = false;
-            log::error!(
-                error_code = "stream_replaced";
-                "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \
-                 acknowledged; it was restored or lost its newest part, and all that was cached is forgotten",
-                found.created,
-                found.last_sequence,
-                self.service.stream.created,
-            );
-            self.service.pool.forget_everything();
-            self.service.statistics.forget_sequences();
-            self.service.stream = found;
+        let is_other = found.created != self.service.stream.created;
+        let is_shorter = !is_other && found.last_sequence < acknowledged;
+        if !is_other && !is_shorter {
+            self.stream_suspect_since = None;
+            return;
         }
+        if is_shorter && found.has_copies {
+            // A leader that was replaced without knowing is behind, and says so until it finds out. Until then it is a
+            // suspicion, upon which to forget what is cached costs a few reads.
+            let suspect_since = *self.stream_suspect_since.get_or_insert_with(|| {
+                log::warn!("the stream seems to have lost its newest part; if so, it is confirmed within seconds");
+                self.service.pool.forget_everything();
+                Instant::now()
+            });
+            if suspect_since.elapsed() < DEPOSED_MAX {
+                return;
+            }
+        }
+        self.stream_suspect_since = None;
+        log::error!(
+            error_code = "stream_replaced";
+            "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \
+             acknowledged; it was restored or lost its newest part, and all that was cached is forgotten",
+            found.created,
+            found.last_sequence,
+            self.service.stream.created,
+        );
+        self.service.pool.forget_everything();
+        self.service.statistics.forget_sequences();
+        self.service.stream = found;
     }
 
     fn check_hangs(&self) -> Result<(), End> {

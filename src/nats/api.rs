@@ -55,7 +55,7 @@ struct PubAck {
 
 /// What an acknowledgement says about a message that was to be stored in a certain stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ack {
+pub enum Ack {
     /// That stream has spoken.
     Ours(Appended),
     /// Another stream has: it takes our subject too, in another domain or in place of ours. Says nothing about ours.
@@ -66,7 +66,7 @@ pub(super) enum Ack {
 
 /// Reads an acknowledgement. Errors do not name their domain, so that of a stream of our name in another domain cannot be
 /// told from ours; an acceptance can.
-pub(super) fn read_ack(payload: &[u8], stream: &str, is_our_domain: impl Fn(&str) -> bool) -> Ack {
+pub fn read_ack(payload: &[u8], stream: &str, is_our_domain: impl Fn(&str) -> bool) -> Ack {
     let Ok(ack) = serde_json::from_slice::<PubAck>(payload) else { return Ack::Garbled };
     if ack.stream != stream && !(ack.stream.is_empty() && ack.error.is_some()) {
         return Ack::Foreign(ack.stream);
@@ -100,9 +100,11 @@ fn last_sequence(description: &str) -> Option<Sequence> {
 
 /// A message that a stream's leader showed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Shown {
-    pub(super) sequence: Sequence,
-    pub(super) payload: Vec<u8>,
+pub struct Shown {
+    /// Where it lies in the stream.
+    pub sequence: Sequence,
+    /// Its bytes.
+    pub payload: Vec<u8>,
 }
 
 #[derive(Deserialize)]
@@ -119,7 +121,10 @@ struct RawMessage {
 }
 
 /// Reads the answer to `STREAM.MSG.GET`; `None` when there is no such message.
-pub(super) fn read_shown(payload: &[u8]) -> Result<Option<Shown>, Unavailable> {
+///
+/// # Errors
+/// The leader could not show it, or its answer makes no sense.
+pub fn read_shown(payload: &[u8]) -> Result<Option<Shown>, Unavailable> {
     let garbled = || Unavailable("the stream's leader gave an answer that makes no sense".to_owned());
     let answer: MessageAnswer = serde_json::from_slice(payload).map_err(|_| garbled())?;
     match (answer.error, answer.message) {

@@ -18,6 +18,16 @@ impl Incoming {
         Self(message)
     }
 
+    /// The message that these parts make: its header block as the server delivers it, `NATS/1.0` and a line for each
+    /// header, if it has one.
+    ///
+    /// # Errors
+    /// The client refuses the block. It drops the connection on which such a message arrives.
+    pub fn parse(subject: &str, reply: Option<&str>, headers: Option<&[u8]>, payload: &[u8]) -> std::io::Result<Self> {
+        let headers = headers.map(nats::HeaderMap::try_from).transpose()?;
+        Ok(Self(nats::Message::new(subject, reply, payload, headers)))
+    }
+
     /// The subject that it was sent to.
     pub fn subject(&self) -> &str {
         &self.0.subject

@@ -15,7 +15,7 @@
 //! ```
 #![expect(deprecated, reason = "the user asked for this client; nothing outside this folder names it")]
 
-mod api;
+pub mod api;
 mod caller;
 mod connection;
 mod drift;

@@ -47,6 +47,8 @@ pub struct StreamState {
     pub created: String,
     /// The sequence of its newest message; 0 when there never was one.
     pub last_sequence: Sequence,
+    /// Whether there are several copies, and so leaders that may be replaced without knowing it yet.
+    pub has_copies: bool,
 }
 
 /// A stream that somebody has to create.
@@ -303,7 +305,8 @@ struct StatePart {
 
 impl StreamInfo {
     fn into_state(self) -> StreamState {
-        StreamState { created: self.created, last_sequence: self.state.last_seq }
+        let has_copies = self.config.num_replicas > 1;
+        StreamState { created: self.created, last_sequence: self.state.last_seq, has_copies }
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) struct StreamConfig {
     retention: String,
     storage: String,
     discard: String,
-    num_replicas: u8,
+    pub(super) num_replicas: u8,
     max_msgs: i64,
     max_bytes: i64,
     max_age: i64,

@@ -135,8 +135,11 @@ impl Judgement<'_> {
 
     /// Whether the answer is what has to be said in this state; if asked for, only if it could never be overturned.
     fn agrees(&self, line: &Line, place: usize, spot: &Spot, finally: bool) -> bool {
-        // It has to be recognised. A refusal for ever may hide that the id was used for another command since.
-        let is_its_own = |known: &&Carried| !finally || known.digest == self.request.digest;
+        // It has to be recognised. That a person exists may be said without knowing what came since, and then the id
+        // may have been used for another command; docs/decisions/010 says why that is right. Nothing comes after a
+        // merge or an archiving, so that their refusals have no such excuse.
+        let may_miss_others = finally && self.answer.code() == "already_exists";
+        let is_its_own = |known: &&Carried| !may_miss_others || known.digest == self.request.digest;
         let mut known = self.known(line, place).filter(is_its_own);
         if known.any(|known| is_promised(line, known, spot, self.sent, self.now(spot))) {
             return false;

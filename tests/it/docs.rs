@@ -6,6 +6,7 @@ mod bounds;
 mod commands;
 mod monitoring;
 mod protocol;
+mod tour;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

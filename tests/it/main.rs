@@ -20,6 +20,7 @@ mod deploy;
 mod docs;
 mod domain;
 mod engine;
+mod fuzz;
 mod logging;
 mod memory;
 mod nats;

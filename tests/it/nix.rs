@@ -216,7 +216,7 @@ fn the_environment_is_what_the_binary_reads() {
         assert!(unknown.is_empty(), "{part} sets {unknown:?}, which the binary does not read");
     }
     let full = json!({
-        "COMMAND_TIMEOUT": "9s", "ENVIRONMENT_FILE": "/etc/cim-domain-person/environment", "JETSTREAM_DOMAIN": "hub",
+        "COMMAND_TIMEOUT": "9s", "METRICS_ADDR": "127.0.0.1:9464", "ENVIRONMENT_FILE": "/etc/cim-domain-person/environment", "JETSTREAM_DOMAIN": "hub",
         "LOG_LEVEL": "info", "NATS_CREDS": "%d/nats.creds", "NATS_URL": "nats://u:p%%40@localhost:4222",
         "SNAPSHOT_FREQ": "100", "STREAM_CREATE": "false", "STREAM_NAME": "PERSON_EVENTS", "STREAM_REPLICAS": "3",
         "SUBJECT_PREFIX": "person.eu", "WORKERS": "4",
@@ -243,6 +243,80 @@ fn what_the_binary_gets_without_settings_is_allowed() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{part}: {said}");
         assert!(said.contains("DRAIN_TIMEOUT"), "{part} is refused for something else: {said}");
+    }
+}
+
+/// The source of a build in nixpkgs is what the package names and nothing else. Cargo is asked in a folder like that.
+#[test]
+fn the_package_has_the_files_that_cargo_wants() {
+    let Some(all) = EVALUATED.as_ref() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    for path in all["package"]["src"].as_array().unwrap() {
+        let path = Path::new(path.as_str().unwrap());
+        std::os::unix::fs::symlink(path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(all["package"]["cargoLock"], "Cargo.lock");
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"])
+        .current_dir(folder.path())
+        .output()
+        .expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for target in found["packages"][0]["targets"].as_array().unwrap() {
+        let path = Path::new(target["src_path"].as_str().unwrap());
+        assert!(path.exists(), "{path:?} is not among the files of deployment/nix/package.nix");
+    }
+    assert_eq!(all["package"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(all["package"]["cargoBuildFlags"], json!(["--bin", "person-service"]));
+}
+
+/// The phase after the installation, by the shell that nixpkgs would run it with; its two helpers are stand-ins that put files
+/// where nixpkgs' own put them.
+#[test]
+fn the_package_installs_man_pages_and_completions() {
+    const HELPERS: &str = r#"
+        set -euo pipefail
+        installManPage() {
+            for page; do install -D -m 0644 "$page" "$out/share/man/man${page##*.}/${page##*/}"; done
+        }
+        installShellCompletion() {
+            test "$1" = --cmd; name=$2; shift 2
+            while test $# -gt 0; do
+                case $1 in
+                    --bash) file=bash-completion/completions/$name.bash ;;
+                    --fish) file=fish/vendor_completions.d/$name.fish ;;
+                    --zsh) file=zsh/site-functions/_$name ;;
+                esac
+                mkdir -p "$(dirname "$out/share/$file")"; cat "$2" >"$out/share/$file"; shift 2
+            done
+        }
+    "#;
+    let Some(all) = EVALUATED.as_ref() else { return };
+    assert_eq!(all["package"]["nativeBuildInputs"], json!(["installShellFiles"]));
+    assert_eq!(all["packageForAnother"]["postInstall"], "", "what cannot run here is not run");
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    std::fs::create_dir_all(out.join("bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_person-service"), out.join("bin/person-service")).unwrap();
+    let phase = all["package"]["postInstall"].as_str().unwrap();
+    let output = Command::new("bash")
+        .args(["--norc", "-c", &format!("{HELPERS}\n{phase}")])
+        .env("out", &out)
+        .current_dir(folder.path())
+        .output();
+    let output = output.expect("bash");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (file, words) in [
+        ("man/man1/person-service.1", ".TH person-service"),
+        ("man/man1/person-service-send-create.1", ".TH person-service-send-create"),
+        ("bash-completion/completions/person-service.bash", "complete -F _person_service"),
+        ("fish/vendor_completions.d/person-service.fish", "complete -c person-service"),
+        ("zsh/site-functions/_person-service", "#compdef person-service"),
+    ] {
+        let text =
+            std::fs::read_to_string(out.join("share").join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(words), "{file} has no {words:?}: {}", text.lines().take(5).collect::<String>());
     }
 }
 

@@ -38,9 +38,22 @@ rec {
 
   optional = condition: value: if condition then [ value ] else [ ];
   optionalAttrs = condition: value: if condition then value else { };
+  optionalString = condition: text: if condition then text else "";
   boolToString = value: if value then "true" else "false";
   escapeShellArg = text: "'${text}'";
   getExe = package: "${package}/bin/person-service";
+
+  importTOML = file: builtins.fromTOML (builtins.readFile file);
+  # The paths themselves, as text: none of them is copied.
+  fileset = {
+    unions = map toString;
+    toSource = source: source.fileset;
+  };
+  licenses.mit = "mit";
+  platforms = {
+    linux = [ "linux" ];
+    darwin = [ "darwin" ];
+  };
 
   # The modules of a list with all that they import, each once where it is a path.
   collect =

@@ -39,6 +39,7 @@ let
     environmentFile = "/run/secrets/environment";
     extraSettings = {
       COMMAND_TIMEOUT = "9s";
+      METRICS_ADDR = "127.0.0.1:9464";
       STREAM_CREATE = false;
     };
     containerIp = "10.0.64.140";
@@ -76,6 +77,20 @@ let
     enable = true;
   };
   contained = evaluate container everything;
+
+  # What the package asks of nixpkgs, on a machine that runs what it builds, or builds for another.
+  package =
+    runs:
+    import ../../deployment/nix/package.nix {
+      inherit lib;
+      rustPlatform.buildRustPackage =
+        attributes: attributes // { cargoLock = baseNameOf attributes.cargoLock.lockFile; };
+      stdenv = {
+        buildPlatform.canExecute = _: runs;
+        hostPlatform = { };
+      };
+      installShellFiles = "installShellFiles";
+    };
 in
 {
   options = {
@@ -112,6 +127,9 @@ in
     module = (evaluate module everything).config.warnings;
     darwin = (evaluate darwin everything).config.warnings;
   };
+
+  package = package true;
+  packageForAnother = package false;
 
   darwin = daemon (evaluate darwin on);
   fullDarwin = daemon (evaluate darwin everything);

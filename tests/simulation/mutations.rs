@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use crate::checkers::promises::CHECKERS;
 
@@ -27,7 +28,7 @@ pub struct Mutation {
 /// So long may it take until a mutation is found out, in seconds.
 const CATCH_SECONDS: u64 = 120;
 /// So long are fresh seeds run without any mutation, in seconds.
-const FRESH_SECONDS: &str = "40";
+const FRESH_SECONDS: &str = "20";
 
 const fn mutation(
     name: &'static str,
@@ -137,6 +138,35 @@ pub const MUTATIONS: &[Mutation] = &[
         "            Freshness::Newest => @,",
     ),
     mutation(
+        "merge into whoever was cached",
+        "decided_by_the_domain",
+        "engine/worker/loading.rs",
+        "            return MergeTargets::new();
+        }
+        let (cached,",
+        "            return MergeTargets::new();
+        }
+        if @ {
+            let known = |target: &PersonId| {
+                let aggregate = self.cache.take(*target)?;
+                let lifecycle = aggregate.state.as_ref().map(|person| person.lifecycle.clone());
+                self.cache.put(aggregate);
+                Some((*target, Ok(lifecycle.map_or(TargetState::Missing, TargetState::Exists))))
+            };
+            if let Some(all) = targets.iter().map(known).collect::<Option<MergeTargets>>() {
+                return all;
+            }
+        }
+        let (cached,",
+    ),
+    mutation(
+        "merge into whomever a copy shows",
+        "decided_by_the_domain",
+        "engine/worker/loading.rs",
+        "Loading::from_cached(aggregate, Freshness::Newest)",
+        "Loading::from_cached(aggregate, Freshness::Guess)",
+    ),
+    mutation(
         "call a history damaged on a copy's word",
         "no_damage_is_invented",
         "engine/load.rs",
@@ -225,6 +255,13 @@ pub const MUTATIONS: &[Mutation] = &[
         "();",
     ),
     mutation(
+        "send again what builds on a commit that is no more",
+        "gap_free_and_chained",
+        "engine/worker/storing.rs",
+        "Ok(_) if attempt.is_void =>",
+        "Ok(_) if attempt.is_void && !@ =>",
+    ),
+    mutation(
         "count a version too much",
         "gap_free_and_chained",
         "engine/draft.rs",
@@ -294,6 +331,7 @@ fn stays_unbroken(simulation: &Path) {
 }
 
 fn is_caught(simulation: &Path, mutation: &Mutation) -> bool {
+    let began = Instant::now();
     let output = Command::new(simulation)
         .args(["--exact", "simulation", "--nocapture"])
         .env_remove("SEED")
@@ -305,7 +343,7 @@ fn is_caught(simulation: &Path, mutation: &Mutation) -> bool {
         .expect("the simulation runs");
     let said = String::from_utf8_lossy(&output.stdout);
     let caught = said.lines().find(|line| line.starts_with("caught by"));
-    println!("{}: {}", mutation.name, caught.unwrap_or("NOT CAUGHT"));
+    println!("{:>5.1} s  {}: {}", began.elapsed().as_secs_f64(), mutation.name, caught.unwrap_or("NOT CAUGHT"));
     if caught.is_none() {
         println!("{said}{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -25,6 +25,11 @@ pub struct Plan {
     pub retries: u64,
     pub arrays: u64,
     pub merges: u64,
+    /// How often several requests come at once that concern each other: two merges towards each other, or a merge and
+    /// what happens to its target.
+    pub entangled: u64,
+    /// How often a merge is into one of the first two persons, who are deactivated and reactivated all the time.
+    pub magnets: u64,
     pub ends: u64,
     pub expected_versions: u64,
     pub without_id: u64,
@@ -60,6 +65,8 @@ pub struct Plan {
     pub snapshots_unread: u64,
     pub snapshots_harmed: u64,
     pub tails_lost: u64,
+    /// How often what an append builds on is lost once that got no answer.
+    pub foundations_lost: u64,
 
     // Bounds that bring the rare near.
     pub page_commits_max: usize,
@@ -80,10 +87,16 @@ impl Plan {
         };
         let is_long = chance.in_1000(40);
         let is_wild = chance.in_1000(300);
+        let is_entangled = !is_calm && !is_long && chance.in_1000(200);
+        let loses_tails = chance.in_1000(250);
         Self {
-            replicas: 1 + chance.place(4),
+            replicas: if is_entangled { 2 + chance.place(3) } else { 1 + chance.place(4) },
             workers: 1 + chance.place(3),
-            persons: if is_long { 1 + chance.place(2) } else { 1 + chance.place(8) },
+            persons: match (is_long, is_entangled) {
+                (true, _) => 1 + chance.place(2),
+                (_, true) => 4 + chance.place(12),
+                _ => 1 + chance.place(8),
+            },
             requests: if is_long { 250 + chance.place(350) } else { 10 + chance.place(120) },
             hot: *chance.pick(&[0, 300, 700, 950]),
             haste: *chance.pick(&[100, 300, 600]),
@@ -92,7 +105,9 @@ impl Plan {
 
             retries: *chance.pick(&[100, 300, 500]),
             arrays: fault(chance, 300),
-            merges: fault(chance, 150),
+            merges: if is_entangled { 100 + chance.draw(200) } else { fault(chance, 150) },
+            entangled: if is_entangled { 50 + chance.draw(200) } else { 0 },
+            magnets: if is_entangled { *chance.pick(&[0, 500, 900]) } else { 0 },
             ends: fault(chance, 60),
             expected_versions: fault(chance, 300),
             without_id: fault(chance, 200),
@@ -123,10 +138,11 @@ impl Plan {
             vague_conflicts: fault(chance, 300),
             read_unavailable: fault(chance, 150),
             outages: fault(chance, 10),
-            stale_reads: fault(chance, 600),
+            stale_reads: if is_entangled { 100 + chance.draw(800) } else { fault(chance, 600) },
             snapshots_unread: fault(chance, 300),
             snapshots_harmed: fault(chance, 30),
-            tails_lost: if chance.in_1000(250) { fault(chance, 6) } else { 0 },
+            tails_lost: if loses_tails { fault(chance, 6) } else { 0 },
+            foundations_lost: if loses_tails { fault(chance, 100) } else { 0 },
 
             page_commits_max: *chance.pick(&[1, 2, 5, 256]),
             payload_bytes_max: *chance.pick(&[6_000, 20_000, 512 * 1024]),
@@ -142,6 +158,8 @@ impl Plan {
         Self {
             arrays: 0,
             merges: 0,
+            entangled: 0,
+            magnets: 0,
             ends: 0,
             expected_versions: 0,
             without_id: 0,
@@ -167,6 +185,7 @@ impl Plan {
             snapshots_unread: 0,
             snapshots_harmed: 0,
             tails_lost: 0,
+            foundations_lost: 0,
             queue_len_max: 4096,
             ..self.clone()
         }

@@ -43,6 +43,9 @@ impl World {
         if self.chance.in_1000(self.plan.tails_lost) {
             self.lose_the_tail();
         }
+        if let Some((at, expected)) = self.loss_due.take() {
+            self.lose_what_it_builds_on(at, expected);
+        }
         if self.chance.in_1000(100) && !self.limbo.is_empty() {
             let append = self.limbo.remove(self.chance.place(self.limbo.len()));
             self.land(&append);
@@ -105,6 +108,19 @@ impl World {
         }
         let left = last - 1 - self.chance.draw(last.min(6));
         let is_noticed = self.chance.in_1000(500);
+        self.lose_after(left, is_noticed);
+    }
+
+    /// An append got no answer, and what it builds on is lost: by everybody's knowledge, and others take its place. The
+    /// replica that waits may be slow to come back.
+    fn lose_what_it_builds_on(&mut self, at: usize, expected: u64) {
+        if expected <= self.ledger.last() {
+            self.lose_after(expected - 1, true);
+            self.replicas[at].asleep_until = self.steps + self.chance.draw(100);
+        }
+    }
+
+    fn lose_after(&mut self, left: u64, is_noticed: bool) {
         self.limbo.clear();
         let known_at = if is_noticed { self.tick() } else { u64::MAX };
         self.ledger.lose_after(left, known_at, is_noticed);
@@ -113,8 +129,10 @@ impl World {
             for desk in 0..self.replicas[at].desks.len() {
                 let wait = if is_noticed { 0 } else { self.chance.draw(300) };
                 let desk = &mut self.replicas[at].desks[desk];
-                desk.forget_at = Some(self.steps + wait);
-                desk.is_cut = is_noticed && !matches!(desk.doing, Doing::Nothing);
+                // What it was told before it still has to do by then, and what was cut off stays so.
+                let forget_at = self.steps + wait;
+                desk.forget_at = Some(desk.forget_at.map_or(forget_at, |sooner| sooner.min(forget_at)));
+                desk.is_cut |= is_noticed && !matches!(desk.doing, Doing::Nothing);
                 if let (true, Doing::Asking(pending)) = (is_noticed, &mut desk.doing) {
                     // The connection is gone, and with it the answers.
                     pending.left = (0..pending.parts.len()).collect();
@@ -216,7 +234,12 @@ impl World {
             Call::Append(appends) => {
                 let before = pending.parts[part].take();
                 let append = appends[part].clone();
-                (append.person, Part::Appended(self.append(&append, is_away, is_cut, before.is_some())))
+                let appended = self.append(&append, is_away, is_cut, before.is_some());
+                let builds_on_something = append.expected > 0 && matches!(appended, Appended::Unknown);
+                if builds_on_something && self.chance.in_1000(self.plan.foundations_lost) {
+                    self.loss_due = Some((at, append.expected));
+                }
+                (append.person, Part::Appended(appended))
             }
             Call::Load(persons) => {
                 let fails = is_away || self.chance.in_1000(self.plan.snapshots_unread);

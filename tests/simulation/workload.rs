@@ -36,11 +36,13 @@ pub struct Clients {
     ids: Vec<String>,
     /// In the order in which they are created first: so that most of them exist soon.
     next_person: usize,
+    /// Of whom and what is to be written next, to be sent together.
+    entangled: Vec<(PersonId, Value)>,
 }
 
 impl Clients {
     pub fn new(chance: Chance) -> Self {
-        Self { chance, written: 0, ids: Vec::new(), next_person: 0 }
+        Self { chance, written: 0, ids: Vec::new(), next_person: 0, entangled: Vec::new() }
     }
 
     /// How many letters were written.
@@ -48,8 +50,19 @@ impl Clients {
         self.written
     }
 
+    /// Whether the next one belongs to the last one, and is to be sent with it.
+    pub fn is_entangled(&self) -> bool {
+        !self.entangled.is_empty()
+    }
+
     /// A new one. `now` is the time by the client's clock.
     pub fn write(&mut self, plan: &Plan, now: Timestamp) -> Letter {
+        if self.entangled.is_empty() && self.next_person > 1 && self.chance.in_1000(plan.entangled) {
+            self.entangle();
+        }
+        if let Some((who, command)) = self.entangled.pop() {
+            return self.address(plan, who, &command, now);
+        }
         let who = self.whom(plan);
         let commands = match self.next_person {
             next if next < plan.persons && self.chance.in_1000(500) => {
@@ -59,7 +72,12 @@ impl Clients {
             }
             _ if self.chance.in_1000(plan.arrays) => {
                 let len = 1 + self.chance.place(4);
-                Value::Array((0..len).map(|_| self.command(plan, who)).collect())
+                let mut commands: Vec<Value> = (0..len).map(|_| self.command(plan, who)).collect();
+                // Refused for ever, unless one before it is refused.
+                if self.chance.in_1000(200) {
+                    commands.push(create(who, &mut self.chance));
+                }
+                Value::Array(commands)
             }
             _ => self.command(plan, who),
         };
@@ -68,6 +86,24 @@ impl Clients {
 
     fn whom(&mut self, plan: &Plan) -> PersonId {
         if self.chance.in_1000(plan.hot) { person(0) } else { person(self.chance.place(plan.persons)) }
+    }
+
+    /// Two merges towards each other, or a merge and what happens to its target meanwhile, in either order.
+    fn entangle(&mut self) {
+        let chance = &mut self.chance;
+        let first = chance.place(self.next_person);
+        let other = (first + 1 + chance.place(self.next_person - 1)) % self.next_person;
+        let (source, target) = (person(first), person(other));
+        let meanwhile = match chance.draw(6) {
+            0..3 => merge(target, source),
+            3 => json!({ "DeactivatePerson": { "person_id": target, "reason": "test" } }),
+            4 => merge(target, person(chance.place(self.next_person))),
+            _ => end(target, chance),
+        };
+        self.entangled = vec![(source, merge(source, target)), (target, meanwhile)];
+        if chance.in_1000(500) {
+            self.entangled.reverse();
+        }
     }
 
     fn address(&mut self, plan: &Plan, who: PersonId, commands: &Value, now: Timestamp) -> Letter {
@@ -108,19 +144,20 @@ impl Clients {
 
     fn command(&mut self, plan: &Plan, who: PersonId) -> Value {
         let chance = &mut self.chance;
+        let is_magnet = plan.magnets > 0 && (who == person(0) || who == person(1));
+        if is_magnet && chance.in_1000(700) {
+            let what = *chance.pick(&["DeactivatePerson", "ReactivatePerson"]);
+            return json!({ what: { "person_id": who, "reason": "test" } });
+        }
         if chance.in_1000(plan.merges) {
-            let target = person(chance.place(plan.persons));
+            let many = if chance.in_1000(plan.magnets) { 2 } else { plan.persons };
+            let target = person(chance.place(many));
             if target != who {
-                return json!({ "MergePersons": {
-                    "source_person_id": who, "target_person_id": target, "merge_reason": "DuplicateIdentity"
-                } });
+                return merge(who, target);
             }
         }
         if chance.in_1000(plan.ends) {
-            return match chance.draw(2) {
-                0 => json!({ "ArchivePerson": { "person_id": who, "reason": "test" } }),
-                _ => json!({ "RecordDeath": { "person_id": who, "date_of_death": "2020-02-02" } }),
-            };
+            return end(who, chance);
         }
         match chance.draw(24) {
             0..3 => create(who, chance),
@@ -142,6 +179,19 @@ impl Clients {
                 json!({ "SetBirthDate": { "person_id": who, "birth_date": day } })
             }
         }
+    }
+}
+
+fn merge(source: PersonId, target: PersonId) -> Value {
+    json!({ "MergePersons": {
+        "source_person_id": source, "target_person_id": target, "merge_reason": "DuplicateIdentity"
+    } })
+}
+
+fn end(who: PersonId, chance: &mut Chance) -> Value {
+    match chance.draw(2) {
+        0 => json!({ "ArchivePerson": { "person_id": who, "reason": "test" } }),
+        _ => json!({ "RecordDeath": { "person_id": who, "date_of_death": "2020-02-02" } }),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::checkers::record::{self, Delivery, Record, Reply, Time, WrittenSnapsh
 /// 2026-01-01T12:00:00Z
 const NOON_MICROS: i64 = 1_767_268_800_000_000;
 /// Steps after which a healed world has to be at rest.
-const REST_STEPS_MAX: u64 = 200_000;
+const REST_STEPS_MAX: u64 = 40_000;
 
 /// What a run left behind.
 pub struct Run {
@@ -67,6 +67,8 @@ pub struct World {
     in_flight: Vec<(usize, u64)>,
     /// Appends of which nobody expects an answer any more, and which may still arrive.
     pub limbo: Vec<Append>,
+    /// A replica whose append got no answer, and what that builds on, which is to be lost.
+    pub loss_due: Option<(usize, u64)>,
     /// Every snapshot that was written.
     pub written: Vec<DueSnapshot>,
     pub record: Record,
@@ -92,6 +94,7 @@ impl World {
             letter_of: Vec::new(),
             in_flight: Vec::new(),
             limbo: Vec::new(),
+            loss_due: None,
             written: Vec::new(),
             record: Record::default(),
             faults: Vec::new(),
@@ -211,6 +214,10 @@ impl World {
             false => self.write(),
         };
         if !again || self.letters[letter].has_id() {
+            self.send(letter);
+        }
+        while self.clients.is_entangled() {
+            let letter = self.write();
             self.send(letter);
         }
     }

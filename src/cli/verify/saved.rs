@@ -43,6 +43,7 @@ struct Head {
     unlisted_suspects: u64,
     commits: u64,
     events: u64,
+    persons_before: u64,
     persons: u64,
 }
 
@@ -65,6 +66,7 @@ pub fn save(path: &Path, place: &Place, ledger: &Ledger, findings: &Findings) ->
             unlisted_suspects: ledger.unlisted_suspects,
             commits: ledger.commits,
             events: ledger.events,
+            persons_before: ledger.persons_before,
             persons: ledger.len(),
         };
         bincode::encode_into_std_write(&head, &mut writer, CONFIG)?;
@@ -131,7 +133,7 @@ fn read(file: &File, is_whole: bool) -> Result<(Place, Ledger, Findings), String
     ledger.merged = head.merged.into_iter().collect();
     ledger.suspects = head.suspects.into_iter().collect();
     ledger.unlisted_suspects = head.unlisted_suspects;
-    (ledger.commits, ledger.events) = (head.commits, head.events);
+    (ledger.commits, ledger.events, ledger.persons_before) = (head.commits, head.events, head.persons_before);
     ledger.reserve(head.persons);
     for _ in 0..head.persons {
         let (person, packed): ([u8; 16], Packed) =

@@ -192,3 +192,36 @@ fn a_table_is_brought_in_by_a_mapping_and_the_same_key_is_the_same_person() {
     place.run(&["import", &path, "--map", "surname=last"]).ended(64, "fields are");
     place.run(&["import", "/nowhere/at/all"]).ended(78, "cannot be read");
 }
+
+/// Of an import that is killed in the middle nothing is done twice, nor left out, when the same is given again.
+#[test]
+fn an_import_that_was_killed_is_given_again() {
+    const ROWS: u64 = 1_500;
+    let place = Place::start();
+    let rows: String = (0..ROWS).map(|n| format!("{n},Ada {n},1815-12-10\n")).collect();
+    let path = place.file("people.csv", &format!("no,first,born\n{rows}"));
+    let args = ["import", &path, "--key", "no", "--map", "given_names=first", "--map", "birth_date=born"];
+    let mut raw = crate::support::raw::Raw::connect(place.server.port());
+    let mut stored = || {
+        let answer = raw.api("STREAM.INFO.PERSON_EVENTS", &Value::Null);
+        answer["state"]["messages"].as_u64().expect("a count")
+    };
+    for more in [100, 400] {
+        let before = stored();
+        let mut import =
+            place.command(&args).args(["--in-flight", "8"]).stdout(Stdio::null()).spawn().expect("it starts");
+        eventually("some are in", || stored() >= before + more);
+        import.kill().expect("it is killed");
+        import.wait().expect("it ends");
+        assert!(stored() < ROWS, "it was to be killed in the middle");
+    }
+    let finished = place.run(&args);
+    assert!(finished.status == 0 && finished.stdout.contains("duplicates"), "{finished:?}");
+    // One commit each, of a creation and a birth date.
+    let summary = place.run(&["verify", "--json"]).done().json()["summary"].clone();
+    assert_eq!((&summary["persons"], &summary["commits"]), (&json!(ROWS), &json!(ROWS)), "{summary}");
+    assert_eq!(summary["events"], json!(2 * ROWS));
+    let again = place.run(&args);
+    assert!(again.status == 0 && again.stdout.contains("1,500 of them duplicates"), "{again:?}");
+    assert_eq!(stored(), ROWS);
+}

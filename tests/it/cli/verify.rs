@@ -236,6 +236,111 @@ fn snapshots_that_do_not_fit_their_log_are_told() {
     assert_eq!(without, [] as [Value; 0]);
 }
 
+/// More persons than `--memory 1MiB` has room for, damage and merges among them, so that the stream is read in parts.
+fn many(place: &Place) -> (History, Vec<(&'static str, String)>) {
+    let mut writer = place.writer();
+    let first = writer.person(somebody(), 2);
+    let second = writer.person(somebody(), 2);
+    for _ in 0..8_000 {
+        writer.person(somebody(), 1);
+    }
+    let mut expected = Vec::new();
+    for _ in 0..8 {
+        let damaged = writer.person(somebody(), 2);
+        writer.write_raw(damaged.person, "", b"garbage");
+        expected.push(("history_damaged", damaged.person.to_string()));
+        let mut lost = writer.person(somebody(), 1);
+        writer.merge(&mut lost, somebody());
+        expected.push(("merge_target_missing", lost.person.to_string()));
+        let mut circle: Vec<History> = (0..2).map(|_| writer.person(somebody(), 1)).collect();
+        for index in 0..2 {
+            let target = circle[1 - index].person;
+            writer.merge(&mut circle[index], target);
+        }
+        let named = circle.iter().map(|history| history.person.to_string()).min().expect("two");
+        expected.push(("merge_circle", named));
+        let mut found = writer.person(somebody(), 1);
+        writer.merge(&mut found, second.person);
+    }
+    writer.finish();
+    expected.sort();
+    (first, expected)
+}
+
+fn as_strings(findings: &[Value]) -> Vec<(&str, String)> {
+    kinds(findings).into_iter().map(|(kind, person)| (kind, person.to_owned())).collect()
+}
+
+#[test]
+fn reading_in_parts_finds_the_same() {
+    let place = Place::without_service();
+    let (_, expected) = many(&place);
+    let whole = place.summary(&[]);
+    let parts = place.summary(&["--memory", "1MiB"]);
+    for field in ["persons", "commits", "events", "findings", "sequence"] {
+        assert_eq!(whole[field], parts[field], "{field}: {whole} {parts}");
+    }
+    assert_eq!(as_strings(&place.findings(1, &[])), expected);
+    assert_eq!(as_strings(&place.findings(1, &["--memory", "1MiB"])), expected);
+}
+
+/// With SIGINT it writes down how far it came and goes on from there; with SIGKILL, from where it wrote that down last.
+/// What was read before is not read again: the first person is taken out of the stream meanwhile and still counted.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_check_goes_on_where_it_was() {
+    let place = Place::without_service();
+    let (first, expected) = many(&place);
+    for memory in ["1MiB", "256MiB"] {
+        let whole = place.summary(&["--memory", memory]);
+        let state = place.path(&format!("state-{memory}"));
+        let proxy = crate::support::proxy::Proxy::before(place.server.port());
+        proxy.delay(Duration::from_millis(10));
+        let slowly = || {
+            let mut command = place.command(&["verify", "--json", "--state", &state, "--memory", memory]);
+            command.env("NATS_URL", proxy.url()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let child = command.spawn().expect("it starts");
+            // From then on SIGINT is not the end: the stream has been asked for, and is read.
+            eventually("it has a handler for SIGINT", || {
+                let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+                let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
+                u64::from_str_radix(caught.trim(), 16).is_ok_and(|caught| caught & (1 << (2 - 1)) != 0)
+            });
+            child
+        };
+        let mut rounds = 0;
+        let finished = loop {
+            rounds += 1;
+            assert!(rounds < 50, "it does not go on");
+            let mut check = slowly();
+            if rounds == 2 {
+                check.kill().expect("it is killed");
+                check.wait().expect("it ends");
+                continue;
+            }
+            let status = Command::new("kill").args(["-INT", &check.id().to_string()]).status();
+            assert!(status.expect("kill runs").success());
+            let ended = end_of(check);
+            if ended.status != 69 {
+                break ended;
+            }
+            ended.ended(69, "interrupted; the same again goes on from here");
+            if rounds == 1 && memory == "256MiB" {
+                let filter = format!("person.events.{}", first.person);
+                place.writer().api("STREAM.PURGE.PERSON_EVENTS", &json!({ "filter": filter }));
+            }
+        };
+        assert!(rounds > 3, "it was interrupted in the middle: {rounds}");
+        assert_eq!((finished.status, finished.stderr.as_str()), (1, ""), "{}", finished.stdout);
+        let mut lines = finished.json_lines();
+        let summary = lines.pop().expect("a summary")["summary"].clone();
+        for field in ["persons", "commits", "events", "findings"] {
+            assert_eq!(whole[field], summary[field], "{field}: {whole} {summary}");
+        }
+        assert_eq!(as_strings(&lines), expected);
+    }
+}
+
 #[test]
 fn without_a_stream_it_is_69() {
     let place = Place::without_service();

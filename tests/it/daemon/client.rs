@@ -5,14 +5,14 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, eventually};
 
 /// A message that came to this client.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct Client {
     is_gone: Arc<AtomicBool>,
     asked: u64,
     subscribed: u64,
+    pings: usize,
+    pongs_seen: Arc<AtomicUsize>,
 }
 
 /// One command as it is sent.
@@ -109,6 +111,9 @@ impl Client {
         let (pong, noted) = (Arc::clone(&writer), Arc::clone(&complaints));
         let is_gone = Arc::new(AtomicBool::new(false));
         let gone = Arc::clone(&is_gone);
+        // The first one answers the sign-in.
+        let pongs_seen = Arc::new(AtomicUsize::new(0));
+        let pongs = Arc::clone(&pongs_seen);
         std::thread::spawn(move || {
             let _gone = SetWhenDropped(gone);
             while let Some(line) = line_of(&mut reader) {
@@ -119,6 +124,7 @@ impl Client {
                             return;
                         }
                     }
+                    Some("PONG") => drop(pongs.fetch_add(1, SeqCst)),
                     Some("PING") => drop(pong.lock().unwrap().write_all(b"PONG\r\n")),
                     Some("-ERR") => noted.lock().unwrap().push(line),
                     _ => {}
@@ -126,7 +132,8 @@ impl Client {
             }
         });
         let inbox = format!("_INBOX.{}", uuid::Uuid::new_v4().simple());
-        let mut client = Self { writer, arrived, complaints, inbox, is_gone, asked: 0, subscribed: 0 };
+        let mut client =
+            Self { writer, arrived, complaints, inbox, is_gone, asked: 0, subscribed: 0, pings: 1, pongs_seen };
         client.subscribe(&format!("{}.>", client.inbox));
         Some(client)
     }
@@ -144,6 +151,14 @@ impl Client {
     pub fn subscribe(&mut self, subject: &str) {
         self.subscribed += 1;
         self.send(format!("SUB {subject} {}\r\n", self.subscribed).as_bytes());
+    }
+
+    /// Waits until the server has done all that it was told on this connection, subscriptions above all: what others send
+    /// on other connections may come before them.
+    pub fn settle(&mut self) {
+        self.pings += 1;
+        self.send(b"PING\r\n");
+        eventually("the server has read it all", || self.pongs_seen.load(SeqCst) >= self.pings);
     }
 
     pub fn publish(&self, subject: &str, reply: &str, headers: &[(String, String)], payload: &[u8]) {

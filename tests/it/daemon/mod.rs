@@ -15,6 +15,7 @@ mod replies;
 mod reply_subjects;
 mod storm;
 mod stream_gone;
+mod threads;
 mod three_replicas;
 mod tls;
 

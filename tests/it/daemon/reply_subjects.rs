@@ -28,6 +28,7 @@ fn across_accounts() {
     let _service = Service::start(&server.url(), &SIGN_IN);
     let mut witness = Client::sign_in(server.port(), OWNER);
     witness.subscribe("person.commands.>");
+    witness.settle();
     let person = somebody();
     Client::sign_in(server.port(), GUEST).accepted(&person, &create(&person));
     let reply = seen_reply(&witness);
@@ -41,6 +42,7 @@ fn across_accounts_and_clusters() {
     let _service = Service::start(&clusters.near.url(), &SIGN_IN);
     let mut witness = Client::sign_in(clusters.near.port(), OWNER);
     witness.subscribe("person.commands.>");
+    witness.settle();
     check_new_and_old(|| Client::sign_in(clusters.far.port(), GUEST));
     let reply = seen_reply(&witness);
     assert!(reply.starts_with("_R_."), "{reply}");
@@ -53,6 +55,7 @@ fn across_clusters() {
     let _service = Service::start(&clusters.near.url(), &[]);
     let mut witness = Client::connect(clusters.near.port());
     witness.subscribe("person.commands.>");
+    witness.settle();
     check_new_and_old(|| Client::connect(clusters.far.port()));
     let reply = seen_reply(&witness);
     assert!(reply.starts_with("_INBOX."), "{reply}");

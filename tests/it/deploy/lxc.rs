@@ -1,8 +1,13 @@
 //! Real systemd in real LXC: two replicas as an administrator installs them, and a nats-server beyond a veth pair.
 //!
+//! The first container is unprivileged, as Proxmox makes them, where LXC can do that; the second is privileged. Removal and the
+//! Debian package are the second one's: in the first one the system's own files belong to nobody.
+//!
 //! The script `tests/lxc` makes the containers and starts this test again, alone, in the network namespace where the server
 //! is to be. One boot serves all: what comes first leaves the containers as the next one expects them.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -89,6 +94,9 @@ fn in_the_containers() {
     done("a refusal that nobody waits for is found in the journal by its code and its command");
     one.is_in_a_sandbox();
     two.is_in_a_sandbox();
+    if one.unprivileged {
+        done("the first of them in a user namespace, as Proxmox makes its containers");
+    }
     done("the sandbox: nothing is writable, no capabilities, no new privileges, no files of others");
     one.reloads_the_log_level();
     done("reload: the log level of the environment file");
@@ -104,6 +112,8 @@ fn in_the_containers() {
     done("credentials: the start fails without the file and works with it; only the service reads it");
     one.writes_its_figures();
     done("drop-ins of the documentation: the file for node_exporter, written and taken away");
+    two.serves_its_figures();
+    done("drop-ins of the documentation: figures and probes over HTTP, to those who are let in");
     one.is_not_restarted_in_vain();
     done("bad configuration: failed with 78, the journal says what is wrong, no restarts");
     one.has_several_replicas();
@@ -159,21 +169,44 @@ fn flood_while(client: &mut Client, count: usize, happens: impl FnOnce() + Send)
     })
 }
 
+/// `ip`, in the namespace of the server and of this test.
+#[track_caller]
+fn ip(arguments: &[&str]) {
+    let done = output_of("ip", arguments).expect("ip");
+    assert!(done.status.success(), "{arguments:?}: {}", text(&done));
+}
+
+/// The answer to an HTTP request, its head included.
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(3))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 /// A container, by the process id of its init.
 struct Container {
     number: u32,
     init: String,
+    unprivileged: bool,
 }
 
 impl Container {
     fn new(number: u32) -> Self {
-        Self { number, init: std::env::var(format!("LXC_INIT_{number}")).expect("tests/lxc sets it") }
+        let init = std::env::var(format!("LXC_INIT_{number}")).expect("tests/lxc sets it");
+        let users = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/user")).expect("a namespace");
+        let unprivileged = users(&init) != users("self");
+        Self { number, init, unprivileged }
     }
 
     /// Runs a command in it, and says whether it succeeded and what it said.
     fn try_run(&self, words: &[&str]) -> (bool, String) {
-        let enter = ["-t", &self.init, "-m", "-u", "-i", "-n", "-p", "-C", "--"];
-        let output = output_of("nsenter", &[&enter, words].concat()).expect("nsenter");
+        let enter = ["-t", &self.init, "-m", "-u", "-i", "-n", "-p", "-C"];
+        // As the container's own root.
+        let users: &[&str] = if self.unprivileged { &["-U"] } else { &[] };
+        let output = output_of("nsenter", &[&enter[..], users, &["--"], words].concat()).expect("nsenter");
         (output.status.success(), text(&output).trim_end().to_owned())
     }
 
@@ -265,7 +298,9 @@ impl Container {
             "awk '{{ all[$2] = $4 }} END {{ for (m in all) if (all[m] ~ /^rw/) print m }}' /proc/{process}/mounts"
         );
         let mounts = self.shell(&mounts);
-        let writable: Vec<&str> = mounts.lines().filter(|mount| !KERNELS_OWN.contains(mount)).collect();
+        // In an unprivileged container /dev/null and its kin are mounts of their own, which hold no files.
+        let holds_files = |mount: &&str| !KERNELS_OWN.contains(mount) && !inside(&format!("test -c {mount}")).0;
+        let writable: Vec<&str> = mounts.lines().filter(holds_files).collect();
         assert_eq!(writable, Vec::<&str>::new(), "no file system is writable");
         assert_eq!(inside("ls -A /root /home").1, "/home:\n\n/root:");
         let (_, devices) = inside("ls /dev");
@@ -284,8 +319,7 @@ impl Container {
     /// The other end of its veth pair, which is in this namespace.
     #[track_caller]
     fn link(&self, state: &str) {
-        let done = output_of("ip", &["link", "set", &format!("nats{}", self.number), state]).expect("ip");
-        assert!(done.status.success(), "{}", text(&done));
+        ip(&["link", "set", &format!("nats{}", self.number), state]);
     }
 
     /// Stopped while it serves, and stopped while it waits for its start.
@@ -368,6 +402,44 @@ impl Container {
         assert!(!self.try_run(&["test", "-e", path]).0, "it is taken away at the end");
         self.shell(&format!("rm /run/systemd/system/{UNIT}.service.d/metrics.conf; systemctl daemon-reload"));
         self.start("start");
+        self.serves();
+    }
+
+    /// The unit may listen as it is; the documentation's drop-in says to whom. Not tried where containers are unprivileged:
+    /// systemd cannot filter addresses there.
+    fn serves_its_figures(&self) {
+        let documented = std::fs::read_to_string(file("docs/monitoring.md")).expect("the document");
+        let settings = "IPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.0/24";
+        assert!(documented.contains(settings), "the documentation has another drop-in");
+        self.drop_in("metrics", "Environment=METRICS_ADDR=0.0.0.0:9464");
+        self.start("restart");
+        self.serves();
+        let here: SocketAddr = format!("10.99.{}.2:9464", self.number).parse().expect("an address");
+        // Two are at this end of the veth pair: NATS, and a stranger, whose address new connections get by the route.
+        let nats = format!("10.99.{}.1", self.number);
+        let stranger = format!("10.99.{}.9", self.number);
+        let link = format!("nats{}", self.number);
+        ip(&["address", "add", &format!("{stranger}/24"), "dev", &link]);
+        let from = |source: &str| ip(&["route", "replace", &here.ip().to_string(), "dev", &link, "src", source]);
+        for source in [&nats, &stranger] {
+            from(source);
+            let figures = get(here, "/metrics").expect("it answers everybody");
+            assert!(figures.contains("person_service_ready 1\n"), "{figures}");
+        }
+        assert!(get(here, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")));
+
+        self.drop_in("addresses", &settings.replace("10.0.0.0/24", &nats));
+        self.start("restart");
+        self.serves();
+        from(&nats);
+        get(here, "/metrics").expect("NATS' machine is let in");
+        from(&stranger);
+        let refused = get(here, "/metrics").expect_err("a stranger is not");
+        assert_eq!(refused.kind(), std::io::ErrorKind::TimedOut);
+        ip(&["route", "delete", &here.ip().to_string(), "dev", &link]);
+        ip(&["address", "delete", &format!("{stranger}/24"), "dev", &link]);
+        self.shell(&format!("rm /run/systemd/system/{UNIT}.service.d/*.conf; systemctl daemon-reload"));
+        self.start("restart");
         self.serves();
     }
 

@@ -84,14 +84,18 @@ fn the_readers_of_man_pages_have_nothing_to_say_against_them() {
 /// What a shell with the completions offers for the last of these words.
 fn bash_offers(script: &str, words: &[&str]) -> Option<BTreeSet<String>> {
     let program = format!(
-        r#"eval "$1"; shift
+        r#"source "$1"; shift
         complete -p person-service >/dev/null || exit 9
         COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
         {} person-service "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD - 1]}}"
         printf '%s\n' "${{COMPREPLY[@]}}""#,
         script.lines().find_map(|line| line.strip_suffix("() {")).expect("a function")
     );
-    let args = [&["--norc", "--noprofile", "-c", &program, "bash", script], words].concat();
+    // As a file: it is too long for an argument.
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), script).expect("it is written");
+    let path = file.path().display().to_string();
+    let args = [&["--norc", "--noprofile", "-c", &program, "bash", &path], words].concat();
     let offered = output_of("bash", &args)?;
     assert!(offered.status.success() && offered.stderr.is_empty(), "{}", text(&offered));
     Some(text(&offered).lines().map(str::to_owned).collect())

@@ -50,6 +50,8 @@ fn the_package_has_what_belongs_into_it() {
         ("-rwxr-xr-x", "./usr/bin/person-service"),
         ("-rw-r--r--", "./usr/lib/systemd/system/cim-domain-person.service"),
         ("-rw-r--r--", "./usr/lib/systemd/system/cim-domain-person@.service"),
+        ("-rw-r--r--", "./usr/lib/systemd/system/cim-domain-person-verify.service"),
+        ("-rw-r--r--", "./usr/lib/systemd/system/cim-domain-person-verify.timer"),
         ("-rw-r--r--", "./etc/cim-domain-person/environment"),
         ("-rw-r--r--", "./usr/share/doc/cim-domain-person/copyright"),
         ("-rw-r--r--", "./usr/share/doc/cim-domain-person/changelog.Debian.gz"),

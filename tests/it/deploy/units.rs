@@ -11,6 +11,8 @@ use super::{file, known_variables, output_of, read, skip, text};
 
 const UNIT: &str = "systemd/cim-domain-person.service";
 const TEMPLATE: &str = "systemd/cim-domain-person@.service";
+const NIGHTLY: &str = "systemd/cim-domain-person-verify.service";
+const TIMER: &str = "systemd/cim-domain-person-verify.timer";
 const ENVIRONMENT: &str = "systemd/environment.example";
 const CREDENTIALS: &str = "systemd/credentials.conf.example";
 /// The exposure that `systemd-analyze security` may find, in tenths.
@@ -64,6 +66,39 @@ fn the_sandbox_is_tight() {
         assert!(analysis.status.success(), "{unit}: {said}");
         println!("{unit}: {}", said.lines().find(|line| line.contains("exposure level")).unwrap_or_default());
     }
+}
+
+/// The check of the whole store: the timer starts it, it is as tight as the service, and what it runs is understood.
+#[test]
+fn the_nightly_check_is_a_unit_like_the_service() {
+    let body = read(NIGHTLY);
+    let starts = values(&body, "ExecStart");
+    let [start] = starts.as_slice() else { panic!("{starts:?}") };
+    let words: Vec<&str> = start.split_whitespace().collect();
+    assert_eq!(words[..3], ["person-service", "verify", "--state"]);
+    assert!(cim_domain_person::cli::command().try_get_matches_from(&words).is_ok(), "{start}");
+    let folder = values(&body, "StateDirectory")[0].to_owned();
+    assert!(words[3].starts_with(&format!("%S/{folder}/")), "{start}");
+    let service = read(UNIT);
+    let sandbox = service.split_once("DynamicUser=").expect("a sandbox").1.split_once("[Install]").expect("its end").0;
+    for line in sandbox.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        assert!(body.contains(line), "{NIGHTLY} lacks {line}");
+    }
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let [unit, timer] = [NIGHTLY, TIMER].map(|name| folder.path().join(name.trim_start_matches("systemd/")));
+    let here = start.replacen("person-service", env!("CARGO_BIN_EXE_person-service"), 1);
+    std::fs::write(&unit, body.replace(start, &here)).unwrap();
+    std::fs::write(&timer, read(TIMER)).unwrap();
+    let [unit, timer] = [unit, timer].map(|path| path.display().to_string());
+    let Some(verified) = output_of("systemd-analyze", &["verify", &unit, &timer]) else {
+        return skip("the_nightly_check_is_a_unit_like_the_service", "there is no systemd-analyze");
+    };
+    assert!(verified.status.success() && verified.stderr.is_empty(), "{}", text(&verified));
+    let threshold = format!("--threshold={EXPOSURE_TENTHS_MAX}");
+    let analysis = output_of("systemd-analyze", &["security", "--offline=true", "--no-pager", &threshold, &unit]);
+    let said = text(&analysis.expect("it was there"));
+    assert!(said.contains("unrecognized option") || said.contains("OK"), "{said}");
 }
 
 /// The two differ in nothing but what makes a replica one of several.
@@ -141,7 +176,7 @@ fn the_environment_file_names_the_defaults() {
 #[test]
 fn variables_of_units_and_drop_ins_are_known() {
     let known = known_variables();
-    for name in [UNIT, TEMPLATE, CREDENTIALS] {
+    for name in [UNIT, TEMPLATE, NIGHTLY, CREDENTIALS] {
         let uncommented = read(name).replace("\n#", "\n");
         for assignment in values(&uncommented, "Environment") {
             let variable = assignment.split_once('=').expect("an assignment").0;
@@ -163,11 +198,16 @@ fn installed_and_removed() {
     let binary = folder.path().join("usr/local/bin/person-service");
     let beside = [
         "lib/systemd/system/cim-domain-person@.service",
+        "lib/systemd/system/cim-domain-person-verify.service",
+        "lib/systemd/system/cim-domain-person-verify.timer",
         "share/man/man1/person-service.1",
         "share/man/man1/person-service-check.1",
         "share/bash-completion/completions/person-service",
         "share/zsh/site-functions/_person-service",
         "share/fish/vendor_completions.d/person-service.fish",
+        "share/doc/cim-domain-person/operations.md",
+        "share/doc/cim-domain-person/monitoring/prometheus-alerts.yml",
+        "share/doc/cim-domain-person/nats/users.conf",
     ];
     let beside = beside.map(|name| folder.path().join("usr/local").join(name));
     install(env!("CARGO_BIN_EXE_person-service"));

@@ -64,6 +64,25 @@ fn what_cannot_be_overturned_needs_no_round_trip() {
     }
 }
 
+/// A replica that did not know that an id was used since, for another command, answered that the person exists already.
+/// Both are true and nothing is stored; but a creation that was accepted is always known again, and so is an id that was
+/// used before an end, since nothing comes after it. Found by the simulation.
+#[test]
+fn a_final_refusal_may_hide_that_an_id_was_used_again_but_never_that_the_command_was_accepted() {
+    let first = [ask("1", create(ANN))];
+    let (world, mut replica) = stale(&first, &[ask("2", rename(ANN, "Bea"))]);
+    assert_eq!(replica.tell([ask("2", create(ANN))]), ["already_exists v1"]);
+    assert_eq!(replica.tell([ask("1", create(ANN))]), ["accepted v1 #1 PersonCreated again"]);
+    assert_eq!(replica.tell([ask("2", note(ANN, "x"))]), ["command_id_reused v2"]);
+    assert_eq!(world.history(ANN).commands, ["1", "2"]);
+    for (end, then) in [(archive(ANN), "invalid_state v2"), (merge(ANN, BOB), "person_merged v2 -> bob")] {
+        let (_, mut replica) = stale(&[ask("b", create(BOB)), first[0].clone()], &[ask("2", end.clone())]);
+        assert_eq!(replica.tell([ask("2", rename(ANN, "Bea"))]), ["command_id_reused v2"]);
+        assert_eq!(replica.tell([ask("2", end)])[0].split(' ').next_back(), Some("again"));
+        assert_eq!(replica.tell([ask("3", rename(ANN, "Bea"))]), [then]);
+    }
+}
+
 /// A stale replica found the expected version to hold, and said at once that the person exists already, which nothing
 /// can overturn: but on the newest state the version is another one, and that comes first. The same with an array whose
 /// first command would have changed nothing. Found by the simulation.
