@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use cim_domain_person::daemon::admission::Bounds;
 use cim_domain_person::daemon::background::{Background, Inlets};
 use cim_domain_person::daemon::clock::{Clock, stamp};
 use cim_domain_person::daemon::notices::Notices;
@@ -99,7 +100,8 @@ struct Threads {
 
 impl Threads {
     fn start(store: &Store, seed: u64, workers: usize, queue_len_max: usize, panics_at: Option<u32>) -> Self {
-        let (pool, seats) = Pool::new(workers, queue_len_max);
+        let bounds = Bounds { queue_len_max, command_timeout: PATIENCE, answer_wait: PATIENCE };
+        let (pool, seats) = Pool::new(workers, bounds);
         let (clock, poison, statistics) = (Clock::start(), Poison::default(), Arc::new(Statistics::default()));
         let (background, inlets) = Background::new();
         let around = Surroundings {
