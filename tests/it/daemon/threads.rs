@@ -291,7 +291,7 @@ fn what_waits_is_counted_back_to_nothing() {
 fn a_worker_that_panics_takes_nobody_with_it() {
     let stage = stage();
     for seed in 1..=8_u64 {
-        let threads = Threads::start(&stage.store, seed, 3, 64, Some(1 + seed as u32 * 3));
+        let threads = Threads::start(&stage.store, seed, 3, 64, Some(1 + seed as u32 / 2));
         let inbox = format!("_INBOX.{seed}");
         let handed = storm(&threads, seed, &inbox, None);
         threads.pool.finish();

@@ -137,7 +137,8 @@ fn masked(line: &str) -> String {
         let follows_a_figure = kept.last().is_some_and(|last| last == "N");
         kept.push(if follows_a_figure && is_unit(&word) { "unit".to_owned() } else { word });
     }
-    kept.join(" ")
+    // Two clocks of one machine: which of them is ahead is chance.
+    kept.join(" ").replace("ahead of ours", "behind ours")
 }
 
 /// Whether this text, in which `...` is anything, is this other one.
