@@ -4,7 +4,7 @@
 //! that share the commands of a person by chance, two of three times another one was there last. A commit decided on a
 //! stale state costs a decision, an append in vain and a read; a look before costs the read alone.
 
-/// The part of stale finds among the latest ones, of [`WHOLE`].
+/// The part of stale finds among the latest ones, of `WHOLE`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Staleness {
     part: u32,
