@@ -34,7 +34,7 @@ const CONFLICTS_MAX: usize = 100;
 #[derive(Args)]
 pub struct Rival {
     /// Which
-    library: Library,
+    backend: Backend,
     /// The server, as host:port
     #[arg(long, default_value = "127.0.0.1:4222")]
     server: String,
@@ -45,7 +45,7 @@ pub struct Rival {
 
 /// What keeps the events.
 #[derive(Clone, Copy, ValueEnum)]
-enum Library {
+enum Backend {
     /// eventsourced with eventsourced-nats, on JetStream
     Eventsourced,
     /// cqrs-es with postgres-es
@@ -61,11 +61,11 @@ impl Rival {
     pub fn run(&self) -> Result<(), Box<dyn Error>> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
-            match self.library {
-                Library::Eventsourced => serve(&self.server, eventsourced::Store::open(&self.server).await?).await,
-                Library::CqrsEs => serve(&self.server, cqrs::Store::open(&self.database).await?).await,
-                Library::Evented => serve(&self.server, evented::Store::open(&self.database).await?).await,
-                Library::Sql => serve(&self.server, sql::Store::open(&self.database).await?).await,
+            match self.backend {
+                Backend::Eventsourced => serve(&self.server, eventsourced::Store::open(&self.server).await?).await,
+                Backend::CqrsEs => serve(&self.server, cqrs::Store::open(&self.database).await?).await,
+                Backend::Evented => serve(&self.server, evented::Store::open(&self.database).await?).await,
+                Backend::Sql => serve(&self.server, sql::Store::open(&self.database).await?).await,
             }
         })
     }
