@@ -4,7 +4,8 @@ use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 
-use plotters::coord::combinators::IntoLogRange;
+use plotters::coord::combinators::{IntoLogRange, LogCoord};
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
 use super::measure::Sample;
@@ -76,32 +77,25 @@ fn draw(file: &Path, title: &str, lines: &[Line], log: bool) -> Result<(), Box<d
     builder.caption(title, ("sans-serif", 16)).margin(10).x_label_area_size(30).y_label_area_size(60);
     // Two kinds of axes are two types.
     if log {
-        let mut chart = builder.build_cartesian_2d(x.log_scale(), y.log_scale())?;
-        chart.configure_mesh().light_line_style(WHITE).draw()?;
-        for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-            let drawn =
-                chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3))?;
-            drawn.label(name).legend(|(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], *colour));
-        }
-        chart
-            .configure_series_labels()
-            .background_style(WHITE.mix(0.8))
-            .position(SeriesLabelPosition::UpperLeft)
-            .draw()?;
+        draw_lines(builder.build_cartesian_2d(x.log_scale(), y.log_scale())?, lines, SeriesLabelPosition::UpperLeft)?;
     } else {
-        let mut chart = builder.build_cartesian_2d(x.log_scale(), 0.0..y.end)?;
-        chart.configure_mesh().light_line_style(WHITE).draw()?;
-        for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-            let drawn =
-                chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3))?;
-            drawn.label(name).legend(|(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], *colour));
-        }
-        chart
-            .configure_series_labels()
-            .background_style(WHITE.mix(0.8))
-            .position(SeriesLabelPosition::LowerRight)
-            .draw()?;
+        draw_lines(builder.build_cartesian_2d(x.log_scale(), 0.0..y.end)?, lines, SeriesLabelPosition::LowerRight)?;
     }
     root.present()?;
+    Ok(())
+}
+
+/// The lines and their names, on axes of which the second may be of any kind.
+fn draw_lines<'a, Y: Ranged<ValueType = f64> + ValueFormatter<f64>>(
+    mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<LogCoord<f64>, Y>>,
+    lines: &[Line],
+    names_at: SeriesLabelPosition,
+) -> Result<(), Box<dyn Error>> {
+    chart.configure_mesh().light_line_style(WHITE).draw()?;
+    for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+        let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3))?;
+        drawn.label(name).legend(|(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], *colour));
+    }
+    chart.configure_series_labels().background_style(WHITE.mix(0.8)).position(names_at).draw()?;
     Ok(())
 }
