@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 /// The length of the message that is stored, in bytes: what a change of a name takes in the service.
-const EVENT_BYTES: usize = 882;
+const EVENT_BYTES: usize = 856;
 
 /// A UUID as text.
 const ID_BYTES: usize = 36;
