@@ -151,6 +151,8 @@ pub struct Store {
     pub replicas: u8,
     /// Whether the service may create what is missing.
     pub create: bool,
+    /// Commits that are stored together in an atomic batch, at most; 0: each by itself.
+    pub batch_len_max: usize,
 }
 
 impl Store {

@@ -21,6 +21,8 @@ const WORKERS: RangeInclusive<u64> = 1..=256;
 /// Threads of the pool by default. At least two, so that one decides while the other waits for the store; no more than
 /// eight, since nats-server is what limits the service, and a turn shared by more commands costs it less.
 const WORKERS_AUTO: RangeInclusive<usize> = 2..=8;
+/// Commits in one atomic batch. nats-server takes no more by default.
+const STREAM_BATCH: RangeInclusive<u64> = 0..=1000;
 /// Events of a person between two snapshots.
 const SNAPSHOT_FREQ: RangeInclusive<u64> = 0..=1_000_000;
 /// Commands waiting for one worker.
@@ -108,6 +110,7 @@ fn store(typed: &Typed) -> Result<Store, ConfigError> {
         stream: name("STREAM_NAME", &typed.stream_name)?,
         replicas: replicas("STREAM_REPLICAS", &typed.stream_replicas)?,
         create: boolean("STREAM_CREATE", &typed.stream_create)?,
+        batch_len_max: count("STREAM_BATCH", &typed.stream_batch, STREAM_BATCH)?,
     })
 }
 

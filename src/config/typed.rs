@@ -93,6 +93,14 @@ pub struct Typed {
     #[arg(long, env, value_name = "BOOL", default_value = "true", help_heading = "Store")]
     pub stream_create: OsString,
 
+    /// Commits to store together in an atomic batch, up to 1000; 0: each by itself
+    ///
+    /// For a stream on a single server that syncs each message to its disk (sync_interval: always): a batch takes a few
+    /// syncs, however many commits are in it. Where each message is written later it is slower than without. Needs
+    /// nats-server 2.12 and a stream with allow_atomic, which the service makes if this is set.
+    #[arg(long, env, value_name = "N", default_value = "0", help_heading = "Store")]
+    pub stream_batch: OsString,
+
     /// The first tokens of every subject, such as person or person.eu
     #[arg(long, env, value_name = "SUBJECT", default_value = "person", help_heading = "Subjects")]
     pub subject_prefix: OsString,

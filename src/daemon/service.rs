@@ -137,7 +137,12 @@ impl Service {
             notices: Arc::new(Notices::default()),
             background,
         };
-        let ports = Ports { config, with_bucket: prepared.snapshots, wait_max: answer_wait(config) };
+        let ports = Ports {
+            config,
+            with_bucket: prepared.snapshots,
+            batch_len_max: prepared.batch_len_max,
+            wait_max: answer_wait(config),
+        };
         service.start_background(&ports, inlets)?;
         service.start_queries(&ports, query_lanes, &around)?;
         service.start_workers(&ports, seats, &around)?;
@@ -228,12 +233,14 @@ impl Service {
 struct Ports<'a> {
     config: &'a Config,
     with_bucket: bool,
+    batch_len_max: usize,
     wait_max: Duration,
 }
 
 impl Ports<'_> {
     fn log(&self, service: &Service) -> io::Result<NatsLog> {
-        NatsLog::new(&service.store, &service.layout, self.wait_max).map_err(away)
+        let log = NatsLog::new(&service.store, &service.layout, self.wait_max).map_err(away)?;
+        Ok(log.in_batches(self.batch_len_max))
     }
 
     /// Without a bucket every snapshot is forgotten at once.

@@ -50,6 +50,7 @@ struct PubAck {
     stream: String,
     domain: String,
     seq: Sequence,
+    count: usize,
     error: Option<ApiError>,
 }
 
@@ -79,6 +80,11 @@ pub fn read_ack(payload: &[u8], stream: &str, is_our_domain: impl Fn(&str) -> bo
         None => Ack::Garbled,
         Some(error) => Ack::Ours(refused(&error)),
     }
+}
+
+/// How many messages an atomic batch was that is acknowledged; 0 where the server took them for single ones.
+pub fn batch_len(payload: &[u8]) -> usize {
+    serde_json::from_slice::<PubAck>(payload).map_or(0, |ack| ack.count)
 }
 
 fn refused(error: &ApiError) -> Appended {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::layout::Layout;
 use super::stream_rules::{StreamConfig, bucket, is_bucket_usable, judge_stream, stream, takes_commits};
+use crate::config;
 
 /// What lies in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,20 +73,20 @@ const FIXED: [&str; 9] = [
 const ONLY_ON: [&str; 2] = ["deny_delete", "deny_purge"];
 
 /// The stream as the service would make it.
-pub fn expected(kept: Kept, layout: &Layout, replicas: u8) -> Value {
+pub fn expected(kept: Kept, layout: &Layout, wanted: &config::Store) -> Value {
     match kept {
-        Kept::Commits => stream(layout, replicas),
-        Kept::Snapshots => bucket(layout, replicas),
+        Kept::Commits => stream(layout, wanted),
+        Kept::Snapshots => bucket(layout, wanted.replicas),
     }
 }
 
 /// Judges the configuration of a stream as nats-server shows it.
-pub fn judge(kept: Kept, layout: &Layout, replicas: u8, found: &Value) -> Judgement {
-    let expected = expected(kept, layout, replicas);
+pub fn judge(kept: Kept, layout: &Layout, wanted: &config::Store, found: &Value) -> Judgement {
+    let expected = expected(kept, layout, wanted);
     let config: StreamConfig = serde_json::from_value(found.clone()).unwrap_or_default();
     let (fatal, warnings) = match kept {
         Kept::Commits => {
-            let verdict = judge_stream(&config, layout, replicas);
+            let verdict = judge_stream(&config, layout, wanted);
             (verdict.fatal, verdict.warnings)
         }
         Kept::Snapshots if is_bucket_usable(&config, layout) => (Vec::new(), Vec::new()),
@@ -96,7 +97,7 @@ pub fn judge(kept: Kept, layout: &Layout, replicas: u8, found: &Value) -> Judgem
     let takes_all = kept == Kept::Snapshots && fatal.is_empty() || takes_commits(&config, layout);
     drift.retain(|drift| match drift.field.as_str() {
         "subjects" => !takes_all,
-        "num_replicas" => drift.found.as_u64().unwrap_or_default() < u64::from(replicas),
+        "num_replicas" => drift.found.as_u64().unwrap_or_default() < u64::from(wanted.replicas),
         _ => true,
     });
     let repaired = repaired(found, &drift);
@@ -149,15 +150,15 @@ fn repaired(found: &Value, drift: &[Drift]) -> Value {
 mod tests {
     use serde_json::json;
 
-    use super::super::layout::tests::layout;
+    use super::super::layout::tests::{layout, wanted};
     use super::*;
 
     fn judged(changes: Value) -> Judgement {
-        let mut found = stream(&layout(None), 1);
+        let mut found = stream(&layout(None), &wanted());
         for (name, value) in changes.as_object().expect("an object") {
             found[name] = value.clone();
         }
-        judge(Kept::Commits, &layout(None), 1, &found)
+        judge(Kept::Commits, &layout(None), &wanted(), &found)
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! The server checks the expected sequence and stores in one step, so two writers cannot both win. No filter header and
 //! no message id go along: neither is needed for that, and both cost the server more than the check itself.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use lru::LruCache;
+use uuid::Uuid;
 
-use super::api::{Ack, read_ack};
+use super::api::{Ack, batch_len, read_ack};
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::leader::{ask_leader, last_of_subject};
@@ -23,6 +24,9 @@ use crate::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, 
 
 /// Questions under way at once whose answers may be large.
 pub(super) const QUESTIONS_MAX: usize = 128;
+
+/// Fewer commits are appended each by itself: a batch costs the server about as many syncs as so many messages.
+const BATCH_LEN_MIN: usize = 6;
 
 /// Persons remembered as better not read directly. When they are that many, all are forgotten.
 const SHUNNED_MAX: usize = 1024;
@@ -38,6 +42,8 @@ pub struct NatsLog {
     wait_max: Duration,
     /// Where the newest known commit of a person lies, and its trail.
     trails: LruCache<PersonId, (Sequence, Trail)>,
+    /// Commits that are appended in one atomic batch, at most; 0: each by itself.
+    batch_len_max: usize,
     /// Persons during whose direct reading the connection was lost. A stored message with malformed headers does that
     /// every time; the leader's answers wrap the headers up and do not.
     shunned: HashSet<PersonId>,
@@ -47,7 +53,13 @@ impl NatsLog {
     /// The log over this connection; no round of answers is waited for longer than `wait_max`.
     pub fn new(store: &Store, layout: &Layout, wait_max: Duration) -> Result<Self, NotSent> {
         let (inbox, layout) = (store.inbox()?, layout.clone());
-        Ok(Self { inbox, layout, wait_max, trails: LruCache::new(TRAILS_MAX), shunned: HashSet::new() })
+        let trails = LruCache::new(TRAILS_MAX);
+        Ok(Self { inbox, layout, wait_max, trails, batch_len_max: 0, shunned: HashSet::new() })
+    }
+
+    /// The same log, which appends so many commits together where there are that many.
+    pub fn in_batches(self, batch_len_max: usize) -> Self {
+        Self { batch_len_max, ..self }
     }
 
     /// What is not too much is read backwards, the rest by subject.
@@ -136,29 +148,122 @@ impl EventLog for NatsLog {
     }
 
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
-        let trails: Vec<Trail> = appends.iter().map(|append| self.next_trail(append.person, append.expected)).collect();
-        let layout = &self.layout;
-        let mut foreign = None;
-        let send = |store: &Store, index: usize, reply: &str| match (appends.get(index), trails.get(index)) {
-            (Some(append), Some(trail)) => publish(store, layout, append, trail, reply),
-            _ => Err(NotSent::Malformed("index")),
-        };
-        let take = |_, answer: Incoming| settle(&answer, layout, &mut foreign);
-        let answers = self.inbox.exchange(appends.len(), self.wait_max, send, take);
-        if let Some(other) = foreign {
-            log::error!("stream {other} also takes {}: subjects of one stream alone are safe", layout.event_subjects());
-        }
-        let outcomes: Vec<Appended> = answers.into_iter().map(outcome).collect();
-        for ((append, trail), outcome) in appends.iter().zip(trails).zip(&outcomes) {
-            if let Appended::Stored(sequence) = outcome {
+        let commits: Vec<Commit> =
+            appends.iter().map(|append| (append, self.next_trail(append.person, append.expected))).collect();
+        let mut outcomes = self.append_in_batches(&commits);
+        let singly: Vec<usize> = (0..commits.len()).filter(|index| !outcomes.contains_key(index)).collect();
+        outcomes.extend(singly.iter().copied().zip(self.append_singly(&commits, &singly)));
+        for (index, (append, trail)) in commits.into_iter().enumerate() {
+            if let Some(Appended::Stored(sequence)) = outcomes.get(&index) {
                 self.trails.put(append.person, (*sequence, trail));
             }
         }
-        outcomes
+        outcomes.into_values().collect()
     }
 }
 
-fn publish(store: &Store, layout: &Layout, append: &Append, trail: &Trail, reply: &str) -> Result<(), NotSent> {
+impl NatsLog {
+    /// The outcomes by index of those commits that went in batches; the others are to be appended singly. Also those of
+    /// a batch that was refused: what one of them is refused for is nothing to the others.
+    fn append_in_batches(&mut self, commits: &[Commit]) -> BTreeMap<usize, Appended> {
+        if self.batch_len_max == 0 {
+            return BTreeMap::new();
+        }
+        // The last one may be short, and is among those that are appended singly then.
+        let batches: Vec<&[Commit]> =
+            commits.chunks(self.batch_len_max).filter(|batch| batch.len() >= BATCH_LEN_MIN).collect();
+        let layout = &self.layout;
+        let mut foreign = Foreign::default();
+        let send = |store: &Store, index: usize, reply: &str| match batches.get(index) {
+            Some(batch) => publish_batch(store, layout, batch, reply),
+            None => Err(NotSent::Malformed("index")),
+        };
+        let take = |_, answer: Incoming| {
+            let appended = settle(&answer, layout, &mut foreign)?;
+            Some((appended, batch_len(answer.payload())))
+        };
+        let answers = self.inbox.exchange(batches.len(), self.wait_max, send, take);
+        foreign.complain(layout);
+        let mut outcomes = BTreeMap::new();
+        let mut first = 0;
+        for (batch, answer) in batches.iter().zip(answers) {
+            let of_all = (first..).zip(batch_outcome(answer, batch.len())).take(batch.len());
+            outcomes.extend(of_all);
+            first += batch.len();
+        }
+        outcomes
+    }
+
+    /// The outcomes of the commits at these indexes, each appended by itself.
+    fn append_singly(&mut self, commits: &[Commit], indexes: &[usize]) -> Vec<Appended> {
+        let layout = &self.layout;
+        let mut foreign = Foreign::default();
+        let send = |store: &Store, index: usize, reply: &str| {
+            let commit = indexes.get(index).and_then(|index| commits.get(*index));
+            let Some((append, trail)) = commit else { return Err(NotSent::Malformed("index")) };
+            publish(store, layout, append, trail, Some(reply), &[])
+        };
+        let take = |_, answer: Incoming| settle(&answer, layout, &mut foreign);
+        let answers = self.inbox.exchange(indexes.len(), self.wait_max, send, take);
+        foreign.complain(layout);
+        answers.into_iter().map(outcome).collect()
+    }
+}
+
+/// A commit to append, with its trail.
+type Commit<'a> = (&'a Append, Trail);
+
+/// Another stream that answered.
+#[derive(Default)]
+struct Foreign(Option<String>);
+
+impl Foreign {
+    fn complain(self, layout: &Layout) {
+        if let Some(other) = self.0 {
+            log::error!("stream {other} also takes {}: subjects of one stream alone are safe", layout.event_subjects());
+        }
+    }
+}
+
+/// Publishes a batch: the server stages it and stores all of it, or nothing, once the last message is there. Only that
+/// one is answered; where it cannot be sent, what was sent before it is dropped after a while.
+fn publish_batch(store: &Store, layout: &Layout, batch: &[Commit], reply: &str) -> Result<(), NotSent> {
+    let id = Uuid::new_v4().simple().to_string();
+    for (number, (append, trail)) in (1..).zip(batch) {
+        let number_text = number.to_string();
+        let place = [("Nats-Batch-Id", id.as_str()), ("Nats-Batch-Sequence", &number_text), ("Nats-Batch-Commit", "1")];
+        match number == batch.len() {
+            false => publish(store, layout, append, trail, None, &place[..2])?,
+            true => publish(store, layout, append, trail, Some(reply), &place)?,
+        }
+    }
+    Ok(())
+}
+
+/// The outcome of each commit of a batch of this many, in order; nothing where each is to be appended by itself.
+fn batch_outcome(answer: Exchanged<(Appended, usize)>, len: usize) -> Vec<Appended> {
+    match answer {
+        // They lie one after the other, the last one where the answer says.
+        Exchanged::Answered((Appended::Stored(last), stored)) if stored == len => {
+            (0..len).rev().map(|later| Appended::Stored(last.saturating_sub(later as u64))).collect()
+        }
+        // A server that knows no batches answered for the last message alone.
+        Exchanged::Answered((Appended::Stored(_) | Appended::Unknown, _)) | Exchanged::Silent => {
+            vec![Appended::Unknown; len]
+        }
+        Exchanged::Answered((Appended::Conflict(_) | Appended::Refused(_) | Appended::Unavailable(_), _))
+        | Exchanged::NotSent(_) => Vec::new(),
+    }
+}
+
+fn publish(
+    store: &Store,
+    layout: &Layout,
+    append: &Append,
+    trail: &Trail,
+    reply: Option<&str>,
+    place_in_batch: &[(&str, &str)],
+) -> Result<(), NotSent> {
     let subject = layout.event_subject(append.person);
     let (expected, version) = (append.expected.to_string(), append.headers.person_version.to_string());
     let mut headers = vec![
@@ -177,12 +282,13 @@ fn publish(store: &Store, layout: &Layout, append: &Append, trail: &Trail, reply
     if let Some(traceparent) = &append.headers.traceparent {
         headers.push(("traceparent", traceparent));
     }
-    store.publish(&subject, Some(reply), &headers, &append.payload)
+    headers.extend(place_in_batch);
+    store.publish(&subject, reply, &headers, &append.payload)
 }
 
 /// The outcome, once a message decides it. Another stream's word leaves it open, and so does what makes no sense: our
 /// own stream's may be on its way.
-fn settle(answer: &Incoming, layout: &Layout, foreign: &mut Option<String>) -> Option<Appended> {
+fn settle(answer: &Incoming, layout: &Layout, foreign: &mut Foreign) -> Option<Appended> {
     if answer.is_no_responders() {
         return Some(Appended::Unavailable(Unavailable("no stream takes the commits at the moment".to_owned())));
     }
@@ -190,7 +296,7 @@ fn settle(answer: &Incoming, layout: &Layout, foreign: &mut Option<String>) -> O
         Ack::Ours(appended) => Some(appended),
         Ack::Garbled => None,
         Ack::Foreign(other) => {
-            *foreign = Some(other);
+            foreign.0 = Some(other);
             None
         }
     }

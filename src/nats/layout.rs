@@ -116,6 +116,11 @@ pub(super) mod tests {
         Layout::of("person", "PERSON_EVENTS", domain)
     }
 
+    /// One copy, which takes atomic batches.
+    pub(in crate::nats) fn wanted() -> crate::config::Store {
+        crate::config::Store { stream: "PERSON_EVENTS".to_owned(), replicas: 1, create: true, batch_len_max: 100 }
+    }
+
     #[test]
     fn a_domain_is_in_the_api_and_in_front_of_the_bucket_only() {
         let person = "0197C5A0-0000-7000-8000-000000000001".parse().expect("a UUID");

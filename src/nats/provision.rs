@@ -34,6 +34,8 @@ pub struct Prepared {
     pub stream: StreamState,
     /// The JetStream domain that the stream lies in; empty where the server names none.
     pub domain: String,
+    /// How many commits the stream takes in one atomic batch, as far as that is wanted; 0 for none.
+    pub batch_len_max: usize,
     /// Whether there is a bucket to keep snapshots in.
     pub snapshots: bool,
     /// What an operator should know, one sentence each.
@@ -105,9 +107,10 @@ pub fn prepare(store: &Store, config: &Config) -> Result<Prepared, ProvisionErro
     let (server, domain) = provision.check_server()?;
     let with_snapshots = config.snapshot_frequency > 0;
     provision.check_all_there(with_snapshots)?;
-    let (state, mut warnings) = provision.stream()?;
+    let (info, mut warnings) = provision.stream()?;
+    let batch_len_max = if info.config.allow_atomic { config.store.batch_len_max } else { 0 };
     let snapshots = with_snapshots && provision.bucket(&mut warnings)?;
-    Ok(Prepared { server, stream: state, domain, snapshots, warnings })
+    Ok(Prepared { server, stream: info.into_state(), domain, batch_len_max, snapshots, warnings })
 }
 
 /// The stream as it is now, by its leader's word, if that comes within this time.
@@ -172,16 +175,16 @@ impl Provision<'_> {
         if missing.is_empty() { Ok(()) } else { Err(ProvisionError::Missing(missing)) }
     }
 
-    fn stream(&mut self) -> Result<(StreamState, Vec<String>), ProvisionError> {
+    fn stream(&mut self) -> Result<(StreamInfo, Vec<String>), ProvisionError> {
         let config = self.stream_config();
         let info = self.find_or_create(&config)?;
-        let verdict = judge_stream(&info.config, &self.layout, self.config.store.replicas);
+        let verdict = judge_stream(&info.config, &self.layout, &self.config.store);
         let name = self.layout.stream().to_owned();
         if !verdict.fatal.is_empty() {
             return Err(ProvisionError::Unusable { name, why: verdict.fatal });
         }
         let warnings = verdict.warnings.into_iter().map(|words| format!("stream {name}: {words}")).collect();
-        Ok((info.into_state(), warnings))
+        Ok((info, warnings))
     }
 
     /// Without a bucket commands go on, so nothing about it but an outage stands in the way of the start.
@@ -218,7 +221,7 @@ impl Provision<'_> {
     }
 
     fn stream_config(&self) -> Value {
-        stream(&self.layout, self.config.store.replicas)
+        stream(&self.layout, &self.config.store)
     }
 
     fn bucket_config(&self) -> Value {

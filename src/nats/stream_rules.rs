@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::layout::Layout;
 use super::replies::covers;
+use crate::config;
 use crate::domain::PersonId;
 
 /// A stream has to take messages of this many bytes: the largest commit with its headers.
@@ -14,13 +15,13 @@ const MESSAGE_BYTES_MIN: i64 = 576 * 1024;
 const BUCKET_DUPLICATE_WINDOW_NANOS: u64 = 120_000_000_000;
 
 /// The stream of commits, as contract section 1 has it: complete for ever, with purging left open for erasure.
-pub(super) fn stream(layout: &Layout, replicas: u8) -> Value {
-    json!({
+pub(super) fn stream(layout: &Layout, wanted: &config::Store) -> Value {
+    let mut stream = json!({
         "name": layout.stream(),
         "subjects": [layout.event_subjects()],
         "retention": "limits",
         "storage": "file",
-        "num_replicas": replicas,
+        "num_replicas": wanted.replicas,
         "max_consumers": -1,
         "max_msgs": -1,
         "max_bytes": -1,
@@ -33,7 +34,13 @@ pub(super) fn stream(layout: &Layout, replicas: u8) -> Value {
         "allow_rollup_hdrs": true,
         "allow_direct": true,
         "compression": "s2",
-    })
+    });
+    if wanted.batch_len_max > 0
+        && let Some(members) = stream.as_object_mut()
+    {
+        members.insert("allow_atomic".to_owned(), Value::Bool(true));
+    }
+    stream
 }
 
 /// The snapshot bucket: a KV bucket as all clients know it, one value a key.
@@ -76,6 +83,7 @@ pub(super) struct StreamConfig {
     max_msgs_per_subject: i64,
     deny_delete: bool,
     pub(super) allow_direct: bool,
+    pub(super) allow_atomic: bool,
     sealed: bool,
     no_ack: bool,
     allow_msg_counter: bool,
@@ -95,7 +103,7 @@ pub(super) struct Verdict {
 }
 
 /// Judges a stream that is to hold the commits.
-pub(super) fn judge_stream(config: &StreamConfig, layout: &Layout, replicas: u8) -> Verdict {
+pub(super) fn judge_stream(config: &StreamConfig, layout: &Layout, wanted: &config::Store) -> Verdict {
     let limited = config.max_msgs > 0 || config.max_bytes > 0;
     let drops_old = config.discard != "new";
     let fatal = [
@@ -125,8 +133,12 @@ pub(super) fn judge_stream(config: &StreamConfig, layout: &Layout, replicas: u8)
             "it has sources: their messages must never lie on the service's subjects".to_owned(),
         ),
         (
-            config.num_replicas < replicas,
-            format!("it has {} copies, {replicas} are configured", config.num_replicas.max(1)),
+            config.num_replicas < wanted.replicas,
+            format!("it has {} copies, {} are configured", config.num_replicas.max(1), wanted.replicas),
+        ),
+        (
+            wanted.batch_len_max > 0 && !config.allow_atomic,
+            "allow_atomic is off: commits are stored one by one, in spite of STREAM_BATCH".to_owned(),
         ),
     ];
     Verdict { fatal: applying(fatal), warnings: applying(warnings) }
@@ -153,16 +165,16 @@ fn applying<const N: usize>(rules: [(bool, String); N]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::tests::layout;
+    use super::super::layout::tests::{layout, wanted};
     use super::*;
 
     /// The verdict on the stream that the service itself would make, changed like this.
     fn judge(changes: Value) -> Verdict {
-        let mut config = stream(&layout(None), 1);
+        let mut config = stream(&layout(None), &wanted());
         for (name, value) in changes.as_object().expect("an object") {
             config[name] = value.clone();
         }
-        judge_stream(&serde_json::from_value(config).expect("a configuration"), &layout(None), 1)
+        judge_stream(&serde_json::from_value(config).expect("a configuration"), &layout(None), &wanted())
     }
 
     #[test]
@@ -202,6 +214,7 @@ mod tests {
             (json!({"deny_delete": false}), "deny_delete"),
             (json!({"sources": [{"name": "X"}]}), "sources"),
             (json!({"num_replicas": 0}), "copies"),
+            (json!({"allow_atomic": null}), "STREAM_BATCH"),
         ] {
             let verdict = judge(changes.clone());
             assert_eq!(verdict.fatal, [""; 0], "{changes}");

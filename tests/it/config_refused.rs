@@ -23,6 +23,7 @@ const OPTIONS: &[(&str, &str, &str, &str)] = &[
     ("STREAM_NAME", "S", "a.b", "letters, digits, _ and -"),
     ("STREAM_REPLICAS", "3", "2", "1, 3 or 5"),
     ("STREAM_CREATE", "false", "yes", "true or false"),
+    ("STREAM_BATCH", "200", "1001", "a whole number from 0 to 1000"),
     ("SUBJECT_PREFIX", "person.eu", "person.*", "without wildcards"),
     ("REPLY_SUBJECTS", "_INBOX.>", ">", "subject patterns separated by commas"),
     ("SNAPSHOT_FREQ", "0", "-1", "a whole number from 0 to 1000000"),

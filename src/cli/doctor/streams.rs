@@ -100,7 +100,7 @@ fn missing(place: &Place<'_>, kept: Kept, name: &str, report: &mut Report) {
     report.wrong(about(kept), says).repair(Repair {
         subject: place.layout.api(&format!("STREAM.CREATE.{name}")),
         command: format!("nats stream add {name} --config FILE"),
-        config: expected(kept, &place.layout, place.config.store.replicas),
+        config: expected(kept, &place.layout, &place.config.store),
     });
     report.ends_with(ExitStatus::Unavailable);
 }
@@ -136,7 +136,7 @@ fn state(kept: Kept, name: &str, info: &Value, report: &mut Report) {
 }
 
 fn configuration(place: &Place<'_>, kept: Kept, name: &str, config: &Value, report: &mut Report) {
-    let judgement = judge(kept, &place.layout, place.config.store.replicas, config);
+    let judgement = judge(kept, &place.layout, &place.config.store, config);
     let worst = if kept == Kept::Commits { Verdict::Wrong } else { Verdict::Warning };
     for why in &judgement.fatal {
         report.add(worst, about(kept), format!("{name} cannot be used: {why}"));

@@ -15,8 +15,18 @@ const COMMANDS: usize = 10_000;
 
 #[test]
 fn ten_thousand_commands_through_three_replicas() {
+    ten_thousand_commands(&[("SNAPSHOT_FREQ", "5")]);
+}
+
+/// With many commands under way for few persons: batches that rivals make stale, and others.
+#[test]
+fn ten_thousand_commands_through_three_replicas_in_atomic_batches() {
+    ten_thousand_commands(&[("SNAPSHOT_FREQ", "5"), ("STREAM_BATCH", "40")]);
+}
+
+fn ten_thousand_commands(environment: &[(&str, &str)]) {
     let server = NatsServer::start();
-    let services: Vec<Service> = (0..3).map(|_| Service::start(&server.url(), &[("SNAPSHOT_FREQ", "5")])).collect();
+    let services: Vec<Service> = (0..3).map(|_| Service::start(&server.url(), environment)).collect();
     let mut client = Client::connect(server.port());
     let persons: Vec<String> = (0..PERSONS).map(|_| somebody()).collect();
     let how = Flood { twice_every: 20, ..Flood::careful(64) };

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use cim_domain_person::config::Config;
 use cim_domain_person::domain::{PersonId, Timestamp};
-use cim_domain_person::engine::ports::{Appended, Consistency, EventLog, Page, Read, Sequence, Start};
+use cim_domain_person::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, Sequence, Start};
+use cim_domain_person::nats::{NatsLog, prepare};
 use serde_json::json;
 
 use super::{log, open, prepared, settled};
@@ -26,6 +28,76 @@ fn keeps_to_the_contract_in_a_domain_and_under_a_longer_prefix() {
     config.nats.jetstream_domain = Some("hub".to_owned());
     config.subject_prefix = "person.eu".to_owned();
     check_event_log(&mut log(&prepared(&config), &config));
+}
+
+/// A configuration with atomic batches, and the log on the stream that the service makes for it; `None` where the server
+/// is older than 2.12 and knows none.
+fn batched(server: &NatsServer, len_max: usize) -> Option<(Config, NatsLog)> {
+    let mut config = config(&server.url());
+    config.store.batch_len_max = len_max;
+    let connection = open(&config);
+    let prepared = prepare(&connection, &config);
+    match prepared {
+        Ok(prepared) if prepared.batch_len_max == len_max => {
+            let log = log(&connection, &config).in_batches(prepared.batch_len_max);
+            Some((config, log))
+        }
+        _ => {
+            let level = Raw::connect(server.port()).api("INFO", &json!(null))["api"]["level"].as_u64();
+            assert!(level < Some(2), "batches came with API level 2: {prepared:?}");
+            println!("this server knows no atomic batches");
+            None
+        }
+    }
+}
+
+#[test]
+fn keeps_to_the_contract_in_atomic_batches() {
+    let server = NatsServer::start();
+    for len_max in [7, 1000] {
+        let Some((_, mut log)) = batched(&server, len_max) else { return };
+        check_event_log(&mut log);
+    }
+}
+
+#[test]
+fn a_batch_is_stored_together_and_one_that_is_stale_costs_the_others_nothing() {
+    let server = NatsServer::start();
+    let Some((_, mut log)) = batched(&server, 8) else { return };
+    let persons: Vec<PersonId> = (0..20).map(|_| somebody()).collect();
+    let stale = store(&mut log, persons[9], 0, b"a rival's");
+    let appends: Vec<Append> = persons.iter().map(|person| append(*person, 0, *b"first")).collect();
+    let outcomes = log.append(&appends);
+    let mut raw = Raw::connect(server.port());
+    for (index, (append, outcome)) in appends.iter().zip(&outcomes).enumerate() {
+        if index == 9 {
+            assert_eq!(outcome, &Appended::Conflict(Some(stale)));
+            continue;
+        }
+        let Appended::Stored(sequence) = outcome else { panic!("{index}: {outcome:?}") };
+        let page = read(&mut log, append.person, 0, Consistency::Leader);
+        assert_eq!(page.commits.iter().map(|commit| commit.sequence).collect::<Vec<_>>(), [*sequence], "{index}");
+        let question = json!({ "seq": sequence }).to_string();
+        let stored = raw.request("$JS.API.DIRECT.GET.PERSON_EVENTS", question.as_bytes());
+        // Three chunks: the one with the rival's person and the last one, which is too short, went one by one.
+        assert_eq!(stored.headers.contains("Nats-Batch-Id"), index < 8, "{index}: {}", stored.headers);
+    }
+}
+
+#[test]
+fn a_stream_without_atomic_batches_is_told_of_and_used_as_it_is() {
+    let server = NatsServer::start();
+    prepared(&config(&server.url()));
+    let mut config = config(&server.url());
+    config.store.batch_len_max = 100;
+    let connection = open(&config);
+    let prepared = prepare(&connection, &config).unwrap();
+    assert_eq!(prepared.batch_len_max, 0);
+    assert!(prepared.warnings.iter().any(|warning| warning.contains("allow_atomic is off")), "{prepared:?}");
+    // And where the stream was changed behind the service's back.
+    let mut log = log(&connection, &config).in_batches(100);
+    let appends: Vec<Append> = (0..10).map(|_| append(somebody(), 0, *b"1")).collect();
+    assert!(log.append(&appends).iter().all(|outcome| matches!(outcome, Appended::Stored(_))));
 }
 
 /// The domain is somewhere else: the service's own server has a JetStream too, which must not be used.

@@ -23,7 +23,7 @@ pub fn config(url: &str) -> Config {
             client_certificate: None,
             jetstream_domain: None,
         },
-        store: Store { stream: "PERSON_EVENTS".to_owned(), replicas: 1, create: true },
+        store: Store { stream: "PERSON_EVENTS".to_owned(), replicas: 1, create: true, batch_len_max: 0 },
         subject_prefix: "person".to_owned(),
         reply_subjects: vec!["_INBOX.>".to_owned(), "_R_.>".to_owned()],
         snapshot_frequency: 100,
