@@ -11,7 +11,7 @@ use crate::exit::ExitStatus;
 use crate::nats::{Connection, Extent, Layout, NatsLog, NotSent, Scan, Store};
 
 /// What a round of answers may take.
-pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// Questions that are asked at once.
 pub const QUESTIONS_AT_ONCE: usize = 128;
@@ -58,6 +58,19 @@ impl StoreReader {
         let page = self.log.read(&[read]).pop();
         let page = page.unwrap_or_else(|| Err(Unavailable("the store was not asked".to_owned())))?;
         Ok((page.commits, page.more))
+    }
+
+    /// The person's snapshot by the word of the bucket's leader; `None` where there is none, or no bucket.
+    pub fn snapshot(&self, person: PersonId) -> Result<Option<Vec<u8>>, Failure> {
+        let mut scan = Scan::snapshots(&self.store, &self.layout).map_err(|error| not_sent(&error))?;
+        if scan.extent().map_err(|error| unavailable(&error))?.is_none() {
+            return Ok(None);
+        }
+        let newest = scan.newest(&self.layout.snapshot_subject(person)).map_err(|error| {
+            let message = format!("the snapshot cannot be read: {error}; try again");
+            Failure::new(ExitStatus::Unavailable, message)
+        })?;
+        Ok(newest.filter(|message| !message.is_tombstone).map(|message| message.payload))
     }
 }
 

@@ -21,20 +21,17 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{Out, STRONG, styled};
 use crate::cli::progress::Progress;
 use crate::cli::repair::plan::{Plan, each};
-use crate::cli::store::{ANSWER_WAIT, StoreReader, unavailable};
+use crate::cli::store::{StoreReader, unavailable};
 use crate::cli::verify::person::reread;
 use crate::config::StoreClient;
 use crate::domain::limits::REASON_CHARS_MAX;
 use crate::domain::{PersonId, Timestamp};
-use crate::engine::ports::{
-    Append, Appended, CommitHeaders, EventLog, Sequence, SnapshotStore, StoredCommit, Unavailable,
-};
+use crate::engine::ports::{Append, Appended, CommitHeaders, EventLog, Sequence, StoredCommit, Unavailable};
 use crate::engine::repair::{Repaired, filling};
 use crate::exit::ExitStatus;
-use crate::nats::{Mend, NatsSnapshots};
+use crate::nats::Mend;
 use crate::wire::commit;
 use crate::wire::digest::Digest;
-use crate::wire::snapshot::claimed_version;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -94,9 +91,7 @@ impl Repair {
     /// Says what would be done, or does it.
     pub fn run(&self, config: &StoreClient) -> Result<ExitStatus, Failure> {
         let mut reader = StoreReader::open(config, "repair")?;
-        let snapshots = NatsSnapshots::new(&reader.store, &reader.layout, ANSWER_WAIT, claimed_version);
-        let mut snapshots = snapshots.map_err(|error| Failure::not_sent(&error))?;
-        let snapshot = snapshots.load(&[self.person]).pop().flatten();
+        let snapshot = reader.snapshot(self.person)?;
         let plan = Plan::make(&mut reader, self.person, self.keep_to, snapshot.as_deref());
         let mut plan = plan.map_err(|error| unavailable(&error))?;
         plan.highest = plan.highest.max(self.seen.unwrap_or(0));

@@ -7,10 +7,8 @@ use crate::cli::verify::ledger::damage;
 use crate::cli::verify::snapshots;
 use crate::domain::PersonId;
 use crate::engine::audit::Record;
-use crate::engine::ports::{Consistency, SnapshotStore, StoredCommit, Unavailable};
-use crate::nats::NatsSnapshots;
+use crate::engine::ports::{Consistency, StoredCommit, Unavailable};
 use crate::wire::commit::CommitError;
-use crate::wire::snapshot::claimed_version;
 
 /// Merges that are followed from one person to the next.
 const MERGES_MAX: usize = 1_000;
@@ -79,9 +77,7 @@ pub fn check(reader: &mut StoreReader, person: PersonId, findings: &mut Findings
     if let Some((sequence, what)) = &found.misfit {
         findings.add(Finding::of(Kind::EventImpossible, person, Some(*sequence), what.clone()));
     }
-    let snapshots = NatsSnapshots::new(&reader.store, &reader.layout, crate::cli::store::ANSWER_WAIT, claimed_version);
-    let mut bucket = snapshots.map_err(|error| Failure::not_sent(&error))?;
-    if let Some(bytes) = bucket.load(&[person]).pop().flatten() {
+    if let Some(bytes) = reader.snapshot(person)? {
         let found = vec![(person, None, bytes)];
         snapshots::check(reader, found, findings).map_err(|error| unavailable(&error))?;
     }

@@ -47,6 +47,8 @@ fn what_is_whole_is_kept_with_its_commands_and_the_service_goes_on() {
     let saved = json_lines(&std::fs::read_to_string(place.path("saved")).expect("the file"));
     assert_eq!((saved.len(), &saved[3]["text"]), (4, &json!("garbage")));
     place.repair(&person, "saved", &[]).ended(0, "");
+    let alone = place.run(&["verify", "--person", &person]).done().stdout;
+    assert!(alone.contains("nothing is wrong"), "nor with what marks the snapshot as deleted: {alone}");
 
     // Version 4 may have been seen, so the person is at 5.
     let history = place.run(&["history", &person, "--json"]).done().json_lines();
@@ -138,6 +140,36 @@ fn a_lost_end_is_given_up_and_the_snapshot_with_it() {
     place.kill_service();
     place.start_service();
     place.rename(&person, "Still", "z").done();
+}
+
+/// The bucket was away for a moment; so there seemed to be no snapshot, the version that it proves was given out a second
+/// time, and then the snapshot was deleted.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_not_taken_for_none() {
+    const BUCKET: &str = "KV_PERSON_EVENTS_SNAPSHOTS";
+    let away = |call: &str| format!("\"$JS.API.{call}.{BUCKET}\": nobody.listens");
+    let mappings = ["DIRECT.GET", "STREAM.MSG.GET"].map(away).join("\n");
+    let mut place = Place::without_service();
+    place.server = NatsServer::with(&format!("mappings {{ {mappings} }}"));
+    let mut writer = Writer::connect(place.server.port());
+    let history = writer.person(somebody(), 2);
+    writer.write_raw(history.person, "", b"garbage");
+    let person = history.person.to_string();
+    let mut raw = crate::support::raw::Raw::connect(place.server.port());
+    raw.api(
+        &format!("STREAM.CREATE.{BUCKET}"),
+        &json!({ "name": BUCKET, "storage": "file", "allow_rollup_hdrs": true,
+        "subjects": ["$KV.PERSON_EVENTS_SNAPSHOTS.>"], "max_msgs_per_subject": 1, "allow_direct": true }),
+    );
+    raw.request(&format!("$KV.PERSON_EVENTS_SNAPSHOTS.v1.{person}"), b"of version 9");
+    let last = |raw: &mut crate::support::raw::Raw, stream: &str| {
+        raw.api(&format!("STREAM.INFO.{stream}"), &Value::Null)["state"]["last_seq"].clone()
+    };
+    let before = [BUCKET, "PERSON_EVENTS"].map(|stream| last(&mut raw, stream));
+    place.repair(&person, "saved", &[]).ended(69, "the snapshot cannot be read");
+    place.run(&["verify", "--person", &person]).ended(69, "the snapshot cannot be read");
+    assert_eq!([BUCKET, "PERSON_EVENTS"].map(|stream| last(&mut raw, stream)), before);
+    assert_eq!(before, [json!(1), json!(3)]);
 }
 
 #[test]
