@@ -135,6 +135,12 @@ impl Repair {
         if plan.tip == 0 && plan.snapshot.is_none() {
             return refused("there is no such person".to_owned());
         }
+        if let (true, None, Some(why)) = (plan.is_too_new, self.keep_to, &plan.why) {
+            return refused(format!(
+                "whole up to version {}; {why}: repair it with that release; --keep-to {} gives up what it wrote",
+                plan.whole_up_to, plan.kept.version
+            ));
+        }
         if let Some((before, after)) = plan.no_end_there {
             let after = after.map_or_else(String::new, |version| format!(" or {version}"));
             return refused(format!(

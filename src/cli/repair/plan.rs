@@ -8,7 +8,7 @@ use crate::engine::audit::Record;
 use crate::engine::link::Link;
 use crate::engine::ports::{Consistency, Sequence, StoredCommit, Unavailable};
 use crate::engine::repair::{GIVEN_UP_NAMED_MAX, GivenUp};
-use crate::wire::commit::EVENTS_MAX;
+use crate::wire::commit::{CommitError, EVENTS_MAX};
 use crate::wire::digest::Digest;
 use crate::wire::snapshot;
 
@@ -23,6 +23,8 @@ pub struct Plan {
     pub whole_up_to: u64,
     /// Why it does not go on from there.
     pub why: Option<String>,
+    /// Whether that is no damage, but what a newer release wrote.
+    pub is_too_new: bool,
     /// How many messages are given up.
     pub given_up: u64,
     /// How many of them check out.
@@ -52,6 +54,7 @@ impl Plan {
             kept_commits: 0,
             whole_up_to: 0,
             why: None,
+            is_too_new: false,
             given_up: 0,
             given_up_whole: 0,
             named: Vec::new(),
@@ -79,6 +82,7 @@ impl Plan {
                     }
                 }
                 Some(Err(error)) => {
+                    plan.is_too_new = matches!(error, CommitError::TooNew(_));
                     plan.why = Some(format!("at stream sequence {}: {error}", stored.sequence));
                     plan.give_up(stored);
                 }

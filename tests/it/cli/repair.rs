@@ -257,6 +257,22 @@ fn a_repair_that_was_killed_leaves_the_damage_and_is_given_again() {
     assert!(killed >= 2, "{killed}");
 }
 
+/// Beside a rolled back replica: what the newer one had written was given up as damage.
+#[test]
+fn what_a_newer_release_wrote_is_given_up_only_where_that_is_said() {
+    let place = Place::without_service();
+    let mut writer = Writer::connect(place.server.port());
+    let history = writer.person(somebody(), 2);
+    let at = writer.write_raw(history.person, "", br#"{"schema":99,"version":3}"#);
+    let person = history.person.to_string();
+    let refused = place.repair(&person, "saved", &[]).ended(1, "--keep-to 2 gives up what it wrote");
+    assert!(refused.stderr.contains(&format!("at stream sequence {at}: written by a newer release")), "{refused:?}");
+    assert!(!Path::new(&place.path("saved")).exists());
+    place.run(&["verify", "--person", &person]).ended(1, "");
+    place.repair(&person, "saved", &["--keep-to", "2"]).done();
+    place.run(&["verify", "--person", &person]).done();
+}
+
 #[test]
 fn nothing_is_done_by_accident() {
     let place = Place::without_service();
