@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Out, STRONG, styled};
 use crate::cli::progress::Progress;
-use crate::cli::repair::plan::{Plan, each};
+use crate::cli::repair::plan::{FILLED_MAX, Plan, each};
 use crate::cli::store::{StoreReader, unavailable};
 use crate::cli::verify::person::reread;
 use crate::config::StoreClient;
@@ -44,9 +44,6 @@ Examples:
           The same with less that is kept, such as everything before a merge in a circle
 
 Exit status: 0 where nothing has to be repaired, or all was; 1 where something has to be; 'person-service --help' lists all.";
-
-/// Versions that may be filled.
-const FILLED_MAX: u64 = 100_000;
 
 /// What `repair` is told.
 #[derive(Debug, Args)]
@@ -286,6 +283,11 @@ fn describe(plan: &Plan, out: &mut Out) {
     });
     if let Some(version) = plan.snapshot.filter(|version| *version > plan.whole_up_to) {
         out.line(format!("a snapshot has seen version {version}"));
+    }
+    if let Some(version) = plan.not_believed {
+        out.line(format!(
+            "a commit claims version {version}, which is not believed: {FILLED_MAX} versions may be filled"
+        ));
     }
     out.line(format!("kept: {} commits, up to version {}", plan.kept_commits, plan.kept.version));
     let whole = match plan.given_up_whole {

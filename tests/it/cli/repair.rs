@@ -273,6 +273,31 @@ fn what_a_newer_release_wrote_is_given_up_only_where_that_is_said() {
     place.run(&["verify", "--person", &person]).done();
 }
 
+/// A long stretch of the history was lost: the versions behind it, which everybody had seen, were given out again.
+#[test]
+fn versions_behind_a_long_gap_are_not_given_out_again() {
+    let place = Place::start();
+    let mut writer = Writer::connect(place.server.port());
+    let mut behind = |missing: u64| {
+        let history = writer.person(somebody(), 3);
+        let mut later = History { version: 3 + missing, ..history };
+        let payload = later.commit(vec![later.renamed("Ada 3", "Ada later")]);
+        writer.write_raw(later.person, "", &payload);
+        later.person.to_string()
+    };
+    let person = behind(2_000);
+    let told = place.run(&["repair", &person]).stdout;
+    assert!(told.contains("versions 4 to 2005 are filled"), "the gap, 2004 and one more: {told}");
+    place.repair(&person, "saved", &[]).done();
+    let next = place.rename(&person, "Lady", "c").done().json();
+    assert_eq!(next["version"], 2_006);
+
+    let told = place.run(&["repair", &behind(200_000)]).stdout;
+    for said in ["a commit claims version 200004, which is not believed", "versions 4 to 5 are filled"] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+}
+
 #[test]
 fn nothing_is_done_by_accident() {
     let place = Place::without_service();
