@@ -8,6 +8,7 @@ mod plan;
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,12 +21,13 @@ use uuid::Uuid;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Out, STRONG, styled};
 use crate::cli::progress::Progress;
-use crate::cli::repair::plan::{FILLED_MAX, Plan, each};
+use crate::cli::repair::plan::{FILLED_MAX, Plan};
 use crate::cli::store::{StoreReader, unavailable};
 use crate::cli::verify::person::reread;
 use crate::config::StoreClient;
 use crate::domain::limits::REASON_CHARS_MAX;
 use crate::domain::{PersonId, Timestamp};
+use crate::engine::audit::Record;
 use crate::engine::ports::{Append, Appended, CommitHeaders, EventLog, Sequence, StoredCommit, Unavailable};
 use crate::engine::repair::{Repaired, filling};
 use crate::exit::ExitStatus;
@@ -168,13 +170,14 @@ impl Repair {
         };
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(refused)?;
         let mut write = |value: Value| writeln!(file, "{value}").map_err(refused);
-        each(reader, self.person, |stored| -> Result<(), Failure> {
+        reader.each(self.person, 1, |stored| -> Result<_, Failure> {
             write(json!({
                 "sequence": stored.sequence,
                 "digest": Digest::of(&stored.payload),
                 "base64": STANDARD.encode(&stored.payload),
                 "text": String::from_utf8_lossy(&stored.payload),
-            }))
+            }))?;
+            Ok(ControlFlow::Continue(()))
         })?;
         if let Some(bytes) = snapshot {
             write(json!({ "snapshot_base64": STANDARD.encode(bytes) }))?;
@@ -208,30 +211,38 @@ impl Repair {
             first = first.or(Some(expected));
         }
         if let (true, Some(first)) = (plan.given_up > 0, first) {
+            // What stays has to be whole by itself before anything goes.
+            self.whole(reader, first, expected)?;
             mend.purge_before(self.person, first).map_err(|error| undone(&error))?;
         }
         mend.delete_snapshot(self.person).map_err(|error| undone(&error))?;
-        let found = reread(reader, self.person).map_err(|error| undone(&error))?;
+        self.whole(reader, 1, expected)
+    }
+
+    /// Reads again what lies from a sequence on, which has to be a whole history, with all that was written. The
+    /// version that it leads to.
+    fn whole(&self, reader: &mut StoreReader, from: Sequence, written: Sequence) -> Result<u64, Failure> {
+        let found = reread(reader, self.person, from).map_err(|error| undone(&error))?;
         match found.broken {
-            None if found.record.link.sequence >= expected => Ok(found.record.link.version),
+            None if found.record.link.sequence >= written => Ok(found.record.link.version),
             _ => Err(undone(&Unavailable("the history is not whole yet: somebody else wrote to it".to_owned()))),
         }
     }
 
-    /// The commits that are kept, which have been read before, each checked again by its digest in the chain.
+    /// The commits that are kept, read and checked once more: they have to lead to where they led before.
     fn kept(&self, reader: &mut StoreReader, plan: &Plan) -> Result<Vec<StoredCommit>, Failure> {
+        let changed = || undone(&Unavailable("the history changed meanwhile".to_owned()));
         let mut kept = Vec::new();
-        each(reader, self.person, |stored| -> Result<(), Failure> {
-            if stored.sequence <= plan.kept.sequence {
-                kept.push(stored.clone());
+        let mut record = Record::start();
+        reader.each(self.person, 1, |stored| -> Result<_, Failure> {
+            if stored.sequence > plan.kept.sequence {
+                return Ok(ControlFlow::Break(()));
             }
-            Ok(())
+            record = record.check(self.person, stored).map_err(|_| changed())?.record;
+            kept.push(stored.clone());
+            Ok(ControlFlow::Continue(()))
         })?;
-        let last = kept.last().map_or(Digest::ZERO, |stored| Digest::of(&stored.payload));
-        if last != plan.kept.chain {
-            return Err(undone(&Unavailable("the history changed meanwhile".to_owned())));
-        }
-        Ok(kept)
+        if record.link == plan.kept { Ok(kept) } else { Err(changed()) }
     }
 
     fn append(

@@ -1,12 +1,14 @@
 //! What a repair would keep and what it would give up.
 
+use std::ops::ControlFlow;
+
 use serde::Deserialize;
 
 use crate::cli::store::StoreReader;
 use crate::domain::PersonId;
 use crate::engine::audit::Record;
 use crate::engine::link::Link;
-use crate::engine::ports::{Consistency, Sequence, StoredCommit, Unavailable};
+use crate::engine::ports::{Sequence, StoredCommit, Unavailable};
 use crate::engine::repair::{GIVEN_UP_NAMED_MAX, GivenUp};
 use crate::wire::commit::{self, CommitError, EVENTS_MAX};
 use crate::wire::digest::Digest;
@@ -71,7 +73,7 @@ impl Plan {
         };
         let mut record = Record::start();
         let mut next_end = None;
-        each(reader, person, |stored| {
+        reader.each(person, 1, |stored| {
             plan.tip = stored.sequence;
             let checked = if plan.why.is_none() { Some(record.check(person, stored)) } else { None };
             match checked {
@@ -94,7 +96,7 @@ impl Plan {
                 }
                 None => plan.give_up(person, stored),
             }
-            Ok(())
+            Ok::<_, Unavailable>(ControlFlow::Continue(()))
         })?;
         plan.highest = plan.highest.max(plan.kept.version).max(plan.snapshot.unwrap_or(0));
         if keep_to.is_some_and(|version| version != plan.kept.version) {
@@ -142,24 +144,5 @@ impl Plan {
         let possible = self.kept.version.saturating_add(self.given_up.saturating_mul(events_max));
         let outline = serde_json::from_slice::<Outline>(&stored.payload).ok();
         outline.map(|outline| outline.version).filter(|version| *version <= possible).ok_or(None)
-    }
-}
-
-/// Everything that the leader has of a person, in order.
-pub fn each<E: From<Unavailable>>(
-    reader: &mut StoreReader,
-    person: PersonId,
-    mut take: impl FnMut(&StoredCommit) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut from = 1;
-    loop {
-        let (commits, more) = reader.page(person, from, Consistency::Leader)?;
-        for stored in &commits {
-            take(stored)?;
-            from = stored.sequence + 1;
-        }
-        if !more || commits.is_empty() {
-            return Ok(());
-        }
     }
 }

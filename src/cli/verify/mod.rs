@@ -265,7 +265,7 @@ impl<'a> Check<'a> {
             .map(|(person, finding)| (*person, finding.clone()))
             .collect();
         for (person, suspected) in suspects {
-            let found = person::reread(&mut self.reader, person).map_err(|error| unavailable(&error))?;
+            let found = person::reread(&mut self.reader, person, 1).map_err(|error| unavailable(&error))?;
             self.ledger.correct(person, &found.record, found.broken.is_some());
             if let Some(target) = found.merged_into {
                 self.ledger.merged.insert(person, target);

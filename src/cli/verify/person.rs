@@ -1,5 +1,7 @@
 //! The check of one person, from the stream's leader, to the end of all merges.
 
+use std::ops::ControlFlow;
+
 use crate::cli::failure::Failure;
 use crate::cli::store::{StoreReader, unavailable};
 use crate::cli::verify::finding::{Finding, Findings, Kind};
@@ -7,7 +9,7 @@ use crate::cli::verify::ledger::damage;
 use crate::cli::verify::snapshots;
 use crate::domain::PersonId;
 use crate::engine::audit::Record;
-use crate::engine::ports::{Consistency, StoredCommit, Unavailable};
+use crate::engine::ports::{Sequence, StoredCommit, Unavailable};
 use crate::wire::commit::CommitError;
 
 /// Merges that are followed from one person to the next.
@@ -28,23 +30,19 @@ pub struct Reread {
     pub commits: u64,
 }
 
-/// Reads a history from the leader, up to the first commit that does not check out.
-pub fn reread(reader: &mut StoreReader, person: PersonId) -> Result<Reread, Unavailable> {
+/// Reads a history from the leader, as it lies from a sequence on, up to the first commit that does not check out.
+pub fn reread(reader: &mut StoreReader, person: PersonId, from: Sequence) -> Result<Reread, Unavailable> {
     let mut found = Reread { record: Record::start(), broken: None, misfit: None, merged_into: None, commits: 0 };
-    let mut from = 1;
-    loop {
-        let (commits, more) = reader.page(person, from, Consistency::Leader)?;
-        for stored in &commits {
-            if let Err(error) = found.take(person, stored) {
+    reader.each(person, from, |stored| {
+        Ok::<_, Unavailable>(match found.take(person, stored) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
                 found.broken = Some((stored.sequence, error));
-                return Ok(found);
+                ControlFlow::Break(())
             }
-            from = stored.sequence + 1;
-        }
-        if !more || commits.is_empty() {
-            return Ok(found);
-        }
-    }
+        })
+    })?;
+    Ok(found)
 }
 
 impl Reread {
@@ -70,7 +68,7 @@ impl Reread {
 /// Checks one person: the history, the snapshot, and those into whom they were merged. How many commits and events the
 /// history has, as far as it is whole.
 pub fn check(reader: &mut StoreReader, person: PersonId, findings: &mut Findings) -> Result<(u64, u64), Failure> {
-    let found = reread(reader, person).map_err(|error| unavailable(&error))?;
+    let found = reread(reader, person, 1).map_err(|error| unavailable(&error))?;
     if let Some(finding) = found.damage(person) {
         findings.add(finding);
     }
@@ -99,7 +97,7 @@ fn follow(
             findings.add(circle(&path));
             return Ok(());
         }
-        let found = reread(reader, target)?;
+        let found = reread(reader, target, 1)?;
         if found.record.lifecycle.is_none() && found.broken.is_none() {
             let from = path.last().copied().unwrap_or(person);
             findings.add(missing_target(from, target));
