@@ -15,6 +15,7 @@ pub mod person;
 mod saved;
 mod snapshots;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -207,8 +208,12 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         let end = if place.is_complete { last } else { place.end };
-        self.place = Place { end, is_complete: false, ..place };
         (self.ledger, self.findings) = (ledger, findings);
+        if place.is_complete {
+            // That was told, and is no more.
+            self.findings.forget(|finding| finding.kind == Kind::CopyDiffers);
+        }
+        self.place = Place { end, is_complete: false, ..place };
         Ok(())
     }
 
@@ -264,11 +269,18 @@ impl<'a> Check<'a> {
             .filter(of_this_part)
             .map(|(person, finding)| (*person, finding.clone()))
             .collect();
+        let read_again: HashSet<PersonId> = suspects.iter().map(|(person, _)| *person).collect();
+        let is_past = |person: PersonId| read_again.contains(&person);
+        self.findings.forget(|found| found.kind == Kind::EventImpossible && found.person.is_some_and(is_past));
         for (person, suspected) in suspects {
             let found = person::reread(&mut self.reader, person, 1).map_err(|error| unavailable(&error))?;
             self.ledger.correct(person, &found.record, found.broken.is_some());
-            if let Some(target) = found.merged_into {
-                self.ledger.merged.insert(person, target);
+            match found.merged_into {
+                Some(target) => drop(self.ledger.merged.insert(person, target)),
+                None => drop(self.ledger.merged.remove(&person)),
+            }
+            if let Some(finding) = found.impossible(person) {
+                self.findings.add(finding);
             }
             match found.damage(person) {
                 // It stays a suspect, so that the next check with the same file reads it again.

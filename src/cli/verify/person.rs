@@ -63,18 +63,19 @@ impl Reread {
         let (sequence, error) = self.broken.as_ref()?;
         Some(damage(person, *sequence, self.record.link.version, error))
     }
+
+    /// The first event that was not possible as a finding, where there is any.
+    pub fn impossible(&self, person: PersonId) -> Option<Finding> {
+        let (sequence, what) = self.misfit.as_ref()?;
+        Some(Finding::of(Kind::EventImpossible, person, Some(*sequence), what.clone()))
+    }
 }
 
 /// Checks one person: the history, the snapshot, and those into whom they were merged. How many commits and events the
 /// history has, as far as it is whole.
 pub fn check(reader: &mut StoreReader, person: PersonId, findings: &mut Findings) -> Result<(u64, u64), Failure> {
     let found = reread(reader, person, 1).map_err(|error| unavailable(&error))?;
-    if let Some(finding) = found.damage(person) {
-        findings.add(finding);
-    }
-    if let Some((sequence, what)) = &found.misfit {
-        findings.add(Finding::of(Kind::EventImpossible, person, Some(*sequence), what.clone()));
-    }
+    found.damage(person).into_iter().chain(found.impossible(person)).for_each(|finding| findings.add(finding));
     if let Some(bytes) = reader.snapshot(person)? {
         let found = vec![(person, None, bytes)];
         snapshots::check(reader, found, findings).map_err(|error| unavailable(&error))?;
