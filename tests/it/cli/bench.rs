@@ -63,6 +63,18 @@ fn for_a_time_at_a_rate_or_over_each_person_once() {
     }
 }
 
+/// At a rate that cannot be kept each message is sent long after it was due: what was sent a moment ago was taken for
+/// unanswered.
+#[test]
+fn what_leaves_late_is_waited_for_like_everything_else() {
+    let place = Place::start();
+    // An answer is waited for during COMMAND_TIMEOUT and a second.
+    let late = ["--duration", "1500ms", "--warm-up", "0s", "--rate", "10000000", "--in-flight", "1"];
+    let result = measured(&place, &[&late[..], &["--command-timeout", "100ms"]].concat());
+    assert_eq!(result["problems"], json!({}), "{result}");
+    assert!(result["latency_ms"]["max"].as_f64() > Some(1100.0), "some left so late: {result}");
+}
+
 #[test]
 fn test_persons_are_written_only_where_that_was_meant() {
     let place = Place::without_service();
