@@ -55,6 +55,10 @@ fn for_a_time_at_a_rate_or_over_each_person_once() {
     assert_eq!(result["seconds"], 0.3);
     let result = measured(&place, &["--distribution", "each", "--in-flight", "1"]);
     assert_eq!(result["accepted"], 20);
+    // Each person once is done long before the time is over, and the rate is that of what it took.
+    let result = measured(&place, &["--distribution", "each", "--duration", "1h", "--in-flight", "2"]);
+    assert!(result["accepted"] == 20 && result["seconds"].as_f64() < Some(600.0), "{result}");
+    place.run(&["bench", "--leave-test-persons", "--in-flight", "1", "--connections", "2"]).ended(64, "is too few");
     let shown = place
         .run(&["bench", "--leave-test-persons", "--persons", "20", "--commands", "40", "--distribution", "one"])
         .done();
