@@ -116,11 +116,11 @@ impl Verify {
         let mut reader = StoreReader::open(config, "verify")?;
         if let Some(person) = self.person {
             let mut findings = Findings::default();
-            let (commits, events) = person::check(&mut reader, person, &mut findings)?;
+            let [commits, events, snapshots] = person::check(&mut reader, person, !self.no_snapshots, &mut findings)?;
             if commits == 0 && findings.is_empty() {
                 return Err(Failure::new(ExitStatus::Refused, "there is no such person"));
             }
-            let looked = Looked { commits, events, persons: 1, snapshots: 0, sequence: None };
+            let looked = Looked { commits, events, persons: 1, snapshots, sequence: None };
             return self.report(findings, &looked, began);
         }
         let (scan, extent) = reader.scan()?;

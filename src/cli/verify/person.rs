@@ -71,17 +71,24 @@ impl Reread {
     }
 }
 
-/// Checks one person: the history, the snapshot, and those into whom they were merged. How many commits and events the
-/// history has, as far as it is whole.
-pub fn check(reader: &mut StoreReader, person: PersonId, findings: &mut Findings) -> Result<(u64, u64), Failure> {
+/// Checks one person: the history, the snapshot if that is wanted, and those into whom they were merged. How many commits,
+/// events and snapshots were looked at.
+pub fn check(
+    reader: &mut StoreReader,
+    person: PersonId,
+    with_snapshot: bool,
+    findings: &mut Findings,
+) -> Result<[u64; 3], Failure> {
     let found = reread(reader, person, 1).map_err(|error| unavailable(&error))?;
     found.damage(person).into_iter().chain(found.impossible(person)).for_each(|finding| findings.add(finding));
-    if let Some(bytes) = reader.snapshot(person)? {
+    let snapshot = if with_snapshot { reader.snapshot(person)? } else { None };
+    let snapshots = u64::from(snapshot.is_some());
+    if let Some(bytes) = snapshot {
         let found = vec![(person, None, bytes)];
         snapshots::check(reader, found, findings).map_err(|error| unavailable(&error))?;
     }
     follow(reader, person, found.merged_into, findings).map_err(|error| unavailable(&error))?;
-    Ok((found.commits, found.record.link.version))
+    Ok([found.commits, found.record.link.version, snapshots])
 }
 
 /// Goes from merge to merge.
@@ -94,8 +101,9 @@ fn follow(
     let mut path = vec![person];
     let mut next = merged_into;
     while let Some(target) = next.filter(|_| path.len() < MERGES_MAX) {
-        if path.contains(&target) {
-            findings.add(circle(&path));
+        if let Some(place) = path.iter().position(|before| *before == target) {
+            // Who leads into the circle is not of it.
+            findings.add(circle(&path.split_off(place)));
             return Ok(());
         }
         let found = reread(reader, target, 1)?;

@@ -54,6 +54,8 @@ fn what_the_service_wrote_is_whole_with_its_snapshots() {
     let text = place.run(&["verify"]).done().stdout;
     assert!(text.starts_with("3 persons, ") && text.trim_end().ends_with("nothing is wrong"), "{text}");
     place.run(&["verify", "--person", &people[0]]).done();
+    assert_eq!(place.summary(&["--person", &people[0]])["snapshots"], 1);
+    assert_eq!(place.summary(&["--person", &people[0], "--no-snapshots"])["snapshots"], 0);
     place.run(&["verify", "--person", &somebody().to_string()]).ended(1, "no such person");
 }
 
@@ -129,6 +131,15 @@ fn every_kind_of_damage_is_told_by_person_and_the_others_are_whole() {
         assert_eq!(found, status == 1, "{kind} {person}: {alone:#?}");
     }
     place.findings(0, &["--person", &whole.person.to_string()]);
+
+    // Who was merged into one of a circle leads there and is not of it.
+    let mut outside = writer.person(somebody(), 1);
+    writer.merge(&mut outside, circle[0].person);
+    writer.finish();
+    let found = place.findings(1, &["--person", &outside.person.to_string()]);
+    let [first, second, third] = [0, 1, 2].map(|index| circle[index].person);
+    let said = format!("merged in a circle: {first} into {second} into {third} into {first}");
+    assert!(found.len() == 1 && found[0]["what"] == said, "{found:#?}");
 }
 
 /// A stored message with headers that the client cannot parse loses the connection of whoever reads it directly.
