@@ -2,7 +2,8 @@
 //!
 //! What is kept is written once more behind what lies there, byte for byte; what fills the versions that are given up
 //! comes behind it; then everything before is taken out in one step. At no moment does the stream show a history that is
-//! whole and shorter: until the last step it is as damaged as it was, and the same command may be given again.
+//! whole and shorter: until the last step it is as damaged as it was, and the same command may be given again. One that was
+//! whole, of which less is to be kept, is damaged from the first commit that is written on, until the last step.
 
 mod plan;
 

@@ -57,7 +57,7 @@ pub enum Suite {
     Ceilings,
     /// 64 in flight, against the rivals, with both durabilities
     Rivals,
-    /// `sync_interval: always`, against the bare loop
+    /// `sync_interval: always`, against the bare loop, and raw publish one by one and in batches
     Always,
     /// A cluster of three servers, against the bare loop
     Cluster,
