@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
-use crate::cli::output::{Out, grouped, private};
+use crate::cli::output::{Out, counted, grouped, private};
 use crate::cli::progress::Progress;
 use crate::cli::reading::Reading;
 use crate::cli::store::{StoreReader, unavailable};
@@ -120,14 +120,15 @@ impl Export {
             return Err(Failure::new(ExitStatus::Refused, "there is no such person"));
         }
         if damaged > 0 {
-            let message = format!(
-                "the histories of {} persons are damaged and were left out: person-service verify tells of each",
-                grouped(damaged)
-            );
+            let left_out = match damaged {
+                1 => "the history of 1 person is damaged and was left out".to_owned(),
+                count => format!("the histories of {} persons are damaged and were left out", grouped(count)),
+            };
+            let message = format!("{left_out}: person-service verify tells of each");
             return Err(Failure::new(ExitStatus::Refused, message));
         }
         if self.out.is_some() {
-            last_words(&format!("{} persons, as of stream sequence {}", grouped(written), extent.last));
+            last_words(&format!("{}, as of stream sequence {}", counted(written, "person", "persons"), extent.last));
         }
         Ok(ExitStatus::Clean)
     }

@@ -126,6 +126,11 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// A count with its unit, in the plural unless it is one: `1,234 persons`.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,5 +171,7 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
+        let counts = [0, 1, 2_000].map(|count| counted(count, "person", "persons"));
+        assert_eq!(counts, ["0 persons", "1 person", "2,000 persons"]);
     }
 }

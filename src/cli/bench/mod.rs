@@ -33,7 +33,7 @@ use crate::cli::bench::tally::Tally;
 use crate::cli::bench::work::{Measured, Progress, Round};
 use crate::cli::client::Client;
 use crate::cli::failure::{Failure, no_responders};
-use crate::cli::output::{Out, grouped};
+use crate::cli::output::{Out, counted, grouped};
 use crate::config;
 use crate::daemon::logging::last_words;
 use crate::exit::ExitStatus;
@@ -61,7 +61,8 @@ impl Bench {
             self.write_persons(config, &persons)?;
         }
         if self.prepare_only {
-            out.line(format!("{} persons are there, of {} commits each", grouped(self.persons), self.history));
+            let persons = counted(self.persons, "person is", "persons are");
+            out.line(format!("{persons} there, of {} each", counted(self.history, "commit", "commits")));
             return out.finish().map(|()| ExitStatus::Clean);
         }
         let mut connections = self.connections(config, &persons)?;
@@ -71,7 +72,8 @@ impl Bench {
             self.drive(&mut connections, Some(until), None, "warming up")?;
         }
         let (report, tally) = self.measure(&mut connections, &processes)?;
-        if tally.accepted == 0 && tally.problems.keys().all(|code| code == "no_service") {
+        let is_unheard = tally.refused() > 0 && tally.problems.keys().all(|code| code == "no_service");
+        if tally.accepted == 0 && is_unheard {
             return Err(Failure::new(ExitStatus::Unavailable, no_responders(&commands(config))));
         }
         report.show(&mut out, self.json);
@@ -82,7 +84,7 @@ impl Bench {
         match tally.refused() {
             0 => Ok(ExitStatus::Clean),
             refused => {
-                let message = format!("{} were not accepted: see their codes", grouped(refused));
+                let message = counted(refused, "was not accepted: see its code", "were not accepted: see their codes");
                 Err(Failure::new(ExitStatus::Refused, message))
             }
         }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::cli::failure::Failure;
-use crate::cli::output::{Out, STRONG, styled};
+use crate::cli::output::{Out, STRONG, counted, grouped, styled};
 use crate::cli::progress::Progress;
 use crate::cli::repair::plan::{FILLED_MAX, Plan};
 use crate::cli::store::{StoreReader, unavailable};
@@ -301,12 +301,14 @@ fn describe(plan: &Plan, out: &mut Out) {
             "a commit claims version {version}, which is not believed: {FILLED_MAX} versions may be filled"
         ));
     }
-    out.line(format!("kept: {} commits, up to version {}", plan.kept_commits, plan.kept.version));
+    let kept = counted(plan.kept_commits, "commit", "commits");
+    out.line(format!("kept: {kept}, up to version {}", plan.kept.version));
     let whole = match plan.given_up_whole {
         0 => String::new(),
-        count => format!(", {count} of which check out"),
+        1 => ", 1 of which checks out".to_owned(),
+        count => format!(", {} of which check out", grouped(count)),
     };
-    out.line(format!("given up: {} messages{whole}", plan.given_up));
+    out.line(format!("given up: {}{whole}", counted(plan.given_up, "message", "messages")));
     for message in &plan.named {
         out.line(format!("  at stream sequence {}, digest {}", message.sequence, message.digest));
     }

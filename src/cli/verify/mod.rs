@@ -26,7 +26,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::failure::Failure;
-use crate::cli::output::{Out, grouped};
+use crate::cli::output::{Out, counted};
 use crate::cli::progress::Progress;
 use crate::cli::reading::Reading;
 use crate::cli::store::{StoreReader, unavailable};
@@ -146,11 +146,11 @@ impl Verify {
             out.json(summary.to_string().as_bytes());
         } else {
             out.line(format!(
-                "{} persons, {} commits, {} events, {} snapshots in {seconds:.1} s: {}",
-                grouped(looked.persons),
-                grouped(looked.commits),
-                grouped(looked.events),
-                grouped(looked.snapshots),
+                "{}, {}, {}, {} in {seconds:.1} s: {}",
+                counted(looked.persons, "person", "persons"),
+                counted(looked.commits, "commit", "commits"),
+                counted(looked.events, "event", "events"),
+                counted(looked.snapshots, "snapshot", "snapshots"),
                 findings.summary()
             ));
         }

@@ -29,7 +29,7 @@ fn a_load_is_answered_and_measured() {
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect::<Vec<Value>>()
     };
     let events = place.run(&["bench", "--leave-test-persons", "--persons", "1", "--history", "3", "--prepare-only"]);
-    assert_eq!(events.done().stdout, "1 persons are there, of 3 commits each\n");
+    assert_eq!(events.done().stdout, "1 person is there, of 3 commits each\n");
     let first = place.run(&["bench", "--leave-test-persons", "--persons", "1", "--cold", "--mix", "query", "--json"]);
     assert_eq!(first.done().json()["accepted"], 1);
     // The first person of seed 1, by the rule that makes ids of seeds and numbers.
@@ -59,6 +59,9 @@ fn for_a_time_at_a_rate_or_over_each_person_once() {
     let result = measured(&place, &["--distribution", "each", "--duration", "1h", "--in-flight", "2"]);
     assert!(result["accepted"] == 20 && result["seconds"].as_f64() < Some(600.0), "{result}");
     place.run(&["bench", "--leave-test-persons", "--in-flight", "1", "--connections", "2"]).ended(64, "is too few");
+    // Nothing was sent, so nobody was silent.
+    let result = measured(&place, &["--duration", "0s", "--warm-up", "0s"]);
+    assert_eq!((&result["accepted"], &result["per_second"]), (&json!(0), &json!(0.0)), "{result}");
     let shown = place
         .run(&["bench", "--leave-test-persons", "--persons", "20", "--commands", "40", "--distribution", "one"])
         .done();

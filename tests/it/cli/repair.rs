@@ -37,7 +37,8 @@ fn what_is_whole_is_kept_with_its_commands_and_the_service_goes_on() {
     // Told, not done.
     let told = place.run(&["repair", &person]);
     assert_eq!(told.status, 1, "{told:?}");
-    for said in ["whole up to version 3; at stream sequence 4: not a commit", "kept: 3 commits", "given up: 1 messages"]
+    for said in
+        ["whole up to version 3; at stream sequence 4: not a commit", "kept: 3 commits", "given up: 1 message\n"]
     {
         assert!(told.stdout.contains(said), "{said}: {}", told.stdout);
     }

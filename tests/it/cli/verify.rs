@@ -54,6 +54,8 @@ fn what_the_service_wrote_is_whole_with_its_snapshots() {
     let text = place.run(&["verify"]).done().stdout;
     assert!(text.starts_with("3 persons, ") && text.trim_end().ends_with("nothing is wrong"), "{text}");
     place.run(&["verify", "--person", &people[0]]).done();
+    let text = place.run(&["verify", "--person", &people[2]]).done().stdout;
+    assert!(text.starts_with("1 person, "), "{text}");
     assert_eq!(place.summary(&["--person", &people[0]])["snapshots"], 1);
     assert_eq!(place.summary(&["--person", &people[0], "--no-snapshots"])["snapshots"], 0);
     place.run(&["verify", "--person", &somebody().to_string()]).ended(1, "no such person");

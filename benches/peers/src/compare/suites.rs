@@ -267,8 +267,8 @@ impl Field {
     }
 
     fn note(&mut self, load: &str, who: &str, round: usize, figures: BTreeMap<String, f64>) {
-        let rate = figures.get("per_second").copied().unwrap_or(0.0);
-        eprintln!("{} round {round}: {load}: {who}: {rate:.0} a second", self.suite);
+        let rate = figures.get("per_second").map_or_else(String::new, |rate| format!(": {rate:.0} a second"));
+        eprintln!("{} round {round}: {load}: {who}{rate}", self.suite);
         let (suite, load, who) = (self.suite.clone(), load.to_owned(), who.to_owned());
         self.samples.push(Sample { suite, load, who, round, figures });
     }
