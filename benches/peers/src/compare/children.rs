@@ -131,13 +131,16 @@ impl NatsServers {
 
     /// Waits until all listen and, in a cluster, JetStream has a leader.
     fn wait(&mut self) -> Result<(), Box<dyn Error>> {
-        let wanted = if self.ports.len() == 1 { "Server is ready" } else { "JetStream cluster new metadata leader" };
+        let is_ready = |log: &String| match self.ports.len() {
+            1 => log.contains("Server is ready"),
+            // "JetStream cluster new metadata leader: s1", and of itself "Self is new JetStream cluster metadata leader".
+            _ => log.lines().any(|line| line.contains("new ") && line.contains("metadata leader")),
+        };
         let ends = Instant::now() + START_MAX;
         loop {
             let logs: Vec<String> = (0..self.ports.len()).map(|number| self.log(number)).collect();
             let listen = self.ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
-            let ready = logs.iter().filter(|log| log.contains(wanted) || log.contains("new metadata leader")).count();
-            if listen && ready == logs.len() {
+            if listen && logs.iter().all(is_ready) {
                 return Ok(());
             }
             self.processes.iter_mut().try_for_each(Process::check)?;
