@@ -129,8 +129,7 @@ impl Compare {
             probes: Vec::new(),
         };
         field.run(suite)?;
-        field.probes.sort_by(f64::total_cmp);
-        let fsync_ms = field.probes.get(field.probes.len() / 2).copied().unwrap_or(0.0);
+        let fsync_ms = median(std::mem::take(&mut field.probes)).unwrap_or(0.0);
         found.samples.retain(|sample| sample.suite != name);
         found.runs.retain(|run| run.suite != name);
         found.samples.append(&mut field.samples);
