@@ -7,14 +7,34 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 
 /// Long enough for any of them to start.
 const START_MAX: Duration = Duration::from_secs(30);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// Whether a signal has asked for the end.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on SIGINT and SIGTERM end what was started, at once. Whoever waits for one of them fails then; what is dropped
+/// on the way out stops PostgreSQL, which is nobody's child, and takes the folders away.
+pub fn end_at_signals() -> Result<(), Box<dyn Error>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            let children = children_of(std::process::id()).unwrap_or_default();
+            let _ = Command::new("kill").args(children.iter().map(u32::to_string)).status();
+        }
+    });
+    Ok(())
+}
 
 /// What is to be run.
 #[derive(Clone)]
@@ -38,6 +58,9 @@ pub struct Process {
 
 impl Process {
     fn spawn(name: &str, command: &mut Command) -> Result<Self, Box<dyn Error>> {
+        if INTERRUPTED.load(Ordering::SeqCst) {
+            return Err("interrupted".into());
+        }
         let child = command.stdin(Stdio::null()).spawn().map_err(|error| format!("{name}: {error}"))?;
         Ok(Self { child, name: name.to_owned(), metrics: None })
     }

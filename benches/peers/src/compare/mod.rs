@@ -93,6 +93,7 @@ struct Run {
 impl Compare {
     /// Measures and writes.
     pub fn run(&self) -> Result<(), Box<dyn Error>> {
+        children::end_at_signals()?;
         std::fs::create_dir_all(&self.out)?;
         let file = self.out.join("samples.json");
         let mut found: Found = match std::fs::read(&file) {
