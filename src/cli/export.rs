@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
-use crate::cli::output::{Out, grouped, private};
+use crate::cli::output::{Out, counted, grouped, private};
 use crate::cli::progress::Progress;
 use crate::cli::reading::Reading;
 use crate::cli::store::{StoreReader, unavailable};
@@ -74,6 +74,8 @@ struct Persons {
 struct Folding {
     aggregate: Aggregate,
     end: Sequence,
+    /// Whether a commit of the person was seen at the end: a history that ends before is another one.
+    is_seen: bool,
     consistency: Consistency,
     events: Vec<Value>,
     result: Option<Result<(), String>>,
@@ -118,14 +120,15 @@ impl Export {
             return Err(Failure::new(ExitStatus::Refused, "there is no such person"));
         }
         if damaged > 0 {
-            let message = format!(
-                "the histories of {} persons are damaged and were left out: person-service verify tells of each",
-                grouped(damaged)
-            );
+            let left_out = match damaged {
+                1 => "the history of 1 person is damaged and was left out".to_owned(),
+                count => format!("the histories of {} persons are damaged and were left out", grouped(count)),
+            };
+            let message = format!("{left_out}: person-service verify tells of each");
             return Err(Failure::new(ExitStatus::Refused, message));
         }
         if self.out.is_some() {
-            last_words(&format!("{} persons, as of stream sequence {}", grouped(written), extent.last));
+            last_words(&format!("{}, as of stream sequence {}", counted(written, "person", "persons"), extent.last));
         }
         Ok(ExitStatus::Clean)
     }
@@ -145,9 +148,8 @@ impl Export {
 
     /// Reads these histories to their ends.
     fn fold(&self, reader: &mut StoreReader, some: &[(PersonId, Sequence)]) -> Result<Vec<Folding>, Failure> {
-        // Where nobody has seen the end of a history, the leader has to show it.
-        let consistency = if self.person.is_some() { Consistency::Leader } else { Consistency::Any };
-        let begin = |(person, end): &(PersonId, Sequence)| Folding::begin(*person, *end, consistency);
+        let is_seen = self.person.is_none();
+        let begin = |(person, end): &(PersonId, Sequence)| Folding::begin(*person, *end, is_seen);
         let mut foldings: Vec<Folding> = some.iter().map(begin).collect();
         loop {
             let mut open: Vec<&mut Folding> = foldings.iter_mut().filter(|folding| folding.result.is_none()).collect();
@@ -198,8 +200,10 @@ enum Written {
 }
 
 impl Folding {
-    fn begin(person: PersonId, end: Sequence, consistency: Consistency) -> Self {
-        Self { aggregate: Aggregate::absent(person), end, consistency, events: Vec::new(), result: None }
+    fn begin(person: PersonId, end: Sequence, is_seen: bool) -> Self {
+        // Where nobody has seen the end of a history, the leader has to show it.
+        let consistency = if is_seen { Consistency::Any } else { Consistency::Leader };
+        Self { aggregate: Aggregate::absent(person), end, is_seen, consistency, events: Vec::new(), result: None }
     }
 
     fn next_read(&self) -> Read {
@@ -211,7 +215,8 @@ impl Folding {
         for stored in page.commits.iter().take_while(|stored| stored.sequence <= self.end) {
             if let Err(broken) = self.aggregate.fold(stored) {
                 if self.consistency == Consistency::Any {
-                    *self = Self::begin(self.aggregate.person, self.end, Consistency::Leader);
+                    let again = Self::begin(self.aggregate.person, self.end, self.is_seen);
+                    *self = Self { consistency: Consistency::Leader, ..again };
                 } else {
                     self.result = Some(Err(broken.to_string()));
                 }
@@ -228,6 +233,10 @@ impl Folding {
         match self.consistency {
             // A copy that lags has less than was seen.
             Consistency::Any if self.aggregate.sequence < self.end => self.consistency = Consistency::Leader,
+            // Repaired, erased, or of an older backup than what was seen.
+            Consistency::Leader if self.is_seen && self.aggregate.sequence < self.end => {
+                self.result = Some(Err("it changed while it was read".to_owned()));
+            }
             _ => self.result = Some(Ok(())),
         }
     }
@@ -277,4 +286,26 @@ impl Target {
 
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(ExitStatus::BadConfiguration, format!("--out {} cannot be written: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was left out without a word, or written as it was before its newest commits.
+    #[test]
+    fn a_history_that_ends_before_what_was_seen_is_told() {
+        let person = PersonId::from_uuid(uuid::Uuid::from_u128(7));
+        let ended = |is_seen: bool| {
+            let mut folding = Folding::begin(person, 5, is_seen);
+            let mut pages = 0;
+            while folding.result.is_none() && pages < 3 {
+                folding.take(&Page::default(), false);
+                pages += 1;
+            }
+            folding.result
+        };
+        assert_eq!(ended(true), Some(Err("it changed while it was read".to_owned())));
+        assert_eq!(ended(false), Some(Ok(())), "nobody has seen a person who is not there");
+    }
 }

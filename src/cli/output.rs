@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Stdout, Write};
 use std::path::Path;
 
@@ -87,8 +87,14 @@ impl Out {
 
 /// Opens a file that may hold personal data, anew and for its owner alone.
 pub fn private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // That mode is for a new file. One that was there gets it before anything is in it; /dev/null and the like stay as
+    // they are.
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
 }
 
 /// Text without anything that a terminal would obey.
@@ -120,6 +126,11 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// A count with its unit, in the plural unless it is one: `1,234 persons`.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,10 +147,31 @@ mod tests {
         }
     }
 
+    /// A file of --refused that everybody could read stayed so when it was written anew.
+    #[test]
+    fn a_private_file_is_its_owners_alone_also_where_it_was_not() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("refused");
+        std::fs::write(&path, "before").expect("it is written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("it is ours");
+        let file = private(&path).expect("it opens");
+        let found = file.metadata().expect("it is there");
+        assert_eq!((found.permissions().mode() & 0o777, found.len()), (0o600, 0));
+        let null = Path::new("/dev/null");
+        let mode = || std::fs::metadata(null).expect("it is there").permissions().mode();
+        let before = mode();
+        private(null).expect("it opens");
+        assert_eq!(mode(), before);
+    }
+
     #[test]
     fn large_numbers_are_grouped() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
+        let counts = [0, 1, 2_000].map(|count| counted(count, "person", "persons"));
+        assert_eq!(counts, ["0 persons", "1 person", "2,000 persons"]);
     }
 }

@@ -1,5 +1,6 @@
 //! The connection of a tool that reads the store itself, beside the service: stream, log and bucket.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use crate::config::StoreClient;
 use crate::domain::PersonId;
 use crate::engine::ports::{Consistency, EventLog, Read, Sequence, Start, StoredCommit, Unavailable};
 use crate::exit::ExitStatus;
-use crate::nats::{Connection, Extent, Layout, NatsLog, NotSent, Scan, Store};
+use crate::nats::{Connection, Extent, Layout, NatsLog, Scan, Store};
 
 /// What a round of answers may take.
-pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// Questions that are asked at once.
 pub const QUESTIONS_AT_ONCE: usize = 128;
@@ -37,7 +38,7 @@ impl StoreReader {
 
     /// The stream of commits from end to end, and how far it reaches.
     pub fn scan(&self) -> Result<(Scan, Extent), Failure> {
-        let mut scan = Scan::events(&self.store, &self.layout).map_err(|error| not_sent(&error))?;
+        let mut scan = Scan::events(&self.store, &self.layout).map_err(|error| Failure::not_sent(&error))?;
         match scan.extent().map_err(|error| unavailable(&error))? {
             Some(extent) => Ok((scan, extent)),
             None => Err(Failure::new(
@@ -47,23 +48,47 @@ impl StoreReader {
         }
     }
 
-    /// The next commits of a person from a sequence on, and whether there are more.
-    pub fn page(
-        &mut self,
-        person: PersonId,
-        from: Sequence,
-        consistency: Consistency,
-    ) -> Result<(Vec<StoredCommit>, bool), Unavailable> {
-        let read = Read { person, start: Start::Sequence(from), consistency, newest: None };
+    /// The next commits of a person from a sequence on, by the leader's word, and whether there are more.
+    fn page(&mut self, person: PersonId, from: Sequence) -> Result<(Vec<StoredCommit>, bool), Unavailable> {
+        let read = Read { person, start: Start::Sequence(from), consistency: Consistency::Leader, newest: None };
         let page = self.log.read(&[read]).pop();
         let page = page.unwrap_or_else(|| Err(Unavailable("the store was not asked".to_owned())))?;
         Ok((page.commits, page.more))
     }
-}
 
-/// A question that did not leave.
-pub fn not_sent(error: &NotSent) -> Failure {
-    Failure::not_sent(error)
+    /// Everything that the leader has of a person from a sequence on, in order, until `take` has enough.
+    pub fn each<E: From<Unavailable>>(
+        &mut self,
+        person: PersonId,
+        mut from: Sequence,
+        mut take: impl FnMut(&StoredCommit) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        loop {
+            let (commits, more) = self.page(person, from)?;
+            for stored in &commits {
+                if take(stored)?.is_break() {
+                    return Ok(());
+                }
+                from = stored.sequence + 1;
+            }
+            if !more || commits.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The person's snapshot by the word of the bucket's leader; `None` where there is none, or no bucket.
+    pub fn snapshot(&self, person: PersonId) -> Result<Option<Vec<u8>>, Failure> {
+        let mut scan = Scan::snapshots(&self.store, &self.layout).map_err(|error| Failure::not_sent(&error))?;
+        if scan.extent().map_err(|error| unavailable(&error))?.is_none() {
+            return Ok(None);
+        }
+        let newest = scan.newest(&self.layout.snapshot_subject(person)).map_err(|error| {
+            let message = format!("the snapshot cannot be read: {error}; try again");
+            Failure::new(ExitStatus::Unavailable, message)
+        })?;
+        Ok(newest.filter(|message| !message.is_tombstone).map(|message| message.payload))
+    }
 }
 
 /// The store gave no answer.

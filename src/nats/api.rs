@@ -3,6 +3,8 @@
 //! The client's own JetStream types are those of server 2.9, and an error that they do not know comes out of them as
 //! success. Here whatever holds an `error` is one, and an acknowledgement without a sequence acknowledges nothing.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -114,34 +116,64 @@ pub struct Shown {
 }
 
 #[derive(Deserialize)]
-struct MessageAnswer {
+struct MessageAnswer<'a> {
     error: Option<ApiError>,
-    message: Option<RawMessage>,
+    #[serde(borrow)]
+    message: Option<RawMessage<'a>>,
 }
 
-#[derive(Deserialize)]
-struct RawMessage {
-    seq: Sequence,
-    #[serde(default)]
-    data: String,
+/// A message as the leader wraps it up: its bytes and headers in base64.
+#[derive(Debug, Deserialize)]
+pub(super) struct RawMessage<'a> {
+    #[serde(default, borrow)]
+    pub(super) subject: Cow<'a, str>,
+    pub(super) seq: Sequence,
+    #[serde(default, borrow)]
+    hdrs: Cow<'a, str>,
+    #[serde(default, borrow)]
+    data: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub(super) time: Cow<'a, str>,
+}
+
+impl RawMessage<'_> {
+    pub(super) fn payload(&self) -> Result<Vec<u8>, Unavailable> {
+        STANDARD.decode(self.data.as_ref()).map_err(|_| garbled())
+    }
+
+    /// Whether it says that something was deleted.
+    pub(super) fn is_tombstone(&self) -> Result<bool, Unavailable> {
+        let headers = STANDARD.decode(self.hdrs.as_ref()).map_err(|_| garbled())?;
+        let headers = String::from_utf8_lossy(&headers);
+        Ok(headers.contains("\nKV-Operation:") || headers.contains("\nNats-Marker-Reason:"))
+    }
 }
 
 /// Reads the answer to `STREAM.MSG.GET`; `None` when there is no such message.
 ///
 /// # Errors
 /// The leader could not show it, or its answer makes no sense.
-pub fn read_shown(payload: &[u8]) -> Result<Option<Shown>, Unavailable> {
-    let garbled = || Unavailable("the stream's leader gave an answer that makes no sense".to_owned());
+pub(super) fn read_message(payload: &[u8]) -> Result<Option<RawMessage<'_>>, Unavailable> {
     let answer: MessageAnswer = serde_json::from_slice(payload).map_err(|_| garbled())?;
     match (answer.error, answer.message) {
         (Some(error), _) if error.err_code == MESSAGE_NOT_FOUND => Ok(None),
         (Some(error), _) => Err(Unavailable(error.to_string())),
-        (None, Some(message)) => {
-            let payload = STANDARD.decode(&message.data).map_err(|_| garbled())?;
-            Ok(Some(Shown { sequence: message.seq, payload }))
-        }
+        (None, Some(message)) => Ok(Some(message)),
         (None, None) => Err(garbled()),
     }
+}
+
+/// The same, with the message's bytes.
+///
+/// # Errors
+/// As above.
+pub fn read_shown(payload: &[u8]) -> Result<Option<Shown>, Unavailable> {
+    let Some(message) = read_message(payload)? else { return Ok(None) };
+    Ok(Some(Shown { sequence: message.seq, payload: message.payload()? }))
+}
+
+fn garbled() -> Unavailable {
+    Unavailable("the stream's leader gave an answer that makes no sense".to_owned())
 }
 
 #[cfg(test)]

@@ -6,14 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{ApiError, MESSAGE_NOT_FOUND};
-use super::inbox::{Exchanged, Inbox};
+use super::api::{ApiError, read_message};
+use super::inbox::Inbox;
 use super::layout::Layout;
+use super::leader::{answered, last_of_subject, next_of_subject};
 use super::message::Incoming;
 use super::store::{NotSent, Store};
 use crate::engine::audit::Hints;
@@ -95,10 +94,7 @@ impl Scan {
     /// How far the stream reaches, by its leader's word; `None` where there is no such stream.
     pub fn extent(&mut self) -> Result<Option<Extent>, Unavailable> {
         let subject = self.info.clone();
-        let answer = patiently(|| match self.inbox.request(&subject, b"", ANSWER_WAIT) {
-            Exchanged::Answered(answer) => Ok(answer),
-            other => super::leader::answered(other),
-        })?;
+        let answer = patiently(|| answered(self.inbox.request(&subject, b"", ANSWER_WAIT)))?;
         read_extent(&answer)
     }
 
@@ -138,9 +134,7 @@ impl Scan {
     fn ask_leader_for(&mut self, from: Sequence, to: Sequence) -> Result<Vec<Scanned>, Unavailable> {
         let (mut next, mut messages) = (from, Vec::new());
         while next <= to && messages.len() < FROM_LEADER_MAX {
-            let question = json!({ "seq": next, "next_by_subj": ">" }).to_string();
-            let answer = self.inbox.request(&self.leader, question.as_bytes(), ANSWER_WAIT);
-            match read_scanned(&super::leader::answered(answer)?)? {
+            match self.ask_leader(&next_of_subject(">", next))? {
                 Some(message) if message.sequence >= next && message.sequence <= to => {
                     next = message.sequence + 1;
                     messages.push(message);
@@ -149,6 +143,16 @@ impl Scan {
             }
         }
         Ok(messages)
+    }
+
+    /// The newest message on a subject, by the leader's word; `None` where there is none. Asks once.
+    pub fn newest(&mut self, subject: &str) -> Result<Option<Scanned>, Unavailable> {
+        self.ask_leader(&last_of_subject(subject))
+    }
+
+    fn ask_leader(&mut self, question: &Value) -> Result<Option<Scanned>, Unavailable> {
+        let answer = self.inbox.request(&self.leader, question.to_string().as_bytes(), ANSWER_WAIT);
+        read_scanned(&answered(answer)?)
     }
 }
 
@@ -271,45 +275,18 @@ fn read_extent(answer: &Incoming) -> Result<Option<Extent>, Unavailable> {
 
 /// Reads the leader's answer; `None` when there is no such message.
 fn read_scanned(answer: &Incoming) -> Result<Option<Scanned>, Unavailable> {
-    #[derive(Deserialize)]
-    struct Answer {
-        error: Option<ApiError>,
-        message: Option<Message>,
-    }
-    #[derive(Deserialize)]
-    struct Message {
-        seq: Sequence,
-        subject: String,
-        #[serde(default)]
-        hdrs: String,
-        #[serde(default)]
-        data: String,
-        #[serde(default)]
-        time: Value,
-    }
     if answer.is_no_responders() {
         return Err(Unavailable("JetStream is away".to_owned()));
     }
-    let garbled = || Unavailable("the stream's leader gave an answer that makes no sense".to_owned());
-    let read: Answer = serde_json::from_slice(answer.payload()).map_err(|_| garbled())?;
-    match (read.error, read.message) {
-        (Some(error), _) if error.err_code == MESSAGE_NOT_FOUND => Ok(None),
-        (Some(error), _) => Err(Unavailable(error.to_string())),
-        (None, None) => Err(garbled()),
-        (None, Some(message)) => {
-            let decode = |text: &str| STANDARD.decode(text).map_err(|_| garbled());
-            let headers = decode(&message.hdrs)?;
-            let headers = String::from_utf8_lossy(&headers);
-            Ok(Some(Scanned {
-                sequence: message.seq,
-                subject: message.subject,
-                payload: decode(&message.data)?,
-                hints: None,
-                is_tombstone: headers.contains("\nKV-Operation:") || headers.contains("\nNats-Marker-Reason:"),
-                time: message.time.as_str().unwrap_or_default().to_owned(),
-            }))
-        }
-    }
+    let Some(message) = read_message(answer.payload())? else { return Ok(None) };
+    Ok(Some(Scanned {
+        sequence: message.seq,
+        payload: message.payload()?,
+        hints: None,
+        is_tombstone: message.is_tombstone()?,
+        subject: message.subject.into_owned(),
+        time: message.time.into_owned(),
+    }))
 }
 
 #[cfg(test)]

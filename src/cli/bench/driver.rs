@@ -54,7 +54,10 @@ pub struct Driver {
 
 struct Flight {
     number: u64,
+    /// When it was due, from which its latency counts.
     since: Instant,
+    /// When it left, from which its answer may be waited for.
+    sent: Instant,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +137,7 @@ impl Driver {
                 None => now,
             };
             match self.call(&order) {
-                Ok(call) => self.note(call, Flight { number, since }),
+                Ok(call) => self.note(call, Flight { number, since, sent: now }),
                 Err(not_sent) => {
                     std::thread::sleep(PAUSE);
                     work.settled(number, now, since.elapsed(), not_sent_outcome(&not_sent));
@@ -204,12 +207,16 @@ impl Driver {
         let generation = self.caller.generation();
         let lost = std::mem::replace(&mut self.generation, generation) != generation;
         while let Some(Some(oldest)) = self.window.front() {
-            let waited = oldest.since.elapsed();
-            if !lost && waited < self.reply_wait {
+            if !lost && oldest.sent.elapsed() < self.reply_wait {
                 return;
             }
             let Some(flight) = self.take(self.first) else { return };
-            work.settled(flight.number, Instant::now(), waited, local(if lost { "nats_away" } else { "no_reply" }));
+            work.settled(
+                flight.number,
+                Instant::now(),
+                flight.since.elapsed(),
+                local(if lost { "nats_away" } else { "no_reply" }),
+            );
         }
     }
 }

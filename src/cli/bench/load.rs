@@ -24,6 +24,8 @@ const ZIPF_EXPONENT: f64 = 1.0;
 const ZIPF_EXPONENT_MAX: f64 = 10.0;
 /// The largest weight in a mix.
 const WEIGHT_MAX: u32 = 1_000_000;
+/// Heights that are told apart.
+const HEIGHTS: u64 = 100_000;
 /// What the records say about where they come from.
 const SOURCE: &str = "person-service bench";
 
@@ -193,6 +195,8 @@ pub struct Load {
     /// Tells this connection of this run from every other one.
     run: Uuid,
     made: u64,
+    part: u64,
+    parts: u64,
 }
 
 enum Choice {
@@ -227,7 +231,7 @@ impl Load {
         };
         let kinds = WeightedIndex::new(mix.weights).ok()?;
         let rng = StdRng::seed_from_u64(seed.wrapping_add(part).wrapping_add(1));
-        Some(Self { persons, kinds, choice, rng, run: Uuid::now_v7(), made: 0 })
+        Some(Self { persons, kinds, choice, rng, run: Uuid::now_v7(), made: 0, part, parts })
     }
 
     /// The next message; none when every person had one.
@@ -248,8 +252,8 @@ impl Load {
                 self.persons.order(somebody, &[create(somebody)])
             }
             Kind::Update => self.persons.order(person, &[rename(person, &name())]),
-            Kind::Attribute => self.persons.order(person, &[measure(person, self.made)]),
-            Kind::Array => self.persons.order(person, &[rename(person, &name()), measure(person, self.made)]),
+            Kind::Attribute => self.persons.order(person, &[measure(person, self.count())]),
+            Kind::Array => self.persons.order(person, &[rename(person, &name()), measure(person, self.count())]),
             Kind::Query => Order {
                 subject: self.persons.subjects.query("get"),
                 payload: format!(r#"{{"person_id":"{person}"}}"#).into_bytes(),
@@ -257,6 +261,13 @@ impl Load {
                 expected_version: None,
             },
         })
+    }
+
+    /// Which height the next attribute has: another one on each connection and at the beginning of each run, since one
+    /// that is there already would be accepted without a commit.
+    fn count(&self) -> u64 {
+        let mine = HEIGHTS / self.parts.max(1);
+        (self.run.as_u64_pair().1 % mine + self.made) % mine * self.parts + self.part
     }
 }
 
@@ -300,7 +311,7 @@ fn measure(person_id: PersonId, count: u64) -> Command {
 
 /// Another height from one count to the next, up to some hundred metres.
 fn height(count: u64) -> Attribute {
-    let millimetres = u32::try_from(count % 100_000).unwrap_or(0);
+    let millimetres = u32::try_from(count % HEIGHTS).unwrap_or(0);
     Attribute {
         attribute_type: AttributeType::Physical(PhysicalType::Height),
         value: AttributeValue::Length(1.0 + f64::from(millimetres) / 1000.0),
@@ -316,7 +327,7 @@ fn height(count: u64) -> Attribute {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
 
@@ -348,6 +359,16 @@ mod tests {
         assert_eq!(counts(load("each", "update", 0, 1)), [1; 100]);
         assert_eq!([0, 1, 2].map(|part| counts(load("each", "update", part, 3)).len()), [34, 33, 33]);
         assert_eq!(counts(load("one", "create", 0, 1)).len(), 10_000);
+    }
+
+    #[test]
+    fn no_two_connections_send_the_same_height() {
+        let payloads = |part: u64| {
+            let mut load = load("one", "attribute", part, 3);
+            (0..1_000).filter_map(|_| load.next_order()).map(|order| order.payload).collect::<BTreeSet<_>>()
+        };
+        let [a, b] = [0, 1].map(payloads);
+        assert!(a.len() == 1_000 && b.len() == 1_000 && a.is_disjoint(&b));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::cli::bench::tally::Tally;
 use crate::cli::bench::work::{Measured, Progress, Round};
 use crate::cli::client::Client;
 use crate::cli::failure::{Failure, no_responders};
-use crate::cli::output::{Out, grouped};
+use crate::cli::output::{Out, counted, grouped};
 use crate::config;
 use crate::daemon::logging::last_words;
 use crate::exit::ExitStatus;
@@ -50,6 +50,10 @@ impl Bench {
     /// Writes the persons, sends the load, says what came out.
     pub fn run(&self, config: &config::Client) -> Result<ExitStatus, Failure> {
         self.check_place(&config.subject_prefix)?;
+        if self.in_flight < self.connections {
+            let why = format!("--in-flight {} is too few for --connections {}", self.in_flight, self.connections);
+            return Err(Failure::new(ExitStatus::Usage, why));
+        }
         let processes = self.pid.iter().map(|pid| Process::find(*pid)).collect::<Result<Vec<_>, _>>()?;
         let persons = Persons::new(Subjects::new(&config.subject_prefix), self.seed);
         let mut out = Out::new();
@@ -57,7 +61,8 @@ impl Bench {
             self.write_persons(config, &persons)?;
         }
         if self.prepare_only {
-            out.line(format!("{} persons are there, of {} commits each", grouped(self.persons), self.history));
+            let persons = counted(self.persons, "person is", "persons are");
+            out.line(format!("{persons} there, of {} each", counted(self.history, "commit", "commits")));
             return out.finish().map(|()| ExitStatus::Clean);
         }
         let mut connections = self.connections(config, &persons)?;
@@ -67,7 +72,8 @@ impl Bench {
             self.drive(&mut connections, Some(until), None, "warming up")?;
         }
         let (report, tally) = self.measure(&mut connections, &processes)?;
-        if tally.accepted == 0 && tally.problems.keys().all(|code| code == "no_service") {
+        let is_unheard = tally.refused() > 0 && tally.problems.keys().all(|code| code == "no_service");
+        if tally.accepted == 0 && is_unheard {
             return Err(Failure::new(ExitStatus::Unavailable, no_responders(&commands(config))));
         }
         report.show(&mut out, self.json);
@@ -78,7 +84,7 @@ impl Bench {
         match tally.refused() {
             0 => Ok(ExitStatus::Clean),
             refused => {
-                let message = format!("{} were not accepted: see their codes", grouped(refused));
+                let message = counted(refused, "was not accepted: see its code", "were not accepted: see their codes");
                 Err(Failure::new(ExitStatus::Refused, message))
             }
         }
@@ -133,7 +139,8 @@ impl Bench {
         let mut tally = Tally::new(None);
         counted.iter().for_each(|(part, _)| tally.add(part));
         let ended = counted.iter().map(|(_, ended)| *ended).max().unwrap_or(began);
-        let took = time.unwrap_or(ended.saturating_duration_since(began));
+        // Answers that come when the time is over do not count for the rate; a run may also end before.
+        let took = time.unwrap_or(Duration::MAX).min(ended.saturating_duration_since(began));
         let used = processes.iter().zip(used_before.into_iter().zip(used_after));
         let usage = used.map(|(process, (before, after))| process.usage(before, after, tally.accepted)).collect();
         Ok((Report::new(self, &tally, took, own, usage), tally))
@@ -152,7 +159,7 @@ impl Bench {
         let bar = bar(length, what);
         let parts = self.connections;
         together(connections, &progress, &bar, |part, connection| {
-            let share = count.map(|count| count * (part + 1) / parts - count * part / parts);
+            let share = count.map(|count| share(count, part, parts));
             let mut measured = Measured::new(&mut connection.load, &progress, until, share);
             connection.driver.drive(&mut measured, until);
             (measured.tally, Instant::now())
@@ -176,10 +183,18 @@ impl Bench {
     }
 
     fn drivers(&self, config: &config::Client, in_flight: u64) -> Result<Vec<Driver>, Failure> {
-        let each = usize::try_from(in_flight.div_ceil(self.connections)).unwrap_or(usize::MAX);
-        let open = |_| Client::open(config, "bench").map(|client| Driver::new(client.caller, each, client.reply_wait));
+        let open = |part| {
+            let mine = usize::try_from(share(in_flight, part, self.connections)).unwrap_or(usize::MAX);
+            Client::open(config, "bench").map(|client| Driver::new(client.caller, mine, client.reply_wait))
+        };
         (0..self.connections).map(open).collect()
     }
+}
+
+/// What falls to one of so many parts, so that all of them together have all.
+fn share(of: u64, part: u64, parts: u64) -> u64 {
+    let upto = |part: u64| u128::from(of) * u128::from(part) / u128::from(parts.max(1));
+    u64::try_from(upto(part + 1) - upto(part)).unwrap_or(u64::MAX)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates and connections are small")]
@@ -239,4 +254,18 @@ fn draw(bar: &ProgressBar, progress: &Progress, began: Instant) {
 
 fn commands(config: &config::Client) -> String {
     Subjects::new(&config.subject_prefix).all_commands()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_parts_together_have_all() {
+        for (of, parts) in [(1, 1), (64, 64), (100, 3), (65, 64), (u64::MAX, 64)] {
+            let shares: Vec<u64> = (0..parts).map(|part| share(of, part, parts)).collect();
+            assert_eq!(shares.iter().sum::<u64>(), of, "{of} in {parts}");
+            assert!(shares.iter().all(|share| share.abs_diff(of / parts) <= 1), "{shares:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::bench::args::Bench;
 use crate::cli::bench::cpu::{self, Usage};
 use crate::cli::bench::tally::Tally;
-use crate::cli::output::{Out, grouped};
+use crate::cli::output::{Out, counted, grouped};
 
 /// The parts of all latencies that are told, with the names of their members.
 const QUANTILES: [(&str, f64); 7] =
@@ -86,7 +86,7 @@ impl Report {
             },
             seconds,
             accepted: tally.accepted,
-            per_second: 1e6 / cpu::micros_each(took, tally.in_time) * f64::from(u8::from(tally.in_time > 0)),
+            per_second: if tally.in_time > 0 { 1e6 / cpu::micros_each(took, tally.in_time) } else { 0.0 },
             problems: tally.problems.clone(),
             latency_ms,
             generator: Own {
@@ -101,7 +101,7 @@ impl Report {
     /// Whether the program itself may have been what limited the rate.
     pub fn is_generator_suspect(&self) -> bool {
         let connections = u32::try_from(self.load.connections).unwrap_or(u32::MAX);
-        self.generator.cores > SHARE_MAX * f64::from(connections)
+        self.accepted > 0 && self.generator.cores > SHARE_MAX * f64::from(connections)
     }
 
     /// Says it.
@@ -152,8 +152,8 @@ impl Report {
         let history = if *history > 1 { format!(", {history} commits each before") } else { String::new() };
         let connections = if *connections > 1 { format!(" on {connections} connections") } else { String::new() };
         format!(
-            "{} persons, {distribution}{cold}{history}; {mix}; {in_flight} in flight{connections}{rate}",
-            grouped(*persons)
+            "{}, {distribution}{cold}{history}; {mix}; {in_flight} in flight{connections}{rate}",
+            counted(*persons, "person", "persons")
         )
     }
 }

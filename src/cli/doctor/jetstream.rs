@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
+use super::Place;
 use super::report::{Report, Verdict};
-use super::{Place, counted};
 use crate::cli::doctor::connection::short;
+use crate::cli::output::counted;
 use crate::cli::shown::at;
 use crate::exit::ExitStatus;
 use crate::nats::{Question, Said};

@@ -109,8 +109,3 @@ fn examine(config: &Config) -> Report {
     replicas::ask(&mut place, &mut report);
     report
 }
-
-/// A count with its unit, in the plural where it is one: `2 copies`.
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", crate::cli::output::grouped(count), if count == 1 { one } else { many })
-}

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::Place;
 use super::report::Report;
-use super::{Place, counted};
+use crate::cli::output::counted;
 use crate::cli::shown::{at, text};
 use crate::nats::Question;
 use crate::wire::subject::SERVICE_NAME;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::Place;
 use super::connection::short;
 use super::jetstream::error_of;
 use super::report::{Repair, Report, Verdict};
-use super::{Place, counted};
+use crate::cli::output::counted;
 use crate::cli::shown::{at, text};
 use crate::exit::ExitStatus;
 use crate::nats::{Drift, Kept, Question, Said, expected, judge};

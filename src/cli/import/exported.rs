@@ -1,7 +1,7 @@
 //! The lines of an export as commands: first all persons with their attributes, then the merges, then what ends a record.
 //!
-//! In that order, because a merge is only into a person who is in use. The file is read three times, so that nothing but
-//! the merges has to be held in memory, at some 100 bytes each.
+//! In that order, because a merge is only into a person who is in use. The file is read twice, so that nothing but the
+//! merges has to be held in memory, at some 100 bytes each.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;

@@ -2,12 +2,14 @@
 //!
 //! What is kept is written once more behind what lies there, byte for byte; what fills the versions that are given up
 //! comes behind it; then everything before is taken out in one step. At no moment does the stream show a history that is
-//! whole and shorter: until the last step it is as damaged as it was, and the same command may be given again.
+//! whole and shorter: until the last step it is as damaged as it was, and the same command may be given again. One that was
+//! whole, of which less is to be kept, is damaged from the first commit that is written on, until the last step.
 
 mod plan;
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,23 +20,21 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::cli::failure::Failure;
-use crate::cli::output::{Out, STRONG, styled};
+use crate::cli::output::{Out, STRONG, counted, grouped, styled};
 use crate::cli::progress::Progress;
-use crate::cli::repair::plan::{Plan, each};
-use crate::cli::store::{ANSWER_WAIT, StoreReader, unavailable};
+use crate::cli::repair::plan::{FILLED_MAX, Plan};
+use crate::cli::store::{StoreReader, unavailable};
 use crate::cli::verify::person::reread;
 use crate::config::StoreClient;
 use crate::domain::limits::REASON_CHARS_MAX;
 use crate::domain::{PersonId, Timestamp};
-use crate::engine::ports::{
-    Append, Appended, CommitHeaders, EventLog, Sequence, SnapshotStore, StoredCommit, Unavailable,
-};
+use crate::engine::audit::Record;
+use crate::engine::ports::{Append, Appended, CommitHeaders, EventLog, Sequence, StoredCommit, Unavailable};
 use crate::engine::repair::{Repaired, filling};
 use crate::exit::ExitStatus;
-use crate::nats::{Mend, NatsSnapshots};
+use crate::nats::Mend;
 use crate::wire::commit;
 use crate::wire::digest::Digest;
-use crate::wire::snapshot::claimed_version;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,9 +47,6 @@ Examples:
           The same with less that is kept, such as everything before a merge in a circle
 
 Exit status: 0 where nothing has to be repaired, or all was; 1 where something has to be; 'person-service --help' lists all.";
-
-/// Versions that may be filled.
-const FILLED_MAX: u64 = 100_000;
 
 /// What `repair` is told.
 #[derive(Debug, Args)]
@@ -94,9 +91,7 @@ impl Repair {
     /// Says what would be done, or does it.
     pub fn run(&self, config: &StoreClient) -> Result<ExitStatus, Failure> {
         let mut reader = StoreReader::open(config, "repair")?;
-        let snapshots = NatsSnapshots::new(&reader.store, &reader.layout, ANSWER_WAIT, claimed_version);
-        let mut snapshots = snapshots.map_err(|error| Failure::not_sent(&error))?;
-        let snapshot = snapshots.load(&[self.person]).pop().flatten();
+        let snapshot = reader.snapshot(self.person)?;
         let plan = Plan::make(&mut reader, self.person, self.keep_to, snapshot.as_deref());
         let mut plan = plan.map_err(|error| unavailable(&error))?;
         plan.highest = plan.highest.max(self.seen.unwrap_or(0));
@@ -140,6 +135,12 @@ impl Repair {
         if plan.tip == 0 && plan.snapshot.is_none() {
             return refused("there is no such person".to_owned());
         }
+        if let (true, None, Some(why)) = (plan.is_too_new, self.keep_to, &plan.why) {
+            return refused(format!(
+                "whole up to version {}; {why}: repair it with that release; --keep-to {} gives up what it wrote",
+                plan.whole_up_to, plan.kept.version
+            ));
+        }
         if let Some((before, after)) = plan.no_end_there {
             let after = after.map_or_else(String::new, |version| format!(" or {version}"));
             return refused(format!(
@@ -170,13 +171,14 @@ impl Repair {
         };
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(refused)?;
         let mut write = |value: Value| writeln!(file, "{value}").map_err(refused);
-        each(reader, self.person, |stored| -> Result<(), Failure> {
+        reader.each(self.person, 1, |stored| -> Result<_, Failure> {
             write(json!({
                 "sequence": stored.sequence,
                 "digest": Digest::of(&stored.payload),
                 "base64": STANDARD.encode(&stored.payload),
                 "text": String::from_utf8_lossy(&stored.payload),
-            }))
+            }))?;
+            Ok(ControlFlow::Continue(()))
         })?;
         if let Some(bytes) = snapshot {
             write(json!({ "snapshot_base64": STANDARD.encode(bytes) }))?;
@@ -210,30 +212,38 @@ impl Repair {
             first = first.or(Some(expected));
         }
         if let (true, Some(first)) = (plan.given_up > 0, first) {
+            // What stays has to be whole by itself before anything goes.
+            self.whole(reader, first, expected)?;
             mend.purge_before(self.person, first).map_err(|error| undone(&error))?;
         }
         mend.delete_snapshot(self.person).map_err(|error| undone(&error))?;
-        let found = reread(reader, self.person).map_err(|error| undone(&error))?;
+        self.whole(reader, 1, expected)
+    }
+
+    /// Reads again what lies from a sequence on, which has to be a whole history, with all that was written. The
+    /// version that it leads to.
+    fn whole(&self, reader: &mut StoreReader, from: Sequence, written: Sequence) -> Result<u64, Failure> {
+        let found = reread(reader, self.person, from).map_err(|error| undone(&error))?;
         match found.broken {
-            None if found.record.link.sequence >= expected => Ok(found.record.link.version),
+            None if found.record.link.sequence >= written => Ok(found.record.link.version),
             _ => Err(undone(&Unavailable("the history is not whole yet: somebody else wrote to it".to_owned()))),
         }
     }
 
-    /// The commits that are kept, which have been read before, each checked again by its digest in the chain.
+    /// The commits that are kept, read and checked once more: they have to lead to where they led before.
     fn kept(&self, reader: &mut StoreReader, plan: &Plan) -> Result<Vec<StoredCommit>, Failure> {
+        let changed = || undone(&Unavailable("the history changed meanwhile".to_owned()));
         let mut kept = Vec::new();
-        each(reader, self.person, |stored| -> Result<(), Failure> {
-            if stored.sequence <= plan.kept.sequence {
-                kept.push(stored.clone());
+        let mut record = Record::start();
+        reader.each(self.person, 1, |stored| -> Result<_, Failure> {
+            if stored.sequence > plan.kept.sequence {
+                return Ok(ControlFlow::Break(()));
             }
-            Ok(())
+            record = record.check(self.person, stored).map_err(|_| changed())?.record;
+            kept.push(stored.clone());
+            Ok(ControlFlow::Continue(()))
         })?;
-        let last = kept.last().map_or(Digest::ZERO, |stored| Digest::of(&stored.payload));
-        if last != plan.kept.chain {
-            return Err(undone(&Unavailable("the history changed meanwhile".to_owned())));
-        }
-        Ok(kept)
+        if record.link == plan.kept { Ok(kept) } else { Err(changed()) }
     }
 
     fn append(
@@ -286,12 +296,19 @@ fn describe(plan: &Plan, out: &mut Out) {
     if let Some(version) = plan.snapshot.filter(|version| *version > plan.whole_up_to) {
         out.line(format!("a snapshot has seen version {version}"));
     }
-    out.line(format!("kept: {} commits, up to version {}", plan.kept_commits, plan.kept.version));
+    if let Some(version) = plan.not_believed {
+        out.line(format!(
+            "a commit claims version {version}, which is not believed: {FILLED_MAX} versions may be filled"
+        ));
+    }
+    let kept = counted(plan.kept_commits, "commit", "commits");
+    out.line(format!("kept: {kept}, up to version {}", plan.kept.version));
     let whole = match plan.given_up_whole {
         0 => String::new(),
-        count => format!(", {count} of which check out"),
+        1 => ", 1 of which checks out".to_owned(),
+        count => format!(", {} of which check out", grouped(count)),
     };
-    out.line(format!("given up: {} messages{whole}", plan.given_up));
+    out.line(format!("given up: {}{whole}", counted(plan.given_up, "message", "messages")));
     for message in &plan.named {
         out.line(format!("  at stream sequence {}, digest {}", message.sequence, message.digest));
     }

@@ -1,16 +1,21 @@
 //! What a repair would keep and what it would give up.
 
+use std::ops::ControlFlow;
+
 use serde::Deserialize;
 
 use crate::cli::store::StoreReader;
 use crate::domain::PersonId;
 use crate::engine::audit::Record;
 use crate::engine::link::Link;
-use crate::engine::ports::{Consistency, Sequence, StoredCommit, Unavailable};
+use crate::engine::ports::{Sequence, StoredCommit, Unavailable};
 use crate::engine::repair::{GIVEN_UP_NAMED_MAX, GivenUp};
-use crate::wire::commit::EVENTS_MAX;
+use crate::wire::commit::{self, CommitError, EVENTS_MAX};
 use crate::wire::digest::Digest;
 use crate::wire::snapshot;
+
+/// Versions that may be filled.
+pub const FILLED_MAX: u64 = 100_000;
 
 /// What there is of a person, and what would become of it.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub struct Plan {
     pub whole_up_to: u64,
     /// Why it does not go on from there.
     pub why: Option<String>,
+    /// Whether that is no damage, but what a newer release wrote.
+    pub is_too_new: bool,
     /// How many messages are given up.
     pub given_up: u64,
     /// How many of them check out.
@@ -31,6 +38,8 @@ pub struct Plan {
     pub named: Vec<GivenUp>,
     /// The highest version that anybody may have seen.
     pub highest: u64,
+    /// The highest version that a commit claims and that is not believed, being more than may be filled.
+    pub not_believed: Option<u64>,
     /// The version of the snapshot, where there is one that can be read.
     pub snapshot: Option<u64>,
     /// Where the person's newest message lies.
@@ -52,17 +61,19 @@ impl Plan {
             kept_commits: 0,
             whole_up_to: 0,
             why: None,
+            is_too_new: false,
             given_up: 0,
             given_up_whole: 0,
             named: Vec::new(),
             highest: 0,
+            not_believed: None,
             snapshot: snapshot.and_then(|bytes| snapshot::decode(person, bytes).ok()).map(|snapshot| snapshot.version),
             tip: 0,
             no_end_there: None,
         };
         let mut record = Record::start();
         let mut next_end = None;
-        each(reader, person, |stored| {
+        reader.each(person, 1, |stored| {
             plan.tip = stored.sequence;
             let checked = if plan.why.is_none() { Some(record.check(person, stored)) } else { None };
             match checked {
@@ -75,16 +86,17 @@ impl Plan {
                     } else {
                         next_end = next_end.or(Some(record.link.version));
                         plan.given_up_whole += 1;
-                        plan.give_up(stored);
+                        plan.give_up(person, stored);
                     }
                 }
                 Some(Err(error)) => {
+                    plan.is_too_new = matches!(error, CommitError::TooNew(_));
                     plan.why = Some(format!("at stream sequence {}: {error}", stored.sequence));
-                    plan.give_up(stored);
+                    plan.give_up(person, stored);
                 }
-                None => plan.give_up(stored),
+                None => plan.give_up(person, stored),
             }
-            Ok(())
+            Ok::<_, Unavailable>(ControlFlow::Continue(()))
         })?;
         plan.highest = plan.highest.max(plan.kept.version).max(plan.snapshot.unwrap_or(0));
         if keep_to.is_some_and(|version| version != plan.kept.version) {
@@ -98,39 +110,39 @@ impl Plan {
         self.given_up > 0 || self.highest > self.kept.version
     }
 
-    fn give_up(&mut self, stored: &StoredCommit) {
-        #[derive(Deserialize)]
-        struct Outline {
-            version: u64,
-        }
+    fn give_up(&mut self, person: PersonId, stored: &StoredCommit) {
         self.given_up += 1;
         if self.named.len() < GIVEN_UP_NAMED_MAX {
             self.named.push(GivenUp { sequence: stored.sequence, digest: Digest::of(&stored.payload) });
         }
+        let at_least = self.highest.max(self.kept.version) + 1;
+        let seen = match self.claimed(person, stored) {
+            Ok(version) => version,
+            Err(version) => {
+                self.not_believed = self.not_believed.max(version);
+                at_least
+            }
+        };
+        self.highest = self.highest.max(seen);
+    }
+
+    /// The version that a commit which is given up says it leads to, as far as it is to be believed.
+    fn claimed(&self, person: PersonId, stored: &StoredCommit) -> Result<u64, Option<u64>> {
+        #[derive(Deserialize)]
+        struct Outline {
+            version: u64,
+        }
+        // A commit of this person was handed out with its version, however many are missing before it.
+        if let Ok(commit) = commit::decode(&stored.payload)
+            && commit.aggregate_id == person
+        {
+            let is_fillable = commit.version.saturating_sub(self.kept.version) <= FILLED_MAX;
+            return if is_fillable { Ok(commit.version) } else { Err(Some(commit.version)) };
+        }
         // What is damaged may claim anything: no commit has more events than one may have.
         let events_max = u64::try_from(EVENTS_MAX).unwrap_or(u64::MAX);
         let possible = self.kept.version.saturating_add(self.given_up.saturating_mul(events_max));
-        let at_least = self.highest.max(self.kept.version) + 1;
-        let claimed = serde_json::from_slice::<Outline>(&stored.payload).map_or(at_least, |outline| outline.version);
-        self.highest = self.highest.max(if claimed <= possible { claimed } else { at_least });
-    }
-}
-
-/// Everything that the leader has of a person, in order.
-pub fn each<E: From<Unavailable>>(
-    reader: &mut StoreReader,
-    person: PersonId,
-    mut take: impl FnMut(&StoredCommit) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut from = 1;
-    loop {
-        let (commits, more) = reader.page(person, from, Consistency::Leader)?;
-        for stored in &commits {
-            take(stored)?;
-            from = stored.sequence + 1;
-        }
-        if !more || commits.is_empty() {
-            return Ok(());
-        }
+        let outline = serde_json::from_slice::<Outline>(&stored.payload).ok();
+        outline.map(|outline| outline.version).filter(|version| *version <= possible).ok_or(None)
     }
 }

@@ -58,7 +58,7 @@ pub struct Pace {
     pub in_flight: usize,
     /// How long a letter is tried.
     pub patience: Duration,
-    /// Whether those behind a refused one about the same persons are left out.
+    /// Whether those behind a refused one that would have changed one of their persons are left out.
     pub stops_at_refusals: bool,
 }
 
@@ -260,7 +260,8 @@ impl<'a> Courier<'a> {
         match &fate {
             Fate::Failed(..) => self.failed.extend(&letter.persons),
             Fate::Rejected(..) if self.pace.stops_at_refusals => {
-                self.refused.extend(&letter.persons);
+                // Nobody but the first would have changed: who else was named is as they were.
+                self.refused.extend(letter.persons.first());
                 self.progress_at = Instant::now();
             }
             Fate::Accepted(_) | Fate::Rejected(..) => self.progress_at = Instant::now(),

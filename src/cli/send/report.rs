@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::answer::Problem;
-use crate::cli::output::{Out, grouped};
+use crate::cli::output::{Out, counted, grouped};
 use crate::cli::send::courier::{Fate, Recipient};
 use crate::cli::send::letter::Letter;
 use crate::cli::shown::at;
@@ -94,7 +94,8 @@ impl<'a> Report<'a> {
         let [rejected, failed] = [&self.rejected, &self.failed].map(|codes| codes.values().sum::<u64>());
         let all = self.accepted + rejected + failed;
         let seconds = self.began.elapsed().as_secs_f64();
-        let mut text = format!("{} in {seconds:.1} s\n  accepted {}", lines(all), grouped(self.accepted));
+        let mut text =
+            format!("{} in {seconds:.1} s\n  accepted {}", counted(all, "line", "lines"), grouped(self.accepted));
         if self.duplicates > 0 {
             text.push_str(&format!(", {} of them duplicates: carried out before", grouped(self.duplicates)));
         }
@@ -143,10 +144,6 @@ impl<'a> Report<'a> {
             self.refused_broken.get_or_insert(error);
         }
     }
-}
-
-fn lines(count: u64) -> String {
-    format!("{} {}", grouped(count), if count == 1 { "line" } else { "lines" })
 }
 
 impl Recipient for Report<'_> {

@@ -177,6 +177,19 @@ impl Findings {
         *self.counts.entry(kind).or_default() += 1;
     }
 
+    /// Forgets those that are listed of which this is true.
+    pub fn forget(&mut self, is_past: impl Fn(&Finding) -> bool) {
+        let Self { listed, counts } = self;
+        listed.retain(|finding| {
+            let goes = is_past(finding);
+            if let (true, Some(count)) = (goes, counts.get_mut(&finding.kind)) {
+                *count = count.saturating_sub(1);
+            }
+            !goes
+        });
+        counts.retain(|_, count| *count > 0);
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()

@@ -15,6 +15,7 @@ pub mod person;
 mod saved;
 mod snapshots;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +26,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::failure::Failure;
-use crate::cli::output::{Out, grouped};
+use crate::cli::output::{Out, counted};
 use crate::cli::progress::Progress;
 use crate::cli::reading::Reading;
 use crate::cli::store::{StoreReader, unavailable};
@@ -115,11 +116,11 @@ impl Verify {
         let mut reader = StoreReader::open(config, "verify")?;
         if let Some(person) = self.person {
             let mut findings = Findings::default();
-            let (commits, events) = person::check(&mut reader, person, &mut findings)?;
+            let [commits, events, snapshots] = person::check(&mut reader, person, !self.no_snapshots, &mut findings)?;
             if commits == 0 && findings.is_empty() {
                 return Err(Failure::new(ExitStatus::Refused, "there is no such person"));
             }
-            let looked = Looked { commits, events, persons: 1, snapshots: 0, sequence: None };
+            let looked = Looked { commits, events, persons: 1, snapshots, sequence: None };
             return self.report(findings, &looked, began);
         }
         let (scan, extent) = reader.scan()?;
@@ -145,11 +146,11 @@ impl Verify {
             out.json(summary.to_string().as_bytes());
         } else {
             out.line(format!(
-                "{} persons, {} commits, {} events, {} snapshots in {seconds:.1} s: {}",
-                grouped(looked.persons),
-                grouped(looked.commits),
-                grouped(looked.events),
-                grouped(looked.snapshots),
+                "{}, {}, {}, {} in {seconds:.1} s: {}",
+                counted(looked.persons, "person", "persons"),
+                counted(looked.commits, "commit", "commits"),
+                counted(looked.events, "event", "events"),
+                counted(looked.snapshots, "snapshot", "snapshots"),
                 findings.summary()
             ));
         }
@@ -207,8 +208,12 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         let end = if place.is_complete { last } else { place.end };
-        self.place = Place { end, is_complete: false, ..place };
         (self.ledger, self.findings) = (ledger, findings);
+        if place.is_complete {
+            // That was told, and is no more.
+            self.findings.forget(|finding| finding.kind == Kind::CopyDiffers);
+        }
+        self.place = Place { end, is_complete: false, ..place };
         Ok(())
     }
 
@@ -264,11 +269,18 @@ impl<'a> Check<'a> {
             .filter(of_this_part)
             .map(|(person, finding)| (*person, finding.clone()))
             .collect();
+        let read_again: HashSet<PersonId> = suspects.iter().map(|(person, _)| *person).collect();
+        let is_past = |person: PersonId| read_again.contains(&person);
+        self.findings.forget(|found| found.kind == Kind::EventImpossible && found.person.is_some_and(is_past));
         for (person, suspected) in suspects {
-            let found = person::reread(&mut self.reader, person).map_err(|error| unavailable(&error))?;
+            let found = person::reread(&mut self.reader, person, 1).map_err(|error| unavailable(&error))?;
             self.ledger.correct(person, &found.record, found.broken.is_some());
-            if let Some(target) = found.merged_into {
-                self.ledger.merged.insert(person, target);
+            match found.merged_into {
+                Some(target) => drop(self.ledger.merged.insert(person, target)),
+                None => drop(self.ledger.merged.remove(&person)),
+            }
+            if let Some(finding) = found.impossible(person) {
+                self.findings.add(finding);
             }
             match found.damage(person) {
                 // It stays a suspect, so that the next check with the same file reads it again.

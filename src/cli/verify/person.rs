@@ -1,5 +1,7 @@
 //! The check of one person, from the stream's leader, to the end of all merges.
 
+use std::ops::ControlFlow;
+
 use crate::cli::failure::Failure;
 use crate::cli::store::{StoreReader, unavailable};
 use crate::cli::verify::finding::{Finding, Findings, Kind};
@@ -7,10 +9,8 @@ use crate::cli::verify::ledger::damage;
 use crate::cli::verify::snapshots;
 use crate::domain::PersonId;
 use crate::engine::audit::Record;
-use crate::engine::ports::{Consistency, SnapshotStore, StoredCommit, Unavailable};
-use crate::nats::NatsSnapshots;
+use crate::engine::ports::{Sequence, StoredCommit, Unavailable};
 use crate::wire::commit::CommitError;
-use crate::wire::snapshot::claimed_version;
 
 /// Merges that are followed from one person to the next.
 const MERGES_MAX: usize = 1_000;
@@ -30,23 +30,19 @@ pub struct Reread {
     pub commits: u64,
 }
 
-/// Reads a history from the leader, up to the first commit that does not check out.
-pub fn reread(reader: &mut StoreReader, person: PersonId) -> Result<Reread, Unavailable> {
+/// Reads a history from the leader, as it lies from a sequence on, up to the first commit that does not check out.
+pub fn reread(reader: &mut StoreReader, person: PersonId, from: Sequence) -> Result<Reread, Unavailable> {
     let mut found = Reread { record: Record::start(), broken: None, misfit: None, merged_into: None, commits: 0 };
-    let mut from = 1;
-    loop {
-        let (commits, more) = reader.page(person, from, Consistency::Leader)?;
-        for stored in &commits {
-            if let Err(error) = found.take(person, stored) {
+    reader.each(person, from, |stored| {
+        Ok::<_, Unavailable>(match found.take(person, stored) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
                 found.broken = Some((stored.sequence, error));
-                return Ok(found);
+                ControlFlow::Break(())
             }
-            from = stored.sequence + 1;
-        }
-        if !more || commits.is_empty() {
-            return Ok(found);
-        }
-    }
+        })
+    })?;
+    Ok(found)
 }
 
 impl Reread {
@@ -67,26 +63,32 @@ impl Reread {
         let (sequence, error) = self.broken.as_ref()?;
         Some(damage(person, *sequence, self.record.link.version, error))
     }
+
+    /// The first event that was not possible as a finding, where there is any.
+    pub fn impossible(&self, person: PersonId) -> Option<Finding> {
+        let (sequence, what) = self.misfit.as_ref()?;
+        Some(Finding::of(Kind::EventImpossible, person, Some(*sequence), what.clone()))
+    }
 }
 
-/// Checks one person: the history, the snapshot, and those into whom they were merged. How many commits and events the
-/// history has, as far as it is whole.
-pub fn check(reader: &mut StoreReader, person: PersonId, findings: &mut Findings) -> Result<(u64, u64), Failure> {
-    let found = reread(reader, person).map_err(|error| unavailable(&error))?;
-    if let Some(finding) = found.damage(person) {
-        findings.add(finding);
-    }
-    if let Some((sequence, what)) = &found.misfit {
-        findings.add(Finding::of(Kind::EventImpossible, person, Some(*sequence), what.clone()));
-    }
-    let snapshots = NatsSnapshots::new(&reader.store, &reader.layout, crate::cli::store::ANSWER_WAIT, claimed_version);
-    let mut bucket = snapshots.map_err(|error| Failure::not_sent(&error))?;
-    if let Some(bytes) = bucket.load(&[person]).pop().flatten() {
+/// Checks one person: the history, the snapshot if that is wanted, and those into whom they were merged. How many commits,
+/// events and snapshots were looked at.
+pub fn check(
+    reader: &mut StoreReader,
+    person: PersonId,
+    with_snapshot: bool,
+    findings: &mut Findings,
+) -> Result<[u64; 3], Failure> {
+    let found = reread(reader, person, 1).map_err(|error| unavailable(&error))?;
+    found.damage(person).into_iter().chain(found.impossible(person)).for_each(|finding| findings.add(finding));
+    let snapshot = if with_snapshot { reader.snapshot(person)? } else { None };
+    let snapshots = u64::from(snapshot.is_some());
+    if let Some(bytes) = snapshot {
         let found = vec![(person, None, bytes)];
         snapshots::check(reader, found, findings).map_err(|error| unavailable(&error))?;
     }
     follow(reader, person, found.merged_into, findings).map_err(|error| unavailable(&error))?;
-    Ok((found.commits, found.record.link.version))
+    Ok([found.commits, found.record.link.version, snapshots])
 }
 
 /// Goes from merge to merge.
@@ -99,11 +101,12 @@ fn follow(
     let mut path = vec![person];
     let mut next = merged_into;
     while let Some(target) = next.filter(|_| path.len() < MERGES_MAX) {
-        if path.contains(&target) {
-            findings.add(circle(&path));
+        if let Some(place) = path.iter().position(|before| *before == target) {
+            // Who leads into the circle is not of it.
+            findings.add(circle(&path.split_off(place)));
             return Ok(());
         }
-        let found = reread(reader, target)?;
+        let found = reread(reader, target, 1)?;
         if found.record.lifecycle.is_none() && found.broken.is_none() {
             let from = path.last().copied().unwrap_or(person);
             findings.add(missing_target(from, target));

@@ -29,7 +29,7 @@ fn a_load_is_answered_and_measured() {
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect::<Vec<Value>>()
     };
     let events = place.run(&["bench", "--leave-test-persons", "--persons", "1", "--history", "3", "--prepare-only"]);
-    assert_eq!(events.done().stdout, "1 persons are there, of 3 commits each\n");
+    assert_eq!(events.done().stdout, "1 person is there, of 3 commits each\n");
     let first = place.run(&["bench", "--leave-test-persons", "--persons", "1", "--cold", "--mix", "query", "--json"]);
     assert_eq!(first.done().json()["accepted"], 1);
     // The first person of seed 1, by the rule that makes ids of seeds and numbers.
@@ -55,12 +55,31 @@ fn for_a_time_at_a_rate_or_over_each_person_once() {
     assert_eq!(result["seconds"], 0.3);
     let result = measured(&place, &["--distribution", "each", "--in-flight", "1"]);
     assert_eq!(result["accepted"], 20);
+    // Each person once is done long before the time is over, and the rate is that of what it took.
+    let result = measured(&place, &["--distribution", "each", "--duration", "1h", "--in-flight", "2"]);
+    assert!(result["accepted"] == 20 && result["seconds"].as_f64() < Some(600.0), "{result}");
+    place.run(&["bench", "--leave-test-persons", "--in-flight", "1", "--connections", "2"]).ended(64, "is too few");
+    // Nothing was sent, so nobody was silent.
+    let result = measured(&place, &["--duration", "0s", "--warm-up", "0s"]);
+    assert_eq!((&result["accepted"], &result["per_second"]), (&json!(0), &json!(0.0)), "{result}");
     let shown = place
         .run(&["bench", "--leave-test-persons", "--persons", "20", "--commands", "40", "--distribution", "one"])
         .done();
     for said in ["20 persons, one; update=1; 64 in flight", "40 in", "a second", "p99.9", "CPU of bench"] {
         assert!(shown.stdout.contains(said), "{said} is not in\n{}", shown.stdout);
     }
+}
+
+/// At a rate that cannot be kept each message is sent long after it was due: what was sent a moment ago was taken for
+/// unanswered.
+#[test]
+fn what_leaves_late_is_waited_for_like_everything_else() {
+    let place = Place::start();
+    // An answer is waited for during COMMAND_TIMEOUT and a second.
+    let late = ["--duration", "1500ms", "--warm-up", "0s", "--rate", "10000000", "--in-flight", "1"];
+    let result = measured(&place, &[&late[..], &["--command-timeout", "100ms"]].concat());
+    assert_eq!(result["problems"], json!({}), "{result}");
+    assert!(result["latency_ms"]["max"].as_f64() > Some(1100.0), "some left so late: {result}");
 }
 
 #[test]

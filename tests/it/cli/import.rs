@@ -125,6 +125,31 @@ fn an_export_that_is_cut_short_or_of_others_is_not_taken_for_whole() {
     assert_eq!((history.len(), &codes[1]), (1, &json!("not_sent")), "{history:#?}");
 }
 
+/// A is there already, so A's merge into B is left out: what came later for B, who has nothing to do with it, was too.
+#[test]
+fn who_a_refused_person_was_merged_into_comes_in_whole() {
+    let place = Place::start();
+    let [a, b] = [(); 2].map(|()| somebody().to_string());
+    place.run_with(&[create_line(&a, "A"), create_line(&b, "B")].join("\n"), &["send", "--lines", "-"]).done();
+    send(
+        &place,
+        &[
+            json!({ "MergePersons": { "source_person_id": a, "target_person_id": b, "merge_reason": "UserRequested" } }),
+            json!({ "DeactivatePerson": { "person_id": b, "reason": "moved" } }),
+        ],
+    );
+    let export = place.file("export.jsonl", &place.run(&["export"]).done().stdout);
+    let other = Place::start();
+    other.run_with(&create_line(&a, "Somebody else"), &["send", "-"]).done();
+    let refused = other.path("refused");
+    let ended = other.run(&["import", &export, "--refused", &refused]);
+    let told = json_lines(&std::fs::read_to_string(&refused).expect("the file"));
+    let codes: Vec<&Value> = told.iter().map(|line| &line["error"]["code"]).collect();
+    assert_eq!((ended.status, codes), (1, vec![&json!("already_exists"), &json!("not_sent")]), "{ended:?}");
+    let shown = other.run(&["show", &b, "--json"]).done().json();
+    assert_eq!(shown["person"]["lifecycle"]["state"], "Deactivated", "{shown}");
+}
+
 #[test]
 fn a_damaged_history_is_left_out_and_told() {
     let place = Place::without_service();

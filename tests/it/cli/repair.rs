@@ -37,7 +37,8 @@ fn what_is_whole_is_kept_with_its_commands_and_the_service_goes_on() {
     // Told, not done.
     let told = place.run(&["repair", &person]);
     assert_eq!(told.status, 1, "{told:?}");
-    for said in ["whole up to version 3; at stream sequence 4: not a commit", "kept: 3 commits", "given up: 1 messages"]
+    for said in
+        ["whole up to version 3; at stream sequence 4: not a commit", "kept: 3 commits", "given up: 1 message\n"]
     {
         assert!(told.stdout.contains(said), "{said}: {}", told.stdout);
     }
@@ -47,6 +48,8 @@ fn what_is_whole_is_kept_with_its_commands_and_the_service_goes_on() {
     let saved = json_lines(&std::fs::read_to_string(place.path("saved")).expect("the file"));
     assert_eq!((saved.len(), &saved[3]["text"]), (4, &json!("garbage")));
     place.repair(&person, "saved", &[]).ended(0, "");
+    let alone = place.run(&["verify", "--person", &person]).done().stdout;
+    assert!(alone.contains("nothing is wrong"), "nor with what marks the snapshot as deleted: {alone}");
 
     // Version 4 may have been seen, so the person is at 5.
     let history = place.run(&["history", &person, "--json"]).done().json_lines();
@@ -140,6 +143,36 @@ fn a_lost_end_is_given_up_and_the_snapshot_with_it() {
     place.rename(&person, "Still", "z").done();
 }
 
+/// The bucket was away for a moment; so there seemed to be no snapshot, the version that it proves was given out a second
+/// time, and then the snapshot was deleted.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_not_taken_for_none() {
+    const BUCKET: &str = "KV_PERSON_EVENTS_SNAPSHOTS";
+    let away = |call: &str| format!("\"$JS.API.{call}.{BUCKET}\": nobody.listens");
+    let mappings = ["DIRECT.GET", "STREAM.MSG.GET"].map(away).join("\n");
+    let mut place = Place::without_service();
+    place.server = NatsServer::with(&format!("mappings {{ {mappings} }}"));
+    let mut writer = Writer::connect(place.server.port());
+    let history = writer.person(somebody(), 2);
+    writer.write_raw(history.person, "", b"garbage");
+    let person = history.person.to_string();
+    let mut raw = crate::support::raw::Raw::connect(place.server.port());
+    raw.api(
+        &format!("STREAM.CREATE.{BUCKET}"),
+        &json!({ "name": BUCKET, "storage": "file", "allow_rollup_hdrs": true,
+        "subjects": ["$KV.PERSON_EVENTS_SNAPSHOTS.>"], "max_msgs_per_subject": 1, "allow_direct": true }),
+    );
+    raw.request(&format!("$KV.PERSON_EVENTS_SNAPSHOTS.v1.{person}"), b"of version 9");
+    let last = |raw: &mut crate::support::raw::Raw, stream: &str| {
+        raw.api(&format!("STREAM.INFO.{stream}"), &Value::Null)["state"]["last_seq"].clone()
+    };
+    let before = [BUCKET, "PERSON_EVENTS"].map(|stream| last(&mut raw, stream));
+    place.repair(&person, "saved", &[]).ended(69, "the snapshot cannot be read");
+    place.run(&["verify", "--person", &person]).ended(69, "the snapshot cannot be read");
+    assert_eq!([BUCKET, "PERSON_EVENTS"].map(|stream| last(&mut raw, stream)), before);
+    assert_eq!(before, [json!(1), json!(3)]);
+}
+
 #[test]
 fn a_merge_in_a_circle_is_undone_by_keeping_less() {
     let place = Place::start();
@@ -223,6 +256,47 @@ fn a_repair_that_was_killed_leaves_the_damage_and_is_given_again() {
     }
     place.run(&["verify"]).done();
     assert!(killed >= 2, "{killed}");
+}
+
+/// Beside a rolled back replica: what the newer one had written was given up as damage.
+#[test]
+fn what_a_newer_release_wrote_is_given_up_only_where_that_is_said() {
+    let place = Place::without_service();
+    let mut writer = Writer::connect(place.server.port());
+    let history = writer.person(somebody(), 2);
+    let at = writer.write_raw(history.person, "", br#"{"schema":99,"version":3}"#);
+    let person = history.person.to_string();
+    let refused = place.repair(&person, "saved", &[]).ended(1, "--keep-to 2 gives up what it wrote");
+    assert!(refused.stderr.contains(&format!("at stream sequence {at}: written by a newer release")), "{refused:?}");
+    assert!(!Path::new(&place.path("saved")).exists());
+    place.run(&["verify", "--person", &person]).ended(1, "");
+    place.repair(&person, "saved", &["--keep-to", "2"]).done();
+    place.run(&["verify", "--person", &person]).done();
+}
+
+/// A long stretch of the history was lost: the versions behind it, which everybody had seen, were given out again.
+#[test]
+fn versions_behind_a_long_gap_are_not_given_out_again() {
+    let place = Place::start();
+    let mut writer = Writer::connect(place.server.port());
+    let mut behind = |missing: u64| {
+        let history = writer.person(somebody(), 3);
+        let mut later = History { version: 3 + missing, ..history };
+        let payload = later.commit(vec![later.renamed("Ada 3", "Ada later")]);
+        writer.write_raw(later.person, "", &payload);
+        later.person.to_string()
+    };
+    let person = behind(2_000);
+    let told = place.run(&["repair", &person]).stdout;
+    assert!(told.contains("versions 4 to 2005 are filled"), "the gap, 2004 and one more: {told}");
+    place.repair(&person, "saved", &[]).done();
+    let next = place.rename(&person, "Lady", "c").done().json();
+    assert_eq!(next["version"], 2_006);
+
+    let told = place.run(&["repair", &behind(200_000)]).stdout;
+    for said in ["a commit claims version 200004, which is not believed", "versions 4 to 5 are filled"] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
 }
 
 #[test]

@@ -54,6 +54,10 @@ fn what_the_service_wrote_is_whole_with_its_snapshots() {
     let text = place.run(&["verify"]).done().stdout;
     assert!(text.starts_with("3 persons, ") && text.trim_end().ends_with("nothing is wrong"), "{text}");
     place.run(&["verify", "--person", &people[0]]).done();
+    let text = place.run(&["verify", "--person", &people[2]]).done().stdout;
+    assert!(text.starts_with("1 person, "), "{text}");
+    assert_eq!(place.summary(&["--person", &people[0]])["snapshots"], 1);
+    assert_eq!(place.summary(&["--person", &people[0], "--no-snapshots"])["snapshots"], 0);
     place.run(&["verify", "--person", &somebody().to_string()]).ended(1, "no such person");
 }
 
@@ -129,6 +133,15 @@ fn every_kind_of_damage_is_told_by_person_and_the_others_are_whole() {
         assert_eq!(found, status == 1, "{kind} {person}: {alone:#?}");
     }
     place.findings(0, &["--person", &whole.person.to_string()]);
+
+    // Who was merged into one of a circle leads there and is not of it.
+    let mut outside = writer.person(somebody(), 1);
+    writer.merge(&mut outside, circle[0].person);
+    writer.finish();
+    let found = place.findings(1, &["--person", &outside.person.to_string()]);
+    let [first, second, third] = [0, 1, 2].map(|index| circle[index].person);
+    let said = format!("merged in a circle: {first} into {second} into {third} into {first}");
+    assert!(found.len() == 1 && found[0]["what"] == said, "{found:#?}");
 }
 
 /// A stored message with headers that the client cannot parse loses the connection of whoever reads it directly.
@@ -177,6 +190,55 @@ fn what_was_checked_is_not_read_again_and_damage_that_was_repaired_is_gone() {
     place.run(&["verify", "--state", &state]).ended(78, "cut short or changed; delete it");
     std::fs::write(&state, b"anything else, longer than what it should begin with").expect("it is written");
     place.run(&["verify", "--state", &state]).ended(78, "none that this release wrote");
+}
+
+/// A repaired person lies in the stream anew, which looks like damage until the leader is asked. What had been found of
+/// the person before stayed in the file for good, and what was wrong with the rest of the new history was never told.
+#[test]
+fn with_a_file_what_is_said_of_a_repaired_person_is_what_lies_there_now() {
+    use base64::Engine as _;
+
+    let place = Place::without_service();
+    let mut writer = place.writer();
+    let state = place.path("state");
+    let said = |status: i32| {
+        let found = place.findings(status, &["--state", &state]);
+        kinds(&found).into_iter().map(|(kind, _)| kind.to_owned()).collect::<Vec<String>>()
+    };
+    let mut repairs = 0;
+    let mut repair = |person: PersonId, keep_to: &str| {
+        repairs += 1;
+        let save = place.path(&format!("saved-{repairs}"));
+        let words = ["--yes", "--confirmed-by", "M. Perez", "--reason", "by mistake"];
+        let about = ["repair", &person.to_string(), "--save", &save, "--keep-to", keep_to];
+        place.run(&[&about[..], &words].concat()).done();
+    };
+    let mut merged = writer.person(somebody(), 1);
+    writer.merge(&mut merged, somebody());
+    let ada = writer.person(somebody(), 3);
+    writer.finish();
+    assert_eq!(said(1), ["merge_target_missing"]);
+
+    repair(merged.person, "1");
+    repair(ada.person, "2");
+    // Behind what the repair filled, the person is created once more.
+    let subject = json!({ "last_by_subj": format!("person.events.{}", ada.person) });
+    let last = writer.api("STREAM.MSG.GET.PERSON_EVENTS", &subject);
+    let data = last["message"]["data"].as_str().expect("base64");
+    let bytes = base64::engine::general_purpose::STANDARD.decode(data).expect("base64");
+    let previous = cim_domain_person::wire::digest::Digest::of(&bytes);
+    let commit = cim_domain_person::wire::commit::decode(&bytes).expect("a commit");
+    let at = commit.events.last().expect("an event").timestamp;
+    let mut twice = History { version: commit.version, previous, at, ..ada };
+    let payload = twice.commit(vec![twice.created("Twice")]);
+    writer.write(&twice, "PersonCreated", &payload);
+    writer.finish();
+    assert_eq!(said(1), ["copy_differs", "copy_differs", "event_impossible"]);
+    assert_eq!(said(1), ["event_impossible"]);
+
+    repair(twice.person, &commit.version.to_string());
+    assert_eq!(said(0), ["copy_differs"]);
+    assert_eq!(said(0), [""; 0]);
 }
 
 #[test]

@@ -40,10 +40,10 @@ impl Flushed {
     }
 }
 
-/// Answers until it is killed. Commands come on a connection of their own if `two`.
-pub fn run(place: &Place, two: bool) -> Result<(), Box<dyn Error>> {
+/// Answers until it is killed. Commands come on a connection of their own.
+pub fn run(place: &Place) -> Result<(), Box<dyn Error>> {
     let store = Flushed::open(&place.server)?;
-    let intake = if two { Flushed::open(&place.server)?.client } else { store.client.clone() };
+    let intake = Flushed::open(&place.server)?.client;
     let created = store.client.request(&place.create_subject(), place.stream_json())?;
     if created.data.windows(7).any(|part| part == b"\"error\"") {
         return Err(String::from_utf8_lossy(&created.data).into());

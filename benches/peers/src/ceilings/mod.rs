@@ -48,8 +48,6 @@ pub struct Loop {
 enum Client {
     /// The service's client crate, flushed as the service does it, with the service's two connections
     Nats,
-    /// The same on one connection
-    NatsOne,
     /// The asynchronous client on tokio
     Async,
     /// A socket, written to and read from by hand
@@ -60,8 +58,7 @@ impl Loop {
     /// Answers until it is killed.
     pub fn run(&self) -> Result<(), Box<dyn Error>> {
         match self.client {
-            Client::Nats => bare::run(&self.place, true),
-            Client::NatsOne => bare::run(&self.place, false),
+            Client::Nats => bare::run(&self.place),
             Client::Async => bare_async::run(&self.place),
             Client::Raw => raw::run(&self.place),
         }

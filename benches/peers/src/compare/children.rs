@@ -7,14 +7,34 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 
 /// Long enough for any of them to start.
 const START_MAX: Duration = Duration::from_secs(30);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// Whether a signal has asked for the end.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on SIGINT and SIGTERM end what was started, at once. Whoever waits for one of them fails then; what is dropped
+/// on the way out stops PostgreSQL, which is nobody's child, and takes the folders away.
+pub fn end_at_signals() -> Result<(), Box<dyn Error>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            let children = children_of(std::process::id()).unwrap_or_default();
+            let _ = Command::new("kill").args(children.iter().map(u32::to_string)).status();
+        }
+    });
+    Ok(())
+}
 
 /// What is to be run.
 #[derive(Clone)]
@@ -38,6 +58,9 @@ pub struct Process {
 
 impl Process {
     fn spawn(name: &str, command: &mut Command) -> Result<Self, Box<dyn Error>> {
+        if INTERRUPTED.load(Ordering::SeqCst) {
+            return Err("interrupted".into());
+        }
         let child = command.stdin(Stdio::null()).spawn().map_err(|error| format!("{name}: {error}"))?;
         Ok(Self { child, name: name.to_owned(), metrics: None })
     }
@@ -131,13 +154,16 @@ impl NatsServers {
 
     /// Waits until all listen and, in a cluster, JetStream has a leader.
     fn wait(&mut self) -> Result<(), Box<dyn Error>> {
-        let wanted = if self.ports.len() == 1 { "Server is ready" } else { "JetStream cluster new metadata leader" };
+        let is_ready = |log: &String| match self.ports.len() {
+            1 => log.contains("Server is ready"),
+            // "JetStream cluster new metadata leader: s1", and of itself "Self is new JetStream cluster metadata leader".
+            _ => log.lines().any(|line| line.contains("new ") && line.contains("metadata leader")),
+        };
         let ends = Instant::now() + START_MAX;
         loop {
             let logs: Vec<String> = (0..self.ports.len()).map(|number| self.log(number)).collect();
             let listen = self.ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
-            let ready = logs.iter().filter(|log| log.contains(wanted) || log.contains("new metadata leader")).count();
-            if listen && ready == logs.len() {
+            if listen && logs.iter().all(is_ready) {
                 return Ok(());
             }
             self.processes.iter_mut().try_for_each(Process::check)?;
@@ -221,6 +247,27 @@ pub fn peer(name: &str, args: &[&str]) -> Result<Process, Box<dyn Error>> {
     }
 }
 
+/// The processes that this one has started and that are still there.
+fn children_of(parent: u32) -> Result<Vec<u32>, Box<dyn Error>> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that has ended meanwhile is none.
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name stands in brackets and may have any character in it; state and parent come behind it.
+        let its = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        if its == Some(parent) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+fn command_line(pid: u32) -> String {
+    String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).into_owned()
+}
+
 /// A PostgreSQL with a data folder of its own.
 pub struct Postgres {
     bin: PathBuf,
@@ -248,6 +295,15 @@ impl Postgres {
         let log = place.join("log");
         run(postgres.command("pg_ctl").arg("-D").arg(&data).arg("-l").arg(&log).args(["-w", "-o", &options, "start"]))?;
         Ok(postgres)
+    }
+
+    /// The ids of its processes that are there now, to stay: the postmaster and those that it has started.
+    pub fn pids(&self) -> Result<Vec<u32>, Box<dyn Error>> {
+        let text = std::fs::read_to_string(self.folder.path().join("data/postmaster.pid"))?;
+        let postmaster = text.lines().next().ok_or("no postmaster")?.trim().parse()?;
+        // A worker of autovacuum may be gone before anybody looks at it.
+        let stays = |pid: &u32| !command_line(*pid).contains("worker");
+        Ok([postmaster].into_iter().chain(children_of(postmaster)?.into_iter().filter(stays)).collect())
     }
 
     /// Where it is.
@@ -294,4 +350,46 @@ fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
     std::io::Seek::rewind(&mut said)?;
     said.read_to_string(&mut text)?;
     Err(format!("{command:?}: {status}\n{text}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_children_of_a_process_are_found_until_they_end() {
+        let mut command = Command::new("sleep");
+        let mut process = Process::spawn("sleep", command.arg("600")).expect("it starts");
+        let ours = std::process::id();
+        assert!(children_of(ours).expect("they are listed").contains(&process.pid()));
+        assert!(command_line(process.pid()).contains("sleep"));
+        process.child.kill().expect("it is killed");
+        process.child.wait().expect("it ends");
+        assert!(!children_of(ours).expect("they are listed").contains(&process.pid()));
+    }
+
+    #[test]
+    fn the_processes_of_postgresql_are_those_of_its_connections_too() {
+        let postgres = PathBuf::from("/usr/lib/postgresql/15/bin");
+        if !postgres.join("initdb").exists() {
+            return println!("SKIPPED: there is no PostgreSQL 15 in {}", postgres.display());
+        }
+        let binaries = Binaries { service: PathBuf::new(), nats_server: PathBuf::new(), postgres };
+        let server = Postgres::start(&binaries, Path::new("/var/tmp"), Durability::Later).expect("it starts");
+        let named = |name: &str| {
+            let lines = server.pids().expect("they are listed").into_iter().map(command_line);
+            lines.filter(|line| line.contains(name)).count()
+        };
+        assert_eq!((named("-D"), named("walwriter"), named("idle")), (1, 1, 0));
+        let mut client = Command::new(server.bin.join("psql"));
+        client.arg(server.url()).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut client = client.spawn().expect("it starts");
+        let ends = Instant::now() + START_MAX;
+        while named("idle") == 0 && Instant::now() < ends {
+            std::thread::sleep(LOOK);
+        }
+        assert_eq!(named("idle"), 1);
+        drop(client.stdin.take());
+        client.wait().expect("it ends");
+    }
 }

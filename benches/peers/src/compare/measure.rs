@@ -49,14 +49,16 @@ pub fn prepare(binaries: &Binaries, servers: &NatsServers, args: &[String]) -> R
     Err(format!("writing persons: {}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
-/// Measures. `contestant` are the processes whose CPU is that of whoever is measured.
+/// Measures. `contestant` are the processes whose CPU is that of whoever is measured, `database` those of PostgreSQL,
+/// whose CPU is told with that of the servers.
 pub fn measure(
     binaries: &Binaries,
     servers: &NatsServers,
     contestant: &[u32],
+    database: &[u32],
     load: &Load,
 ) -> Result<BTreeMap<String, f64>, Box<dyn Error>> {
-    let pids: Vec<String> = contestant.iter().chain(&servers.pids()).map(u32::to_string).collect();
+    let pids: Vec<String> = contestant.iter().chain(&servers.pids()).chain(database).map(u32::to_string).collect();
     let mut command = bench(binaries, servers);
     command.args(&load.args).args(["--json", "--pid", &pids.join(",")]);
     let output = command.stderr(Stdio::piped()).output()?;

@@ -57,7 +57,7 @@ pub enum Suite {
     Ceilings,
     /// 64 in flight, against the rivals, with both durabilities
     Rivals,
-    /// `sync_interval: always`, against the bare loop
+    /// `sync_interval: always`, against the bare loop, and raw publish one by one and in batches
     Always,
     /// A cluster of three servers, against the bare loop
     Cluster,
@@ -93,6 +93,7 @@ struct Run {
 impl Compare {
     /// Measures and writes.
     pub fn run(&self) -> Result<(), Box<dyn Error>> {
+        children::end_at_signals()?;
         std::fs::create_dir_all(&self.out)?;
         let file = self.out.join("samples.json");
         let mut found: Found = match std::fs::read(&file) {
@@ -129,8 +130,7 @@ impl Compare {
             probes: Vec::new(),
         };
         field.run(suite)?;
-        field.probes.sort_by(f64::total_cmp);
-        let fsync_ms = field.probes.get(field.probes.len() / 2).copied().unwrap_or(0.0);
+        let fsync_ms = median(std::mem::take(&mut field.probes)).unwrap_or(0.0);
         found.samples.retain(|sample| sample.suite != name);
         found.runs.retain(|run| run.suite != name);
         found.samples.append(&mut field.samples);

@@ -138,12 +138,14 @@ impl Field {
             return self.publish(batch, ground, round);
         }
         let servers = NatsServers::start(&self.binaries, &self.data, ground.durability, ground.servers)?;
-        let (contestant, _postgres) = self.contestant(who, &servers, ground)?;
+        let (contestant, postgres) = self.contestant(who, &servers, ground)?;
         let pids: Vec<u32> = contestant.iter().map(Process::pid).collect();
         prepare(&self.binaries, &servers, &ground.prepared)?;
         for load in &ground.loads {
             let before = told(&contestant);
-            let mut figures = measure(&self.binaries, &servers, &pids, load)?;
+            // The connections of the contestant, each a process there, have been made while the persons were written.
+            let database = postgres.as_ref().map_or_else(|| Ok(Vec::new()), Postgres::pids)?;
+            let mut figures = measure(&self.binaries, &servers, &pids, &database, load)?;
             figures.extend(each(&before, &told(&contestant)));
             self.note(&load.name, &who.name(), round, figures);
         }
@@ -228,7 +230,7 @@ impl Field {
                     &format!("{commits} commits"),
                     &format!("{persons} --cold --in-flight 1 --commands {COLD_PERSONS}"),
                 );
-                let figures = measure(&self.binaries, &servers, &[service.pid()], &load)?;
+                let figures = measure(&self.binaries, &servers, &[service.pid()], &[], &load)?;
                 self.note(&load.name, &Who::Service(1).name(), round, figures);
             }
         }
@@ -267,8 +269,8 @@ impl Field {
     }
 
     fn note(&mut self, load: &str, who: &str, round: usize, figures: BTreeMap<String, f64>) {
-        let rate = figures.get("per_second").copied().unwrap_or(0.0);
-        eprintln!("{} round {round}: {load}: {who}: {rate:.0} a second", self.suite);
+        let rate = figures.get("per_second").map_or_else(String::new, |rate| format!(": {rate:.0} a second"));
+        eprintln!("{} round {round}: {load}: {who}{rate}", self.suite);
         let (suite, load, who) = (self.suite.clone(), load.to_owned(), who.to_owned());
         self.samples.push(Sample { suite, load, who, round, figures });
     }
