@@ -22,7 +22,7 @@ use crate::wire::subject::Subjects;
 /// How soon a request to leave is noticed when nothing arrives.
 const LOOK_UP: Duration = Duration::from_millis(50);
 /// Messages that may wait at a door. The client puts no limit on them, and a command that waits here is in nobody's queue
-/// and has no deadline yet. While more wait, they are refused unread, except those that a worker is short of.
+/// and has no deadline yet. While more wait, those are refused unread for which there is no room anyway.
 const ARRIVALS_LEN_MAX: usize = 2048;
 /// While so many wait they come faster than even refusals can leave: the oldest are dropped without an answer, which to
 /// their clients is as if they had been lost on the way.
@@ -49,7 +49,7 @@ static BAD_REPLY: RateLimited = RateLimited::new(Duration::from_secs(10));
 pub trait Entrance: Send + Sync + 'static {
     /// Takes one message on, or refuses it. Does not wait.
     fn take(&self, message: &Incoming);
-    /// Too many wait: refuses one without looking into it, unless it is needed.
+    /// Too many wait: refuses one without looking into it, unless it can be taken on.
     fn turn_away(&self, message: &Incoming);
     /// Whether there is room again after a pause.
     fn has_room(&self) -> bool {
@@ -95,7 +95,7 @@ impl Entrance for Door {
     }
 
     fn turn_away(&self, message: &Incoming) {
-        if self.pool.is_short_of_work() {
+        if self.pool.has_room_for(self.subjects.person_named_by(message.subject())) {
             return self.take(message);
         }
         let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
