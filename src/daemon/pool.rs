@@ -142,11 +142,12 @@ impl Pool {
         self.queues.iter().map(|queue| queue.tasks.len()).sum()
     }
 
-    /// Whether one more would find room with the worker that owns the person; with any of them where nobody is named.
-    pub fn has_room_for(&self, person: Option<PersonId>) -> bool {
+    /// Whether one more of this many bytes would find room with the worker that owns the person; with any of them where
+    /// nobody is named.
+    pub fn has_room_for(&self, person: Option<PersonId>, bytes: usize) -> bool {
         match person {
-            Some(person) => self.queue_of(person).is_some_and(|queue| queue.tasks.len() < queue.room()),
-            None => self.queues.iter().any(|queue| queue.tasks.len() < queue.room()),
+            Some(person) => self.queue_of(person).is_some_and(|queue| queue.has_room(bytes, self.queue_bytes_max)),
+            None => self.queues.iter().any(|queue| queue.has_room(bytes, self.queue_bytes_max)),
         }
     }
 
@@ -171,6 +172,11 @@ impl Pool {
 }
 
 impl Queue {
+    fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
+        let waiting_bytes = self.waiting_bytes.load(Ordering::Relaxed);
+        self.tasks.len() < self.room() && waiting_bytes.saturating_add(bytes) <= bytes_max
+    }
+
     fn room(&self) -> usize {
         self.room.load(Ordering::Relaxed)
     }
@@ -354,10 +360,14 @@ mod tests {
         let owner = worker_of(busy, 2);
         let free = (0..).map(|n| PersonId::from_uuid(uuid::Uuid::from_u128(n))).find(|one| worker_of(*one, 2) != owner);
         assert!(pool.submit(task(), 1).is_ok());
-        assert!(pool.has_room_for(Some(busy)) && pool.is_short_of_work());
+        assert!(pool.has_room_for(Some(busy), 1) && pool.is_short_of_work());
+        assert!(!pool.has_room_for(Some(busy), WAITING_BYTES_MAX / 2), "one byte waits there");
         assert!(pool.submit(task(), 1).is_ok());
-        assert!(!pool.has_room_for(Some(busy)) && !pool.is_short_of_work(), "the other worker's idleness is no room");
-        assert!(pool.has_room_for(free) && pool.has_room_for(None));
+        assert!(
+            !pool.has_room_for(Some(busy), 1) && !pool.is_short_of_work(),
+            "the other worker's idleness is no room"
+        );
+        assert!(pool.has_room_for(free, WAITING_BYTES_MAX / 2) && pool.has_room_for(None, 1));
     }
 
     #[test]
