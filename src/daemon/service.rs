@@ -70,9 +70,17 @@ pub struct Service {
     discovery: Arc<Discovery>,
 }
 
+/// That no commands come in as they should.
+pub struct NotJoined {
+    /// Why.
+    pub why: NoEntry,
+    /// Those who joined all the same. They are told to leave, and may hold commands until they have.
+    pub leaving: Doorkeepers,
+}
+
 /// Why no commands come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotJoined {
+pub enum NoEntry {
     /// NATS did not say in time that it knows of us.
     Unconfirmed,
     /// NATS does not let us receive them.
@@ -148,7 +156,9 @@ impl Service {
     pub fn join(&self) -> Result<Doorkeepers, NotJoined> {
         let denied_before = self.intake.connection().subscriptions_denied();
         let door = Arc::clone(&self.door);
-        let query_door = Arc::clone(self.query_door.as_ref().ok_or(NotJoined::Unconfirmed)?);
+        let Some(query_door) = self.query_door.clone() else {
+            return Err(NotJoined { why: NoEntry::Unconfirmed, leaving: Doorkeepers(Vec::new()) });
+        };
         let discovery = Arc::clone(&self.discovery);
         let subjects = &self.door.subjects;
         let shared = Some(SERVICE_NAME);
@@ -165,7 +175,7 @@ impl Service {
             return Ok(keepers);
         }
         keepers.leave(JOIN_WAIT);
-        Err(if is_denied { NotJoined::Denied } else { NotJoined::Unconfirmed })
+        Err(NotJoined { why: if is_denied { NoEntry::Denied } else { NoEntry::Unconfirmed }, leaving: keepers })
     }
 
     fn keeper(

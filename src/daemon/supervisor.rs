@@ -13,7 +13,7 @@ use crate::daemon::intake::Doorkeepers;
 use crate::daemon::logging;
 use crate::daemon::monitor::{Look, Monitor, Phase};
 use crate::daemon::notify::{self, Notifier};
-use crate::daemon::service::{NotJoined, Service};
+use crate::daemon::service::{NoEntry, Service};
 use crate::daemon::signals::{Signal, Signals};
 use crate::daemon::startup::no_right;
 use crate::exit::ExitStatus;
@@ -217,8 +217,9 @@ impl<'a> Supervisor<'a> {
                     self.joined();
                     Membership::In(keepers)
                 }
-                Err(NotJoined::Denied) if !self.is_ready => return Err(End::Denied),
-                Err(NotJoined::Denied | NotJoined::Unconfirmed) => Membership::Out,
+                Err(refused) if refused.why == NoEntry::Denied && !self.is_ready => return Err(End::Denied),
+                // What NATS had sent them by then is answered before another try, and before an end.
+                Err(refused) => Membership::Leaving(refused.leaving),
             },
             other => other,
         };
