@@ -145,8 +145,11 @@ fn unsubscribe_at_server(connection: &Connection, number: u64) -> bool {
 
 /// Sends a line of the protocol.
 fn say(connection: &Connection, line: &str) -> bool {
-    connection.client().publish(&format!("_ 0\r\n\r\n{line}\r\nPUB _"), []).is_ok()
+    connection.client().publish(&format!("{NOBODY} 0\r\n\r\n{line}\r\nPUB {NOBODY}"), []).is_ok()
 }
+
+/// Where nobody listens. The service may publish to inboxes anyway; any other subject might be denied to it.
+const NOBODY: &str = "_INBOX.nobody";
 
 /// What has arrived for one membership, in order of arrival. May be cloned: each message goes to one taker.
 #[derive(Debug, Clone)]
