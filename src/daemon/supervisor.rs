@@ -322,7 +322,7 @@ impl<'a> Supervisor<'a> {
         let Some((interval, due)) = self.watchdog_due else { return };
         if Instant::now() >= due && self.hanging().is_none() {
             self.notifier.watchdog();
-            self.watchdog_due = Some((interval, Instant::now() + interval / 2));
+            self.watchdog_due = Some((interval, Instant::now() + interval));
         }
     }
 
