@@ -11,11 +11,10 @@ use crate::daemon::clock::{Clock, micros, stamp};
 use crate::daemon::pool::Pool;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
-use crate::daemon::statistics::Statistics;
 use crate::daemon::threads::{self, Poison};
 use crate::engine::turn::{Moment, Task};
 use crate::log_limit::RateLimited;
-use crate::nats::{Arrivals, Group, Incoming, Left, ReplyRule};
+use crate::nats::{Arrivals, Group, Incoming, Left};
 use crate::wire::reply::{Code, Problem};
 use crate::wire::request::{self, NotARequest};
 use crate::wire::subject::Subjects;
@@ -51,7 +50,6 @@ const TASK_BYTES: usize = 1024;
 
 static TOO_MANY: RateLimited = RateLimited::new(Duration::from_secs(10));
 static PAUSED: RateLimited = RateLimited::new(Duration::from_secs(10));
-static BAD_REPLY: RateLimited = RateLimited::new(Duration::from_secs(10));
 
 /// Where messages arrive.
 pub trait Entrance: Send + Sync + 'static {
@@ -69,14 +67,10 @@ pub trait Entrance: Send + Sync + 'static {
 pub struct Door {
     /// The subjects of this service.
     pub subjects: Subjects,
-    /// Where replies may go.
-    pub reply_rule: ReplyRule,
     /// Who carries commands out.
     pub pool: Arc<Pool>,
     /// The way back for what is refused here.
     pub replier: Replier,
-    /// Where refusals are counted.
-    pub statistics: Arc<Statistics>,
     /// The time.
     pub clock: Clock,
     /// From arrival to reply.
@@ -85,10 +79,7 @@ pub struct Door {
 
 impl Entrance for Door {
     fn take(&self, message: &Incoming) {
-        let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
-            self.statistics.dropped();
-            return;
-        };
+        let Ok(reply_to) = self.replier.permitted(message) else { return };
         match request::decode(&self.subjects, message.subject(), message, message.payload(), stamp()) {
             Ok(request) => {
                 let arrived = self.clock.now();
@@ -107,10 +98,7 @@ impl Entrance for Door {
         if self.pool.has_room_for(person, task_bytes(message)) {
             return self.take(message);
         }
-        let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
-            self.statistics.dropped();
-            return;
-        };
+        let Ok(reply_to) = self.replier.permitted(message) else { return };
         let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at; nothing was done");
         self.replier.refuse(reply_to, request::unread(&self.subjects, message.subject(), message, stamp(), problem));
     }
@@ -131,20 +119,6 @@ impl Door {
 
 fn task_bytes(message: &Incoming) -> usize {
     TASK_BYTES + message.payload().len()
-}
-
-/// A reply subject that would let a stranger write with the service's rights.
-pub(super) struct Forbidden;
-
-/// Where the reply may go; forbidden when the message wants it elsewhere than in an inbox.
-pub(super) fn permitted_reply<'a>(message: &'a Incoming, rule: &ReplyRule) -> Result<Option<&'a str>, Forbidden> {
-    match message.reply() {
-        Some(reply) if !rule.allows(reply) => {
-            BAD_REPLY.warn(format_args!("a request was dropped: its reply subject is not one of REPLY_SUBJECTS"));
-            Err(Forbidden)
-        }
-        reply => Ok(reply),
-    }
 }
 
 /// A thread that takes what arrives for a queue group, until it is told to leave.

@@ -95,7 +95,8 @@ impl Service {
         let clock = Clock::start();
         let (pool, seats) = Pool::new(config.workers, bounds(config));
         let statistics = Arc::new(Statistics::default());
-        let replier = Replier::new(store.clone(), Arc::clone(&statistics));
+        let reply_rule = ReplyRule::new(&config.reply_subjects);
+        let replier = Replier::new(store.clone(), reply_rule, Arc::clone(&statistics));
         let pool = Arc::new(pool);
         monitor.connect(Sources {
             statistics: Arc::clone(&statistics),
@@ -104,15 +105,12 @@ impl Service {
         });
         let door = Arc::new(Door {
             subjects: Subjects::new(&config.subject_prefix),
-            reply_rule: ReplyRule::new(&config.reply_subjects),
             pool: Arc::clone(&pool),
             replier: replier.clone(),
-            statistics: Arc::clone(&statistics),
             clock,
             command_timeout: config.command_timeout,
         });
-        let (query_door, query_lanes) =
-            QueryDoor::new(door.subjects.clone(), door.reply_rule.clone(), replier.clone(), config.command_timeout);
+        let (query_door, query_lanes) = QueryDoor::new(door.subjects.clone(), replier.clone(), config.command_timeout);
         let mut service = Self {
             layout: Layout::new(config).found_in(prepared.domain),
             stream: prepared.stream,
@@ -128,7 +126,6 @@ impl Service {
                     started: Timestamp::now(),
                     subjects: door.subjects.clone(),
                 },
-                reply_rule: door.reply_rule.clone(),
                 replier: replier.clone(),
                 monitor: Arc::clone(monitor),
             }),

@@ -24,7 +24,7 @@ use cim_domain_person::engine::ports::{Append, Appended, EventLog, Page, Read, S
 use cim_domain_person::engine::turn::{Limits, Moment, Task};
 use cim_domain_person::engine::worker::Worker;
 use cim_domain_person::memory::{MemoryLog, MemorySnapshots};
-use cim_domain_person::nats::{Connection, Incoming, Store};
+use cim_domain_person::nats::{Connection, Incoming, ReplyRule, Store};
 use cim_domain_person::wire::request::decode;
 use cim_domain_person::wire::subject::Subjects;
 use rand::rngs::StdRng;
@@ -106,7 +106,7 @@ impl Threads {
         let (background, inlets) = Background::new();
         let around = Surroundings {
             clock,
-            replier: Replier::new(store.clone(), Arc::clone(&statistics)),
+            replier: Replier::new(store.clone(), ReplyRule::new(&["_INBOX.>".to_owned()]), Arc::clone(&statistics)),
             statistics,
             notices: Arc::new(Notices::default()),
             background,
