@@ -5,8 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
-
 use crate::daemon::clock::{Clock, micros, stamp};
 use crate::daemon::pool::Pool;
 use crate::daemon::pulse::Pulse;
@@ -38,13 +36,8 @@ const ARRIVALS_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LEAVE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Of so many payloads the mean is taken, as the client tells the number of those that wait, not their bytes.
 const MEAN_OF: usize = 8;
-/// After so many messages without a wait, the wait for the next one begins with a nap: they come in bursts, and being
-/// woken for each of them would cost more than handling it does.
-const NAP_RUN_MIN: usize = 16;
-/// After so many the thread looks up whether it is to leave.
+/// After so many messages in a row the thread looks up whether it is to leave.
 const RUN_MAX: usize = 1024;
-/// How long a nap is; the system makes about twice as much of it.
-const NAP: Duration = Duration::from_micros(50);
 /// What a task takes in memory besides its payload, in bytes.
 const TASK_BYTES: usize = 1024;
 
@@ -230,15 +223,8 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
             break *within;
         }
         is_paused = pause_or_resume(&group, is_paused, &crowd, entrance);
-        let in_a_row = std::iter::from_fn(|| arrivals.try_recv().ok()).take(RUN_MAX).map(take).count();
-        if in_a_row >= NAP_RUN_MIN {
-            std::thread::sleep(NAP);
-            continue;
-        }
-        match arrivals.recv_timeout(if is_paused { PAUSED_LOOK_UP } else { LOOK_UP }) {
-            Ok(message) => take(message),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        if arrivals.take_run(RUN_MAX, if is_paused { PAUSED_LOOK_UP } else { LOOK_UP }, take).is_err() {
+            return;
         }
     };
     // What is there already does not wait for the leaving, which takes its time when NATS is away.

@@ -19,7 +19,7 @@ use crate::wire::reply::{Code, Problem};
 use crate::wire::subject::Subjects;
 
 /// Queries that may wait in each lane.
-const WAITING_LEN_MAX: usize = 4096;
+const LANE_LEN_MAX: usize = 4096;
 /// Queries of the present that are answered together.
 const QUICK_TOGETHER_MAX: usize = 256;
 /// Threads for queries of the present, and for those that may read a whole history.
@@ -68,8 +68,8 @@ impl Lanes {
 impl QueryDoor {
     /// A door, and the lanes behind it. A query is answered within `timeout`, or not at all begun.
     pub fn new(subjects: Subjects, replier: Replier, timeout: Duration) -> (Self, Lanes) {
-        let (quick, quick_lane) = bounded(WAITING_LEN_MAX);
-        let (slow, slow_lane) = bounded(WAITING_LEN_MAX);
+        let (quick, quick_lane) = bounded(LANE_LEN_MAX);
+        let (slow, slow_lane) = bounded(LANE_LEN_MAX);
         let lanes = Lanes {
             quick: Lane { waiting: quick_lane, together_max: QUICK_TOGETHER_MAX },
             slow: Lane { waiting: slow_lane, together_max: 1 },

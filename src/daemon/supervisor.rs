@@ -32,7 +32,7 @@ const BUSY_MAX: Duration = Duration::from_secs(15);
 const HANG_MAX: Duration = Duration::from_secs(60);
 /// How long a connection may stand open and mute. The client library does not let go of one by itself when writes to it
 /// block, so that only a new process gets a new connection.
-const MUTE_MAX: Duration = Duration::from_secs(120);
+const MUTE_FATAL: Duration = Duration::from_secs(120);
 /// How long one attempt to connect again may take, for the same reason. The system gives up after two minutes an address.
 const ATTEMPT_MAX: Duration = Duration::from_secs(600);
 /// How often the log says what was done, and `STATUS=` is renewed.
@@ -288,7 +288,7 @@ impl<'a> Supervisor<'a> {
         let connections =
             [("store", self.service.store.connection().health()), ("intake", self.service.intake.health())];
         for (name, health) in connections {
-            if health.connected && health.silent_for > MUTE_MAX {
+            if health.connected && health.silent_for > MUTE_FATAL {
                 return Err(End::Hang(format!("the {name} connection has been mute for {:?}", health.silent_for)));
             }
             if !health.connected && health.attempt_age > ATTEMPT_MAX {

@@ -419,9 +419,9 @@ fn check_unit(file: &str, section: &str, unit: &Value) {
         ours.extend(unit.get(name).map(|value| (key.to_owned(), vec![written(value).join(" ")])));
     }
     let environment_file = unit["environment"]["ENVIRONMENT_FILE"].as_str();
-    ours.extend(environment_file.map(|file| {
-        ("Service.Environment".to_owned(), vec![format!("ENVIRONMENT_FILE={file}")])
-    }));
+    ours.extend(
+        environment_file.map(|file| ("Service.Environment".to_owned(), vec![format!("ENVIRONMENT_FILE={file}")])),
+    );
 
     // The same program with the same arguments, in another place.
     for side in [&mut shipped, &mut ours] {
