@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::daemon::door::Entrance;
 use crate::daemon::figures;
-use crate::daemon::intake::Entrance;
 use crate::daemon::monitor::Monitor;
 use crate::daemon::replier::Replier;
 use crate::nats::Incoming;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::daemon::intake::Entrance;
+use crate::daemon::door::Entrance;
 use crate::daemon::pool::Surroundings;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;

@@ -10,7 +10,7 @@ use crate::daemon::admission::Bounds;
 use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
-use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers, Entrance};
+use crate::daemon::door::{Door, Doorkeeper, Doorkeepers, Entrance};
 use crate::daemon::monitor::{Monitor, Sources};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
+use crate::daemon::door::Doorkeepers;
 use crate::daemon::figures;
-use crate::daemon::intake::Doorkeepers;
 use crate::daemon::logging;
 use crate::daemon::monitor::{Look, Monitor, Phase};
 use crate::daemon::notify::{self, Notifier};
