@@ -36,8 +36,8 @@ const ARRIVALS_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LEAVE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Of so many payloads the mean is taken, as the client tells the number of those that wait, not their bytes.
 const MEAN_OF: usize = 8;
-/// After so many messages in a row the thread looks up whether it is to leave.
-const RUN_MAX: usize = 1024;
+/// After so many messages in a row the thread looks up whether it is to leave, for good or for a moment.
+const RUN_MAX: usize = 256;
 /// What a task takes in memory besides its payload, in bytes.
 const TASK_BYTES: usize = 1024;
 
