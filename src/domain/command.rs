@@ -131,7 +131,7 @@ impl Command {
     ///
     /// # Errors
     /// The value has not the shape of a command; the error names the place and quotes nothing.
-    pub fn from_json(sent: serde_json::Value) -> Result<Self, Malformed> {
+    pub fn from_json(sent: serde_json_borrow::Value<'_>) -> Result<Self, Malformed> {
         Self::deserialize(Sent(sent))
     }
 
@@ -221,7 +221,7 @@ impl Command {
 // put through the strict reader, whatever it is asked to read from.
 impl<'de> Deserialize<'de> for Command {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let sent = serde_json::Value::deserialize(deserializer)?;
+        let sent = serde_json_borrow::Value::deserialize(deserializer)?;
         Self::from_json(sent).map_err(de::Error::custom)
     }
 }

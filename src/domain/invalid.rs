@@ -3,6 +3,8 @@
 //! A check knows nothing of where its value stands; each level that the error passes on its way out puts its own name
 //! in front ([`Within`]).
 
+use std::fmt;
+
 use super::limits::STRING_CHARS_MAX;
 
 /// A value that breaks a rule or a limit.
@@ -30,17 +32,17 @@ impl Invalid {
 /// Says where a problem stands, seen from one level further out.
 pub(super) trait Within {
     /// Puts a member's name, or an index such as `[3]`, in front of the path.
-    fn within(self, parent: &str) -> Self;
+    fn within(self, parent: impl fmt::Display) -> Self;
 }
 
 impl<T> Within for Result<T, Invalid> {
-    fn within(self, parent: &str) -> Self {
-        self.map_err(|invalid| Invalid { field: joined(parent, &invalid.field), ..invalid })
+    fn within(self, parent: impl fmt::Display) -> Self {
+        self.map_err(|invalid| Invalid { field: joined(&parent, &invalid.field), ..invalid })
     }
 }
 
 /// A path one level longer.
-pub(super) fn joined(parent: &str, child: &str) -> String {
+pub(super) fn joined(parent: &impl fmt::Display, child: &str) -> String {
     let dot = if child.is_empty() || child.starts_with('[') { "" } else { "." };
     format!("{parent}{dot}{child}")
 }

@@ -94,7 +94,7 @@ impl NameComponents {
 fn normalise_list(parts: &mut [String]) -> Result<(), Invalid> {
     check_length(parts, NAME_COMPONENTS_MAX, "components")?;
     let mut parts = parts.iter_mut().enumerate();
-    parts.try_for_each(|(index, part)| normalise_part(part, NAME_COMPONENT_CHARS_MAX).within(&format!("[{index}]")))
+    parts.try_for_each(|(index, part)| normalise_part(part, NAME_COMPONENT_CHARS_MAX).within(format_args!("[{index}]")))
 }
 
 fn normalise_optional(part: &mut Option<String>, chars_max: usize) -> Result<(), Invalid> {

@@ -5,12 +5,13 @@
 //! and in events (where a later release may have added members). So this reader of a [`Value`] refuses what the types
 //! would ignore, and its error names the place and what was expected, nothing else.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::value::StringDeserializer;
+use serde::de::value::CowStrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
-use serde_json::{Map, Number, Value};
+use serde_json_borrow::{Number, Value};
 
 use super::invalid::joined;
 
@@ -18,7 +19,7 @@ use super::invalid::joined;
 ///
 /// # Errors
 /// The value has not the shape of the type; the error names the place and quotes nothing.
-pub fn from_json<T: de::DeserializeOwned>(sent: Value) -> Result<T, Malformed> {
+pub fn from_json<T: de::DeserializeOwned>(sent: Value<'_>) -> Result<T, Malformed> {
     T::deserialize(Sent(sent))
 }
 
@@ -36,8 +37,8 @@ impl Malformed {
         Self { field: String::new(), problem: problem.into() }
     }
 
-    fn within(self, parent: &str) -> Self {
-        Self { field: joined(parent, &self.field), ..self }
+    fn within(self, parent: impl fmt::Display) -> Self {
+        Self { field: joined(&parent, &self.field), ..self }
     }
 }
 
@@ -80,9 +81,9 @@ impl de::Error for Malformed {
 }
 
 /// A value as it was sent.
-pub(super) struct Sent(pub(super) Value);
+pub(super) struct Sent<'de>(pub(super) Value<'de>);
 
-impl<'de> Deserializer<'de> for Sent {
+impl<'de> Deserializer<'de> for Sent<'de> {
     type Error = Malformed;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Malformed> {
@@ -90,9 +91,10 @@ impl<'de> Deserializer<'de> for Sent {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
             Value::Number(value) => visit_number(&value, visitor),
-            Value::String(value) => visitor.visit_string(value),
+            Value::Str(Cow::Borrowed(value)) => visitor.visit_borrowed_str(value),
+            Value::Str(Cow::Owned(value)) => visitor.visit_string(value),
             Value::Array(items) => visit_items(items, visitor),
-            Value::Object(members) => visitor.visit_map(Members::from(members)),
+            Value::Object(members) => visitor.visit_map(Members::of(members.into_vec())),
         }
     }
 
@@ -111,7 +113,7 @@ impl<'de> Deserializer<'de> for Sent {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Malformed> {
-        visitor.visit_map(Members::from(object(self.0)?))
+        visitor.visit_map(Members::of(object(self.0)?))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -121,7 +123,7 @@ impl<'de> Deserializer<'de> for Sent {
         visitor: V,
     ) -> Result<V::Value, Malformed> {
         let (name, content) = match self.0 {
-            Value::String(name) => (name, None),
+            Value::Str(name) => (name, None),
             other => {
                 let mut members = object(other)?.into_iter();
                 match (members.next(), members.next()) {
@@ -144,25 +146,28 @@ impl<'de> Deserializer<'de> for Sent {
     }
 }
 
+/// A member with its name.
+type Member<'de> = (Cow<'de, str>, Value<'de>);
+
 /// The members of an object, in order.
-struct Members {
-    rest: serde_json::map::IntoIter,
-    current: Option<(String, Value)>,
+struct Members<'de> {
+    rest: std::vec::IntoIter<Member<'de>>,
+    current: Option<Member<'de>>,
 }
 
-impl From<Map<String, Value>> for Members {
-    fn from(members: Map<String, Value>) -> Self {
+impl<'de> Members<'de> {
+    fn of(members: Vec<Member<'de>>) -> Self {
         Self { rest: members.into_iter(), current: None }
     }
 }
 
-impl<'de> de::MapAccess<'de> for Members {
+impl<'de> de::MapAccess<'de> for Members<'de> {
     type Error = Malformed;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Malformed> {
         self.current = self.rest.next();
         let Some((name, _)) = &self.current else { return Ok(None) };
-        let name: StringDeserializer<Malformed> = name.clone().into_deserializer();
+        let name: CowStrDeserializer<'_, Malformed> = Cow::Borrowed(name.as_ref()).into_deserializer();
         seed.deserialize(name).map(Some)
     }
 
@@ -173,39 +178,39 @@ impl<'de> de::MapAccess<'de> for Members {
 }
 
 /// The elements of an array, in order.
-struct Items {
-    rest: std::vec::IntoIter<Value>,
+struct Items<'de> {
+    rest: std::vec::IntoIter<Value<'de>>,
     index: usize,
 }
 
-impl<'de> de::SeqAccess<'de> for Items {
+impl<'de> de::SeqAccess<'de> for Items<'de> {
     type Error = Malformed;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Malformed> {
         let Some(value) = self.rest.next() else { return Ok(None) };
-        let place = format!("[{}]", self.index);
+        let index = self.index;
         self.index += 1;
-        seed.deserialize(Sent(value)).map(Some).map_err(|malformed| malformed.within(&place))
+        seed.deserialize(Sent(value)).map(Some).map_err(|malformed| malformed.within(format_args!("[{index}]")))
     }
 }
 
 /// The chosen variant of an enum, with what belongs to it.
-struct Variant {
-    name: String,
-    content: Option<Value>,
+struct Variant<'de> {
+    name: Cow<'de, str>,
+    content: Option<Value<'de>>,
 }
 
-impl<'de> de::EnumAccess<'de> for Variant {
+impl<'de> de::EnumAccess<'de> for Variant<'de> {
     type Error = Malformed;
-    type Variant = Sent;
+    type Variant = Sent<'de>;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Sent), Malformed> {
-        let name: StringDeserializer<Malformed> = self.name.into_deserializer();
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Sent<'de>), Malformed> {
+        let name: CowStrDeserializer<'_, Malformed> = self.name.into_deserializer();
         Ok((seed.deserialize(name)?, Sent(self.content.unwrap_or(Value::Null))))
     }
 }
 
-impl<'de> de::VariantAccess<'de> for Sent {
+impl<'de> de::VariantAccess<'de> for Sent<'de> {
     type Error = Malformed;
 
     fn unit_variant(self) -> Result<(), Malformed> {
@@ -224,7 +229,7 @@ impl<'de> de::VariantAccess<'de> for Sent {
     }
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Malformed> {
-        visitor.visit_map(Members::from(object(self.0)?))
+        visitor.visit_map(Members::of(object(self.0)?))
     }
 }
 
@@ -237,15 +242,15 @@ fn visit_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::
     }
 }
 
-fn visit_items<'de, V: Visitor<'de>>(items: Vec<Value>, visitor: V) -> Result<V::Value, Malformed> {
+fn visit_items<'de, V: Visitor<'de>>(items: Vec<Value<'de>>, visitor: V) -> Result<V::Value, Malformed> {
     let mut items = Items { rest: items.into_iter(), index: 0 };
     let value = visitor.visit_seq(&mut items)?;
     if items.rest.len() == 0 { Ok(value) } else { Err(Malformed::here("has too many elements")) }
 }
 
-fn object(value: Value) -> Result<Map<String, Value>, Malformed> {
+fn object(value: Value<'_>) -> Result<Vec<Member<'_>>, Malformed> {
     match value {
-        Value::Object(members) => Ok(members),
+        Value::Object(members) => Ok(members.into_vec()),
         _ => Err(Malformed::here("expected an object")),
     }
 }

@@ -1,6 +1,6 @@
 //! What a client sent, decoded and checked: from here on a [`Request`] is one that could be carried out.
 
-use serde_json::Value;
+use serde_json_borrow::Value;
 use uuid::Uuid;
 
 use crate::domain::{Command, PersonId, Timestamp};
@@ -169,7 +169,7 @@ fn read_commands(payload: &[u8]) -> Result<(Vec<Command>, bool), Problem> {
     }
 }
 
-fn read_array(sent: Vec<Value>) -> Result<Vec<Command>, Problem> {
+fn read_array(sent: Vec<Value<'_>>) -> Result<Vec<Command>, Problem> {
     match sent.len() {
         0 => Err(Problem::new(Code::Malformed, "an array of commands needs at least one")),
         1..=COMMANDS_MAX => sent.into_iter().enumerate().map(|(index, sent)| read_command(sent, Some(index))).collect(),
@@ -180,7 +180,7 @@ fn read_array(sent: Vec<Value>) -> Result<Vec<Command>, Problem> {
     }
 }
 
-fn read_command(sent: Value, index: Option<usize>) -> Result<Command, Problem> {
+fn read_command(sent: Value<'_>, index: Option<usize>) -> Result<Command, Problem> {
     Command::from_json(sent).map_err(|malformed| Problem::new(Code::Malformed, malformed.to_string()).at(index))
 }
 

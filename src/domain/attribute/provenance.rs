@@ -67,7 +67,7 @@ impl Provenance {
         self.recorded_by.as_deref().map_or(Ok(()), check_text).within("recorded_by")?;
         check_length(&self.trace, TRACE_ENTRIES_MAX, "entries").within("trace")?;
         for (index, entry) in self.trace.iter().enumerate() {
-            entry.check().within(&format!("trace[{index}]"))?;
+            entry.check().within(format_args!("trace[{index}]"))?;
         }
         Ok(())
     }

@@ -211,5 +211,5 @@ fn check_year_month(year: i64, month: i64) -> Result<(), Invalid> {
 
 fn check_text_list(items: &[String]) -> Result<(), Invalid> {
     check_length(items, TEXT_LIST_ITEMS_MAX, "items")?;
-    items.iter().enumerate().try_for_each(|(index, item)| check_text(item).within(&format!("[{index}]")))
+    items.iter().enumerate().try_for_each(|(index, item)| check_text(item).within(format_args!("[{index}]")))
 }

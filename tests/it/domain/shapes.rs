@@ -94,7 +94,7 @@ fn commands_have_the_shapes_of_the_contract() {
         assert_eq!(command.person_id().to_string(), ANN);
         assert_eq!(command.merge_target().is_some(), tag(&json) == "MergePersons");
         assert_eq!(serde_json::to_value(&command).unwrap(), json);
-        assert_eq!(Command::from_json(json).unwrap(), command);
+        assert_eq!(Command::from_json((&json).into()).unwrap(), command);
     }
 }
 
@@ -215,11 +215,26 @@ const OBJECTS: [(usize, &str); 11] = [
 ];
 
 #[test]
+fn a_member_stands_once() {
+    let name = r#"{"components":{"given_names":["Ann"],"family_names":["Lee"],"prefixes":[],"suffixes":[]},"naming_convention":"Western"}"#;
+    let twice = |members: &str| format!(r#"{{"UpdateName":{{"person_id":"{ANN}",{members}}}}}"#);
+    assert!(serde_json::from_str::<Command>(&twice(&format!(r#""name":{name}"#))).is_ok());
+    for (json, expected) in [
+        (twice(&format!(r#""name":{name},"name":{name}"#)), "duplicate field `name`"),
+        (twice(&format!(r#""person_id":"{ANN}","name":{name}"#)), "duplicate field `person_id`"),
+        (r#"{"UpdateName":{},"UpdateName":{}}"#.to_owned(), "expected an object with a single member"),
+    ] {
+        let malformed = serde_json::from_str::<Command>(&json).unwrap_err().to_string();
+        assert!(malformed.contains(expected), "{malformed}");
+    }
+}
+
+#[test]
 fn a_command_has_no_unknown_members_anywhere() {
     for (index, pointer) in OBJECTS {
         for value in [json!(1), json!(null), json!({"deep": []})] {
             let json = set(&commands()[index], &format!("{pointer}/surprise"), value);
-            let malformed = Command::from_json(json).unwrap_err().to_string();
+            let malformed = Command::from_json((&json).into()).unwrap_err().to_string();
             assert!(malformed.ends_with("surprise: unknown field"), "{pointer}: {malformed}");
         }
     }
@@ -336,7 +351,7 @@ fn what_has_not_the_shape_of_a_command_is_told_by_place_and_without_its_value() 
         ),
     ];
     for (json, expected) in cases {
-        let malformed = Command::from_json(json.clone()).unwrap_err().to_string();
+        let malformed = Command::from_json((&json).into()).unwrap_err().to_string();
         assert_eq!(malformed, expected);
         let through_serde = serde_json::from_str::<Command>(&json.to_string()).unwrap_err().to_string();
         assert!(through_serde.contains(expected) && !through_serde.contains("4711"), "{through_serde}");
