@@ -30,6 +30,28 @@ pub struct Bounds {
     pub answer_wait: Duration,
 }
 
+/// How much of what waited a turn could take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// As much as it may: more may wait.
+    Full,
+    /// All, and nothing was left over from turns before.
+    Dry,
+    /// All, beside what was left over; or nothing, to go on with that.
+    LeftOver,
+}
+
+impl Load {
+    /// The load of a turn that took so many, where it could have taken `room`, with a backlog of its worker's before it.
+    pub fn of(taken: usize, room: usize, backlog: usize) -> Self {
+        match (taken, backlog) {
+            _ if taken >= room => Self::Full,
+            (1.., 0) => Self::Dry,
+            _ => Self::LeftOver,
+        }
+    }
+}
+
 /// What a worker knows of its own speed.
 #[derive(Debug, Clone)]
 pub struct Admission {
@@ -45,32 +67,41 @@ impl Admission {
         Self { bounds, served: 0.0, micros: 0.0 }
     }
 
-    /// Takes in a turn: how many were taken into it, how many it served, which excludes those that failed, and whether
-    /// the store left appends without an answer.
-    pub fn turn(&mut self, began: Moment, ended: Moment, taken: usize, served: usize, unanswered: bool) {
-        let is_full = taken >= self.turn_tasks().min(self.bounds.queue_len_max);
-        if is_full && served > 0 || unanswered {
+    /// Takes in a turn: its load, how many it served, which excludes those that failed, and whether the store left
+    /// appends without an answer.
+    pub fn turn(&mut self, began: Moment, ended: Moment, load: Load, served: usize, unanswered: bool) {
+        if load == Load::Full && served > 0 || unanswered {
             // More than the store can answer in time is too much, as nothing served in that time.
             let took = count(ended.0.saturating_sub(began.0).max(1));
             let weight = 0.5_f64.powf(took / count(micros(HALF_LIFE)));
             self.served = self.served * weight + count(served as u64);
             self.micros = self.micros * weight + took;
-        } else if taken > 0 && !is_full {
-            // The queue ran dry. Small turns say nothing about the speed of large ones.
+        } else if load == Load::Dry {
+            // Small turns say nothing about the speed of large ones.
             *self = Self::new(self.bounds);
         }
         // Else it served nobody, for the store is away, or it went on with what was left over: neither tells a speed.
     }
 
+    /// How many may wait beside a worker's backlog, which waits too.
+    pub fn room_beside(&self, backlog: usize) -> usize {
+        self.room().saturating_sub(backlog)
+    }
+
+    /// How many to take into the next turn beside a backlog, which is bounded like what waits for the worker.
+    pub fn turn_room_beside(&self, backlog: usize) -> usize {
+        self.bounds.queue_len_max.saturating_sub(backlog).min(self.turn_tasks())
+    }
+
     /// How many may wait: two turns' worth at least.
-    pub fn room(&self) -> usize {
+    fn room(&self) -> usize {
         let floor = self.turn_tasks().saturating_mul(2);
         self.served_within(self.wait_micros_max())
             .map_or(self.bounds.queue_len_max, |expected| expected.max(floor).min(self.bounds.queue_len_max))
     }
 
-    /// How many to take into the next turn: what the store answers in time.
-    pub fn turn_tasks(&self) -> usize {
+    /// How many to take into a turn: what the store answers in time.
+    fn turn_tasks(&self) -> usize {
         let expected = self.served_within(micros(self.bounds.answer_wait) / TURN_DIVISOR);
         expected.map_or(TURN_TASKS_MAX, |expected| expected.clamp(TURN_TASKS_MIN, TURN_TASKS_MAX))
     }
@@ -107,7 +138,7 @@ mod tests {
         while now < micros(time) {
             let tasks = admission.turn_tasks();
             let took = (tasks * 1_000_000 / a_second) as u64;
-            admission.turn(Moment(now), Moment(now + took), tasks, tasks, false);
+            admission.turn(Moment(now), Moment(now + took), Load::Full, tasks, false);
             now += took;
         }
     }
@@ -117,7 +148,7 @@ mod tests {
         let mut admission = Admission::new(BOUNDS);
         assert_eq!((admission.room(), admission.turn_tasks()), (4096, TURN_TASKS_MAX));
         // However slow a small turn is.
-        admission.turn(Moment(0), Moment(3_000_000), TURN_TASKS_MAX - 1, 1, false);
+        admission.turn(Moment(0), Moment(3_000_000), Load::of(TURN_TASKS_MAX - 1, TURN_TASKS_MAX, 0), 1, false);
         assert_eq!((admission.room(), admission.turn_tasks()), (4096, TURN_TASKS_MAX));
     }
 
@@ -145,14 +176,14 @@ mod tests {
         let mut admission = Admission::new(BOUNDS);
         run(&mut admission, 2_000, Duration::from_secs(10));
         let before = admission.room();
-        (0..10).for_each(|_| admission.turn(Moment(0), Moment(1_000_000), TURN_TASKS_MAX, 0, false));
+        (0..10).for_each(|_| admission.turn(Moment(0), Moment(1_000_000), Load::Full, 0, false));
         assert_eq!(admission.room(), before);
     }
 
     #[test]
     fn a_store_that_leaves_appends_unanswered_gets_fewer_at_a_time() {
         let mut admission = Admission::new(BOUNDS);
-        admission.turn(Moment(0), Moment(1_000_000), TURN_TASKS_MAX, 0, true);
+        admission.turn(Moment(0), Moment(1_000_000), Load::Full, 0, true);
         assert_eq!((admission.turn_tasks(), admission.room()), (TURN_TASKS_MIN, 2 * TURN_TASKS_MIN));
         run(&mut admission, 20_000, Duration::from_secs(1));
         assert_eq!((admission.turn_tasks(), admission.room()), (TURN_TASKS_MAX, 4096));
@@ -163,8 +194,27 @@ mod tests {
         let mut admission = Admission::new(BOUNDS);
         run(&mut admission, 200, Duration::from_secs(10));
         let tasks = admission.turn_tasks();
-        admission.turn(Moment(0), Moment(1_000), tasks - 1, tasks - 1, false);
+        admission.turn(Moment(0), Moment(1_000), Load::of(tasks - 1, tasks, 0), tasks - 1, false);
         assert_eq!((admission.room(), admission.turn_tasks()), (4096, TURN_TASKS_MAX));
+    }
+
+    /// One busy person leaves over what its commit has no room for, and turns take in less beside it. That was taken for
+    /// a queue that ran dry, and the speed was forgotten while the queue stood full.
+    #[test]
+    fn what_is_left_over_cuts_turns_short_and_is_no_dry_queue() {
+        let mut admission = Admission::new(BOUNDS);
+        run(&mut admission, 600, Duration::from_secs(10));
+        let (room, backlog) = (admission.room(), 4_000);
+        let turn_room = admission.turn_room_beside(backlog);
+        assert_eq!(turn_room, 96);
+        for taken in [turn_room, 10, 0] {
+            admission.turn(Moment(0), Moment(400_000), Load::of(taken, turn_room, backlog), 240, false);
+            assert!(admission.room().abs_diff(room) <= 2, "{taken} taken: {}", admission.room());
+        }
+        assert_eq!(admission.room_beside(500), admission.room() - 500);
+        assert_eq!((admission.room_beside(backlog), admission.turn_room_beside(5_000)), (0, 0));
+        // Nothing more can be taken: what it serves then is its speed.
+        assert_eq!((Load::of(0, 0, 5_000), Load::of(0, 10, 0)), (Load::Full, Load::LeftOver));
     }
 
     #[test]

@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
+use crate::daemon::door::Entrance;
 use crate::daemon::figures;
-use crate::daemon::intake::{Entrance, permitted_reply};
 use crate::daemon::monitor::Monitor;
 use crate::daemon::replier::Replier;
-use crate::nats::{Incoming, ReplyRule};
+use crate::nats::Incoming;
 use crate::wire::service::{Instance, verb};
 
 /// Who answers on `$SRV.>`.
 pub struct Discovery {
     /// This instance.
     pub instance: Instance,
-    /// Where replies may go.
-    pub reply_rule: ReplyRule,
     /// The way back.
     pub replier: Replier,
     /// How it went.
@@ -25,7 +23,7 @@ impl Entrance for Discovery {
     /// Answers, if it is for this instance.
     fn take(&self, message: &Incoming) {
         let Some(verb) = verb(message.subject(), &self.instance.id) else { return };
-        let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
+        let Ok(Some(reply_to)) = self.replier.permitted(message) else { return };
         let answer = self.instance.answer(verb, || {
             let now = self.monitor.read();
             [figures::commands_endpoint(&now), figures::queries_endpoint(&now)]

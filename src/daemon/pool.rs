@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never, select, unbounded};
 
-use crate::daemon::admission::{Admission, Bounds, TURN_TASKS_MAX};
+use crate::daemon::admission::{Admission, Bounds, Load, TURN_TASKS_MAX};
 use crate::daemon::background::Background;
 use crate::daemon::clock::Clock;
 use crate::daemon::notices::Notices;
@@ -14,6 +14,7 @@ use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
 use crate::daemon::stages::StageClock;
 use crate::daemon::statistics::{SnapshotFate, Statistics, TurnEnd};
+use crate::domain::PersonId;
 use crate::engine::load::Loading;
 use crate::engine::router::worker_of;
 use crate::engine::turn::{Answer, Task, Turn};
@@ -99,10 +100,10 @@ impl Pool {
 
     /// Hands a task, whose payload had this many bytes, to the worker that owns its person. Never waits.
     pub fn submit(&self, task: Task, bytes: usize) -> Result<(), Box<Full>> {
-        let Some(queue) = self.queues.get(worker_of(task.request.person, self.queues.len())) else {
+        let Some(queue) = self.queue_of(task.request.person) else {
             return Err(Box::new(Full(task)));
         };
-        if queue.tasks.len() >= queue.room.load(Ordering::Relaxed) {
+        if queue.tasks.len() >= queue.room() {
             return Err(Box::new(Full(task)));
         }
         if queue.waiting_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.queue_bytes_max {
@@ -120,7 +121,7 @@ impl Pool {
 
     /// Gives a history that was read outside the turn back to the worker that asked for it.
     pub fn give_back(&self, loading: Loading) {
-        if let Some(queue) = self.queues.get(worker_of(loading.person(), self.queues.len())) {
+        if let Some(queue) = self.queue_of(loading.person()) {
             // A worker that has ended needs it no more.
             let _ = queue.orders.send(Order::TakeBack(loading));
         }
@@ -141,9 +142,18 @@ impl Pool {
         self.queues.iter().map(|queue| queue.tasks.len()).sum()
     }
 
-    /// Whether a worker has less before it than it would take into its next turn.
+    /// Whether one more of this many bytes would find room with the worker that owns the person; with any of them where
+    /// nobody is named.
+    pub fn has_room_for(&self, person: Option<PersonId>, bytes: usize) -> bool {
+        match person {
+            Some(person) => self.queue_of(person).is_some_and(|queue| queue.has_room(bytes, self.queue_bytes_max)),
+            None => self.queues.iter().any(|queue| queue.has_room(bytes, self.queue_bytes_max)),
+        }
+    }
+
+    /// Whether every worker has less before it than it would take into its next turn.
     pub fn is_short_of_work(&self) -> bool {
-        self.queues.iter().any(|queue| queue.tasks.len() < TURN_TASKS_MAX.min(queue.room.load(Ordering::Relaxed)))
+        self.queues.iter().all(|queue| queue.tasks.len() < TURN_TASKS_MAX.min(queue.room()))
     }
 
     /// How many could, over all workers.
@@ -154,6 +164,21 @@ impl Pool {
     /// How many tasks were taken on since the start.
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    fn queue_of(&self, person: PersonId) -> Option<&Queue> {
+        self.queues.get(worker_of(person, self.queues.len()))
+    }
+}
+
+impl Queue {
+    fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
+        let waiting_bytes = self.waiting_bytes.load(Ordering::Relaxed);
+        self.tasks.len() < self.room() && waiting_bytes.saturating_add(bytes) <= bytes_max
+    }
+
+    fn room(&self) -> usize {
+        self.room.load(Ordering::Relaxed)
     }
 }
 
@@ -173,7 +198,9 @@ pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse,
     let mut pause = Duration::ZERO;
     let mut finishing = false;
     while !(finishing && worker.is_idle() && seat.tasks.is_empty()) {
-        let arrivals = match seat.next(&worker, pause, &admission) {
+        let backlog = worker.backlog();
+        let turn_room = admission.turn_room_beside(backlog);
+        let arrivals = match seat.next(&worker, pause, turn_room) {
             Next::Tasks(tasks) => tasks,
             Next::Order(Order::TakeBack(loading)) => {
                 worker.take_back(loading);
@@ -191,7 +218,7 @@ pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse,
         };
         let began = around.clock.now();
         meter.waited(began, &arrivals);
-        let taken = arrivals.len();
+        let load = Load::of(arrivals.len(), turn_room, backlog);
         let is_late = arrivals.first().is_some_and(|first| admission.is_late(first.arrived, began));
         let turn = pulse.while_busy(|| worker.turn(began, arrivals));
         meter.turn(&TurnEnd {
@@ -206,11 +233,12 @@ pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse,
         let served = turn.answers.iter().filter(|answer| is_served(&answer.outcome)).count();
         let unanswered = turn.counts.unsettled > 0;
         deliver(turn, &mut worker, around);
-        admission.turn(began, around.clock.now(), taken, served, unanswered);
-        seat.room.store(admission.room(), Ordering::Relaxed);
+        admission.turn(began, around.clock.now(), load, served, unanswered);
+        let room = admission.room_beside(worker.backlog());
+        seat.room.store(room, Ordering::Relaxed);
         if is_late {
             // Otherwise all the others would become late too, one after another.
-            let refused = seat.take_excess(&admission);
+            let refused = seat.take_excess(room);
             meter.turned_away(around.clock.now(), &refused);
             around.replier.answer_all(refused);
         }
@@ -257,10 +285,9 @@ enum Next {
 }
 
 impl Seat {
-    /// Waits for something to do: for ever when nothing is left over from the last turn, else for the pause.
-    fn next(&self, worker: &Worker, pause: Duration, admission: &Admission) -> Next {
-        // What a worker holds back is bounded like what waits for it.
-        let room = self.bounds.queue_len_max.saturating_sub(worker.backlog()).min(admission.turn_tasks());
+    /// Waits for something to do, of which there is so much room in the turn: for ever when nothing is left over from the
+    /// last turn, else for the pause.
+    fn next(&self, worker: &Worker, pause: Duration, room: usize) -> Next {
         let tasks = if room == 0 { &never() } else { &self.tasks };
         let pause = if worker.is_idle() { &never() } else { &after(pause) };
         select! {
@@ -274,8 +301,8 @@ impl Seat {
     }
 
     /// Takes out the oldest of what waits, as far as more waits than is served in time.
-    fn take_excess(&self, admission: &Admission) -> Vec<Answer> {
-        let excess = self.tasks.len().saturating_sub(admission.room());
+    fn take_excess(&self, room: usize) -> Vec<Answer> {
+        let excess = self.tasks.len().saturating_sub(room);
         let refuse = |queued| {
             let problem = Problem::new(Code::Overloaded, "more waits than can be served in time; nothing was done");
             Answer { task: self.unpack(queued), outcome: Outcome::Problem(problem) }
@@ -324,6 +351,23 @@ mod tests {
             assert!(pool.submit(task(), bytes).is_ok(), "{workers} workers");
             assert_eq!(pool.waiting(), 1);
         }
+    }
+
+    #[test]
+    fn room_is_asked_of_the_worker_that_owns_the_person() {
+        let (pool, _seats) = Pool::new(2, bounds(2));
+        let busy = task().request.person;
+        let owner = worker_of(busy, 2);
+        let free = (0..).map(|n| PersonId::from_uuid(uuid::Uuid::from_u128(n))).find(|one| worker_of(*one, 2) != owner);
+        assert!(pool.submit(task(), 1).is_ok());
+        assert!(pool.has_room_for(Some(busy), 1) && pool.is_short_of_work());
+        assert!(!pool.has_room_for(Some(busy), WAITING_BYTES_MAX / 2), "one byte waits there");
+        assert!(pool.submit(task(), 1).is_ok());
+        assert!(
+            !pool.has_room_for(Some(busy), 1) && !pool.is_short_of_work(),
+            "the other worker's idleness is no room"
+        );
+        assert!(pool.has_room_for(free, WAITING_BYTES_MAX / 2) && pool.has_room_for(None, 1));
     }
 
     #[test]

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::daemon::intake::{Entrance, permitted_reply};
+use crate::daemon::door::Entrance;
 use crate::daemon::pool::Surroundings;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
 use crate::domain::PersonId;
 use crate::engine::inquiry::Inquiry;
 use crate::engine::ports::{Append, Appended, EventLog, Page, Read, StoredCommit, Unavailable};
-use crate::nats::{Incoming, ReplyRule};
+use crate::nats::Incoming;
 use crate::wire::query::{self, Query};
 use crate::wire::reply::{Code, Problem};
 use crate::wire::subject::Subjects;
 
 /// Queries that may wait in each lane.
-const WAITING_LEN_MAX: usize = 4096;
+const LANE_LEN_MAX: usize = 4096;
 /// Queries of the present that are answered together.
 const QUICK_TOGETHER_MAX: usize = 256;
 /// Threads for queries of the present, and for those that may read a whole history.
@@ -37,7 +37,6 @@ pub struct Asked {
 /// What stands between an arriving query and the threads that answer.
 pub struct QueryDoor {
     subjects: Subjects,
-    reply_rule: ReplyRule,
     replier: Replier,
     timeout: Duration,
     quick: Sender<Asked>,
@@ -68,14 +67,14 @@ impl Lanes {
 
 impl QueryDoor {
     /// A door, and the lanes behind it. A query is answered within `timeout`, or not at all begun.
-    pub fn new(subjects: Subjects, reply_rule: ReplyRule, replier: Replier, timeout: Duration) -> (Self, Lanes) {
-        let (quick, quick_lane) = bounded(WAITING_LEN_MAX);
-        let (slow, slow_lane) = bounded(WAITING_LEN_MAX);
+    pub fn new(subjects: Subjects, replier: Replier, timeout: Duration) -> (Self, Lanes) {
+        let (quick, quick_lane) = bounded(LANE_LEN_MAX);
+        let (slow, slow_lane) = bounded(LANE_LEN_MAX);
         let lanes = Lanes {
             quick: Lane { waiting: quick_lane, together_max: QUICK_TOGETHER_MAX },
             slow: Lane { waiting: slow_lane, together_max: 1 },
         };
-        (Self { subjects, reply_rule, replier, timeout, quick, slow }, lanes)
+        (Self { subjects, replier, timeout, quick, slow }, lanes)
     }
 
     fn hand_on(&self, query: Query, reply_to: &str) {
@@ -83,8 +82,8 @@ impl QueryDoor {
         let arrived = Instant::now();
         let asked = Asked { query, reply_to: reply_to.to_owned(), arrived, deadline: arrived + self.timeout };
         if let Err(refused) = lane.try_send(asked) {
-            let asked = refused.into_inner();
-            overloaded(&asked, "too many queries wait", &self.replier);
+            let problem = Problem::new(Code::Overloaded, "too many queries wait");
+            self.replier.refuse_query(reply_to, Some(refused.into_inner().query.person()), problem);
         }
     }
 }
@@ -92,18 +91,18 @@ impl QueryDoor {
 /// A query that nobody waits for is not answered.
 impl Entrance for QueryDoor {
     fn take(&self, message: &Incoming) {
-        let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
+        let Ok(Some(reply_to)) = self.replier.permitted(message) else { return };
         let name = self.subjects.query_name(message.subject()).unwrap_or_default();
         match query::decode(name, message.payload()) {
             Ok(query) => self.hand_on(query, reply_to),
-            Err(refused) => self.replier.answer_query(reply_to, refused.person, Err(refused.problem), Duration::ZERO),
+            Err(refused) => self.replier.refuse_query(reply_to, refused.person, refused.problem),
         }
     }
 
     fn turn_away(&self, message: &Incoming) {
-        let Ok(Some(reply_to)) = permitted_reply(message, &self.reply_rule) else { return };
+        let Ok(Some(reply_to)) = self.replier.permitted(message) else { return };
         let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at");
-        self.replier.answer_query(reply_to, None, Err(problem), Duration::ZERO);
+        self.replier.refuse_query(reply_to, None, problem);
     }
 }
 
@@ -162,18 +161,19 @@ pub fn answer(mut inquiry: Inquiry, limit: &TimeLimit, lane: &Lane, pulse: &Puls
         let rest = lane.waiting.try_iter().take(lane.together_max - 1);
         let now = Instant::now();
         let (in_time, late): (Vec<_>, Vec<_>) = iter::once(first).chain(rest).partition(|asked| now < asked.deadline);
-        late.iter().for_each(|asked| overloaded(asked, "it waited past its deadline", replier));
+        late.iter().for_each(|asked| too_late(asked, replier));
         let queries: Vec<Query> = in_time.iter().map(|asked| asked.query.clone()).collect();
         limit.set(in_time.iter().map(|asked| asked.deadline).max());
         let answers = pulse.while_busy(|| inquiry.answer(&queries));
         around.notices.log(inquiry.take_notices());
         for (asked, answer) in in_time.into_iter().zip(answers) {
-            replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, asked.arrived.elapsed());
+            replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, Some(asked.arrived.elapsed()));
         }
     }
 }
 
-fn overloaded(asked: &Asked, why: &str, replier: &Replier) {
-    let problem = Problem::new(Code::Overloaded, why);
-    replier.answer_query(&asked.reply_to, Some(asked.query.person()), Err(problem), asked.arrived.elapsed());
+fn too_late(asked: &Asked, replier: &Replier) {
+    let problem = Problem::new(Code::Overloaded, "it waited past its deadline");
+    let took = Some(asked.arrived.elapsed());
+    replier.answer_query(&asked.reply_to, Some(asked.query.person()), Err(problem), took);
 }

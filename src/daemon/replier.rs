@@ -7,25 +7,43 @@ use crate::daemon::statistics::Statistics;
 use crate::domain::PersonId;
 use crate::engine::turn::Answer;
 use crate::log_limit::RateLimited;
-use crate::nats::Store;
+use crate::nats::{Incoming, ReplyRule, Store};
 use crate::wire::reply::{self, Outcome, Problem};
 use crate::wire::request::NotARequest;
 
 static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(1));
 static FAILED: RateLimited = RateLimited::new(Duration::from_secs(1));
+static BAD_REPLY: RateLimited = RateLimited::new(Duration::from_secs(10));
 static NOT_SENT: RateLimited = RateLimited::new(Duration::from_secs(10));
+
+/// A reply subject that would let a stranger write with the service's rights.
+pub struct Forbidden;
 
 /// Sends replies, over the store connection: a stranger's message can cost the intake its connection, not this one.
 #[derive(Clone)]
 pub struct Replier {
     store: Store,
+    rule: Arc<ReplyRule>,
     statistics: Arc<Statistics>,
 }
 
 impl Replier {
-    /// Replies over this connection.
-    pub fn new(store: Store, statistics: Arc<Statistics>) -> Self {
-        Self { store, statistics }
+    /// Replies over this connection, to where they may go.
+    pub fn new(store: Store, rule: ReplyRule, statistics: Arc<Statistics>) -> Self {
+        Self { store, rule: Arc::new(rule), statistics }
+    }
+
+    /// Where the reply to a message may go, if anywhere. A message that wants it elsewhere than in an inbox is to be
+    /// dropped, which is counted here.
+    pub fn permitted<'a>(&self, message: &'a Incoming) -> Result<Option<&'a str>, Forbidden> {
+        match message.reply() {
+            Some(reply) if !self.rule.allows(reply) => {
+                BAD_REPLY.warn(format_args!("a request was dropped: its reply subject is not one of REPLY_SUBJECTS"));
+                self.statistics.dropped();
+                Err(Forbidden)
+            }
+            reply => Ok(reply),
+        }
     }
 
     /// Sends what a turn brought, and sends it off.
@@ -54,8 +72,19 @@ impl Replier {
         self.store.mark_dirty();
     }
 
-    /// Sends the answer to a query, and sends it off.
-    pub fn answer_query(&self, to: &str, person: Option<PersonId>, answer: Result<Vec<u8>, Problem>, took: Duration) {
+    /// Tells a client why its query was not taken on.
+    pub fn refuse_query(&self, to: &str, person: Option<PersonId>, problem: Problem) {
+        self.answer_query(to, person, Err(problem), None);
+    }
+
+    /// Sends the answer to a query, and sends it off; `took` from its arrival, unless it was refused at the door.
+    pub fn answer_query(
+        &self,
+        to: &str,
+        person: Option<PersonId>,
+        answer: Result<Vec<u8>, Problem>,
+        took: Option<Duration>,
+    ) {
         self.statistics.query(answer.as_ref().err().map(|problem| problem.code), took);
         match answer {
             Ok(json) => self.send(to, &[], &json),

@@ -10,7 +10,7 @@ use crate::daemon::admission::Bounds;
 use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
-use crate::daemon::intake::{Door, Doorkeeper, Doorkeepers, Entrance};
+use crate::daemon::door::{Door, Doorkeeper, Doorkeepers, Entrance};
 use crate::daemon::monitor::{Monitor, Sources};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
@@ -70,9 +70,17 @@ pub struct Service {
     discovery: Arc<Discovery>,
 }
 
+/// That no commands come in as they should.
+pub struct NotJoined {
+    /// Why.
+    pub why: NoEntry,
+    /// Those who joined all the same. They are told to leave, and may hold commands until they have.
+    pub leaving: Doorkeepers,
+}
+
 /// Why no commands come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotJoined {
+pub enum NoEntry {
     /// NATS did not say in time that it knows of us.
     Unconfirmed,
     /// NATS does not let us receive them.
@@ -87,7 +95,8 @@ impl Service {
         let clock = Clock::start();
         let (pool, seats) = Pool::new(config.workers, bounds(config));
         let statistics = Arc::new(Statistics::default());
-        let replier = Replier::new(store.clone(), Arc::clone(&statistics));
+        let reply_rule = ReplyRule::new(&config.reply_subjects);
+        let replier = Replier::new(store.clone(), reply_rule, Arc::clone(&statistics));
         let pool = Arc::new(pool);
         monitor.connect(Sources {
             statistics: Arc::clone(&statistics),
@@ -96,15 +105,12 @@ impl Service {
         });
         let door = Arc::new(Door {
             subjects: Subjects::new(&config.subject_prefix),
-            reply_rule: ReplyRule::new(&config.reply_subjects),
             pool: Arc::clone(&pool),
             replier: replier.clone(),
-            statistics: Arc::clone(&statistics),
             clock,
             command_timeout: config.command_timeout,
         });
-        let (query_door, query_lanes) =
-            QueryDoor::new(door.subjects.clone(), door.reply_rule.clone(), replier.clone(), config.command_timeout);
+        let (query_door, query_lanes) = QueryDoor::new(door.subjects.clone(), replier.clone(), config.command_timeout);
         let mut service = Self {
             layout: Layout::new(config).found_in(prepared.domain),
             stream: prepared.stream,
@@ -120,7 +126,6 @@ impl Service {
                     started: Timestamp::now(),
                     subjects: door.subjects.clone(),
                 },
-                reply_rule: door.reply_rule.clone(),
                 replier: replier.clone(),
                 monitor: Arc::clone(monitor),
             }),
@@ -153,7 +158,9 @@ impl Service {
     pub fn join(&self) -> Result<Doorkeepers, NotJoined> {
         let denied_before = self.intake.connection().subscriptions_denied();
         let door = Arc::clone(&self.door);
-        let query_door = Arc::clone(self.query_door.as_ref().ok_or(NotJoined::Unconfirmed)?);
+        let Some(query_door) = self.query_door.clone() else {
+            return Err(NotJoined { why: NoEntry::Unconfirmed, leaving: Doorkeepers(Vec::new()) });
+        };
         let discovery = Arc::clone(&self.discovery);
         let subjects = &self.door.subjects;
         let shared = Some(SERVICE_NAME);
@@ -170,7 +177,7 @@ impl Service {
             return Ok(keepers);
         }
         keepers.leave(JOIN_WAIT);
-        Err(if is_denied { NotJoined::Denied } else { NotJoined::Unconfirmed })
+        Err(NotJoined { why: if is_denied { NoEntry::Denied } else { NoEntry::Unconfirmed }, leaving: keepers })
     }
 
     fn keeper(

@@ -1,14 +1,13 @@
 //! Signals as messages: one thread waits for them, everyone else selects on a channel.
 
 use std::io;
-use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals as Incoming};
+use signal_hook::iterator::Signals as Incoming;
 
 /// Signals that may wait to be read. They mean the same however often they come.
-const WAITING_LEN_MAX: usize = 8;
+const SIGNALS_LEN_MAX: usize = 8;
 /// Of these, how many may be [`Signal::Reload`], so that a flood of them leaves room for the others.
 const RELOADS_LEN_MAX: usize = 4;
 
@@ -23,33 +22,25 @@ pub enum Signal {
     Reload,
 }
 
-/// The thread that waits for signals. While it lives, none of the three ends the process by itself.
+/// The thread that waits for signals, to the end of the process. While it lives, none of the three ends the process by
+/// itself.
 #[derive(Debug)]
 pub struct Signals {
     received: Receiver<Signal>,
-    handle: Handle,
-    thread: JoinHandle<()>,
 }
 
 impl Signals {
     /// Takes over SIGTERM, SIGINT and SIGHUP.
     pub fn take_over() -> io::Result<Self> {
         let incoming = Incoming::new([SIGTERM, SIGINT, SIGHUP])?;
-        let handle = incoming.handle();
-        let (sender, received) = bounded(WAITING_LEN_MAX);
-        let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || wait(incoming, &sender))?;
-        Ok(Self { received, handle, thread })
+        let (sender, received) = bounded(SIGNALS_LEN_MAX);
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || wait(incoming, &sender))?;
+        Ok(Self { received })
     }
 
     /// Where the signals arrive. It disconnects when the thread has ended.
     pub fn received(&self) -> &Receiver<Signal> {
         &self.received
-    }
-
-    /// Ends the thread. A signal that comes later is taken and lost: the process is leaving anyway.
-    pub fn stop(self) -> std::thread::Result<()> {
-        self.handle.close();
-        self.thread.join()
     }
 }
 
@@ -85,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_arrive_by_their_meaning_and_the_thread_can_be_stopped() {
+    fn signals_arrive_by_their_meaning() {
         let signals = Signals::take_over().expect("signals can be taken over");
         let mut seen = Vec::new();
         for number in [SIGHUP, SIGTERM, SIGHUP, SIGINT, SIGTERM] {
@@ -94,9 +85,5 @@ mod tests {
         }
         use Signal::{Reload, Stop, StopNow};
         assert_eq!(seen, [Reload, Stop, Reload, StopNow, StopNow]);
-
-        let received = signals.received().clone();
-        signals.stop().expect("the thread ends without a panic");
-        assert!(received.recv_timeout(Duration::from_secs(10)).is_err(), "nothing comes any more");
     }
 }

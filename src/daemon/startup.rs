@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, after, bounded, select};
+
 use crate::config::Config;
 use crate::daemon::logging;
 use crate::daemon::notify::Notifier;
@@ -53,7 +55,8 @@ enum Attempt {
 pub fn connect(config: &Config, signals: &Signals, notifier: &Notifier) -> Result<Connected, NotStarted> {
     let urls = config.nats.urls.join(",");
     loop {
-        match attempt(config) {
+        let attempted = wait_for(&attempt_aside(config)?, config, signals, notifier)?;
+        match attempted.ok_or_else(|| bug("the attempt to start panicked"))? {
             Ok(connected) => return Ok(connected),
             Err(Attempt::Refused(end)) => return Err(end),
             Err(Attempt::Away(why)) => {
@@ -61,16 +64,49 @@ pub fn connect(config: &Config, signals: &Signals, notifier: &Notifier) -> Resul
                 notifier.status(&format!("waiting for NATS at {urls}: {why}"));
             }
         }
-        match signals.received().recv_timeout(PAUSE) {
-            Ok(Signal::Stop | Signal::StopNow) => {
-                notifier.stopping();
-                log::info!("told to stop before it began to serve");
-                return Err(NotStarted::ToldToStop);
+        wait_for(&after(PAUSE), config, signals, notifier)?;
+    }
+}
+
+/// Waits for what comes, unless it is told to stop first; `None` when nothing can come any more.
+fn wait_for<T>(
+    coming: &Receiver<T>,
+    config: &Config,
+    signals: &Signals,
+    notifier: &Notifier,
+) -> Result<Option<T>, NotStarted> {
+    loop {
+        select! {
+            recv(coming) -> came => return Ok(came.ok()),
+            recv(signals.received()) -> signal => match signal {
+                Ok(Signal::Stop | Signal::StopNow) => {
+                    notifier.stopping();
+                    log::info!("told to stop before it began to serve");
+                    return Err(NotStarted::ToldToStop);
+                }
+                Ok(Signal::Reload) => logging::reload_level(&config.log_level_source),
+                Err(_) => return Ok(coming.recv().ok()),
             }
-            Ok(Signal::Reload) => logging::reload_level(&config.log_level_source),
-            Err(_) => {}
         }
     }
+}
+
+/// An attempt on a thread of its own: it may wait for half a minute for servers that say nothing, and who is told to stop
+/// leaves it behind.
+fn attempt_aside(config: &Config) -> Result<Receiver<Result<Connected, Attempt>>, NotStarted> {
+    let (sender, attempted) = bounded(1);
+    let config = config.clone();
+    let body = move || {
+        // Nobody waits for it when the process is about to end.
+        let _ = sender.send(attempt(&config));
+    };
+    let started = std::thread::Builder::new().name("nats-attempt".to_owned()).spawn(body);
+    started.map_err(|error| bug(&format!("a thread cannot be started: {error}")))?;
+    Ok(attempted)
+}
+
+fn bug(why: &str) -> NotStarted {
+    NotStarted::Refused { status: ExitStatus::Bug, why: why.to_owned(), by_hand: Vec::new() }
 }
 
 fn attempt(config: &Config) -> Result<Connected, Attempt> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::daemon::clock::micros;
 use crate::daemon::latencies::Latencies;
@@ -37,8 +37,8 @@ pub struct Tally {
     pub duplicates: u64,
     /// Commands with a problem, by its code.
     pub problems: BTreeMap<Code, u64>,
-    /// The code of the last command with a problem.
-    pub last_problem: Option<Code>,
+    /// When a command last had a problem, and its code.
+    pub last_problem: Option<(Instant, Code)>,
     /// Commands that a worker answered; the others were refused before any worker saw them.
     pub answered: u64,
     /// Requests dropped for a reply subject that is not allowed.
@@ -57,11 +57,11 @@ pub struct Tally {
     pub queries: u64,
     /// Queries with a problem, by its code.
     pub query_problems: BTreeMap<Code, u64>,
-    /// The code of the last query with a problem.
-    pub last_query_problem: Option<Code>,
-    /// From the arrival of a command to its answer.
+    /// When a query last had a problem, and its code.
+    pub last_query_problem: Option<(Instant, Code)>,
+    /// From the arrival of a command to its answer, without those that were refused at the door.
     pub command: Latencies,
-    /// From the arrival of a query to its answer.
+    /// From the arrival of a query to its answer, without those that were refused at the door.
     pub query: Latencies,
     /// Times by stage.
     pub stages: Stages,
@@ -125,15 +125,17 @@ impl Statistics {
         });
     }
 
-    /// Takes in a query: the code of its problem, if it had one, and how long it took.
-    pub fn query(&self, problem: Option<Code>, took: Duration) {
+    /// Takes in a query: the code of its problem, if it had one, and how long it took, unless it was refused at the door.
+    pub fn query(&self, problem: Option<Code>, took: Option<Duration>) {
         self.shared.count(|tally| {
-            tally.query.record(micros(took));
+            if let Some(took) = took {
+                tally.query.record(micros(took));
+            }
             match problem {
                 None => tally.queries += 1,
                 Some(code) => {
                     *tally.query_problems.entry(code).or_default() += 1;
-                    tally.last_query_problem = Some(code);
+                    tally.last_query_problem = Some((Instant::now(), code));
                 }
             }
         });
@@ -242,7 +244,7 @@ impl Tally {
 
     fn problem(&mut self, code: Code) {
         *self.problems.entry(code).or_default() += 1;
-        self.last_problem = Some(code);
+        self.last_problem = Some((Instant::now(), code));
     }
 
     /// Every command that came to an end.
@@ -253,7 +255,7 @@ impl Tally {
     fn add(&mut self, other: &Self) {
         self.accepted += other.accepted;
         self.duplicates += other.duplicates;
-        self.last_problem = other.last_problem.or(self.last_problem);
+        self.last_problem = self.last_problem.max(other.last_problem);
         self.answered += other.answered;
         self.dropped += other.dropped;
         self.turns.add(&other.turns);
@@ -262,7 +264,7 @@ impl Tally {
         self.snapshots_failed += other.snapshots_failed;
         self.snapshots_skipped += other.snapshots_skipped;
         self.queries += other.queries;
-        self.last_query_problem = other.last_query_problem.or(self.last_query_problem);
+        self.last_query_problem = self.last_query_problem.max(other.last_query_problem);
         for (into, from) in [(&mut self.problems, &other.problems), (&mut self.query_problems, &other.query_problems)] {
             from.iter().for_each(|(code, count)| *into.entry(*code).or_default() += count);
         }
@@ -273,5 +275,36 @@ impl Tally {
         self.stages.append.add(&other.stages.append);
         self.stages.confirm.add(&other.stages.confirm);
         self.stages.turn.add(&other.stages.turn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_problem_is_the_latest_of_all_threads() {
+        let statistics = Statistics::default();
+        let meters = [statistics.meter(), statistics.meter()];
+        let last = || statistics.since_start().last_problem.map(|(_, code)| code);
+        assert_eq!(last(), None);
+        for code in [Code::Unavailable, Code::Overloaded] {
+            // Whoever stands last in the list said something before.
+            meters.iter().rev().for_each(|meter| meter.count(|tally| tally.problem(code)));
+            statistics.refused(Code::Malformed);
+            assert_eq!(last(), Some(Code::Malformed));
+        }
+        meters[0].count(|tally| tally.problem(Code::Unavailable));
+        assert_eq!(last(), Some(Code::Unavailable));
+    }
+
+    #[test]
+    fn a_query_that_is_refused_at_the_door_is_counted_and_not_timed() {
+        let statistics = Statistics::default();
+        statistics.query(Some(Code::Overloaded), None);
+        statistics.query(None, Some(Duration::from_millis(3)));
+        let tally = statistics.since_start();
+        assert_eq!((tally.queries, tally.query_problems.get(&Code::Overloaded)), (1, Some(&1)));
+        assert_eq!((tally.query.count(), tally.query.sum()), (1, Duration::from_millis(3)));
     }
 }

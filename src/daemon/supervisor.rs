@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
+use crate::daemon::door::Doorkeepers;
 use crate::daemon::figures;
-use crate::daemon::intake::Doorkeepers;
 use crate::daemon::logging;
 use crate::daemon::monitor::{Look, Monitor, Phase};
 use crate::daemon::notify::{self, Notifier};
-use crate::daemon::service::{NotJoined, Service};
+use crate::daemon::service::{NoEntry, Service};
 use crate::daemon::signals::{Signal, Signals};
 use crate::daemon::startup::no_right;
 use crate::exit::ExitStatus;
@@ -32,7 +32,7 @@ const BUSY_MAX: Duration = Duration::from_secs(15);
 const HANG_MAX: Duration = Duration::from_secs(60);
 /// How long a connection may stand open and mute. The client library does not let go of one by itself when writes to it
 /// block, so that only a new process gets a new connection.
-const MUTE_MAX: Duration = Duration::from_secs(120);
+const MUTE_FATAL: Duration = Duration::from_secs(120);
 /// How long one attempt to connect again may take, for the same reason. The system gives up after two minutes an address.
 const ATTEMPT_MAX: Duration = Duration::from_secs(600);
 /// How often the log says what was done, and `STATUS=` is renewed.
@@ -217,8 +217,9 @@ impl<'a> Supervisor<'a> {
                     self.joined();
                     Membership::In(keepers)
                 }
-                Err(NotJoined::Denied) if !self.is_ready => return Err(End::Denied),
-                Err(NotJoined::Denied | NotJoined::Unconfirmed) => Membership::Out,
+                Err(refused) if refused.why == NoEntry::Denied && !self.is_ready => return Err(End::Denied),
+                // What NATS had sent them by then is answered before another try, and before an end.
+                Err(refused) => Membership::Leaving(refused.leaving),
             },
             other => other,
         };
@@ -287,7 +288,7 @@ impl<'a> Supervisor<'a> {
         let connections =
             [("store", self.service.store.connection().health()), ("intake", self.service.intake.health())];
         for (name, health) in connections {
-            if health.connected && health.silent_for > MUTE_MAX {
+            if health.connected && health.silent_for > MUTE_FATAL {
                 return Err(End::Hang(format!("the {name} connection has been mute for {:?}", health.silent_for)));
             }
             if !health.connected && health.attempt_age > ATTEMPT_MAX {
@@ -321,7 +322,7 @@ impl<'a> Supervisor<'a> {
         let Some((interval, due)) = self.watchdog_due else { return };
         if Instant::now() >= due && self.hanging().is_none() {
             self.notifier.watchdog();
-            self.watchdog_due = Some((interval, Instant::now() + interval / 2));
+            self.watchdog_due = Some((interval, Instant::now() + interval));
         }
     }
 

@@ -40,14 +40,14 @@ pub fn start(name: &str, poison: &Poison, body: impl FnOnce() + Send + 'static) 
     })
 }
 
-/// Waits for threads to end; how many have not by the deadline. A thread that panicked has ended.
-pub fn join_until(deadline: Instant, threads: Vec<JoinHandle<()>>) -> usize {
+/// Waits for threads to end, until the deadline at most. A thread that panicked has ended.
+pub fn join_until(deadline: Instant, threads: Vec<JoinHandle<()>>) {
     const POLL: Duration = Duration::from_millis(2);
     let mut left = threads;
     loop {
         left.retain(|thread| !thread.is_finished());
         if left.is_empty() || Instant::now() >= deadline {
-            return left.len();
+            return;
         }
         std::thread::sleep(POLL);
     }

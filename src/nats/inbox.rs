@@ -6,18 +6,15 @@
 
 use std::time::{Duration, Instant};
 
+use super::intake::nap;
 use super::message::Incoming;
 use super::store::{NotSent, Store};
 
 /// While waiting, how often to look whether the connection is still the one that was asked over.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// With so many answers still to come, a wait for the next one begins with a nap: they come in bursts, and being woken
-/// for each of them would cost more than handling it does.
+/// With so many answers still to come, a wait for the next one begins with a [`nap`].
 const NAP_OPEN_MIN: usize = 24;
-
-/// How long a nap is; the system makes about twice as much of it.
-const NAP: Duration = Duration::from_micros(50);
 
 /// What became of one question.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,7 +101,7 @@ impl Inbox {
     fn next_message(&self, open: usize, deadline: Instant, generation: u64) -> Option<Incoming> {
         let receiver = self.subscription.receiver();
         if open >= NAP_OPEN_MIN && receiver.is_empty() {
-            std::thread::sleep(NAP);
+            nap();
         }
         loop {
             // The look comes before the wait: a message that arrived before a loss then cannot be overlooked.

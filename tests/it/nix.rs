@@ -36,7 +36,12 @@ const OPTIONS: &[(&str, &str, &str)] = &[
     ("workers", "int from 1 to 256 or null", "null"),
     ("streamReplicas", "enum 1/3/5", "1"),
     ("extraSettings", "attributes of string or int or bool", "{}"),
+    ("verify.enable", "bool", "false"),
+    ("verify.onCalendar", "string", r#""*-*-* 03:00""#),
 ];
+
+/// The options that need systemd.
+const NOT_ON_MACOS: &str = "verify.";
 
 /// What others call by name.
 const OUTPUTS: &[&str] = &[
@@ -172,13 +177,15 @@ fn the_lock_is_that_of_the_flake() {
 #[test]
 fn the_options_are_those_that_are_promised() {
     let Some(all) = EVALUATED.as_ref() else { return };
-    let promised: BTreeMap<&str, Value> = OPTIONS
+    let all_promised: BTreeMap<&str, Value> = OPTIONS
         .iter()
         .map(|(name, of, default)| {
             (*name, json!({"type": of, "default": serde_json::from_str::<Value>(default).unwrap()}))
         })
         .collect();
     for (module, options) in all["options"].as_object().unwrap() {
+        let mut promised = all_promised.clone();
+        promised.retain(|name, _| module != "darwin" || !name.starts_with(NOT_ON_MACOS));
         let options = options.as_object().unwrap().iter().filter(|(_, option)| option["internal"] == false);
         let found: BTreeMap<&str, Value> = options
             .map(|(name, option)| (name.as_str(), json!({"type": option["type"], "default": option["default"]})))
@@ -210,8 +217,8 @@ fn an_import_alone_changes_nothing() {
 fn the_environment_is_what_the_binary_reads() {
     let Some(all) = EVALUATED.as_ref() else { return };
     let known = variables();
-    for part in ["unit", "fullUnit", "darwin", "fullDarwin"] {
-        let environment = all[part]["environment"].as_object().unwrap();
+    for part in ["unit", "fullUnit", "verify", "fullVerify", "darwin", "fullDarwin"] {
+        let environment = all[part].get("service").unwrap_or(&all[part])["environment"].as_object().unwrap();
         let unknown: Vec<&String> = environment.keys().filter(|name| !known.contains(*name)).collect();
         assert!(unknown.is_empty(), "{part} sets {unknown:?}, which the binary does not read");
     }
@@ -223,6 +230,15 @@ fn the_environment_is_what_the_binary_reads() {
     });
     assert_eq!(all["fullUnit"]["environment"], full);
     assert_eq!(all["fullUnit"]["serviceConfig"]["LoadCredential"], json!(["nats.creds:/etc/nats.creds"]));
+    // The nightly check signs in as the service does.
+    let (service, check) = (&all["fullUnit"], &all["fullVerify"]["service"]);
+    for name in ["LoadCredential", "EnvironmentFile"] {
+        assert_eq!(service["serviceConfig"][name], check["serviceConfig"][name]);
+    }
+    let mut environment = service["environment"].clone();
+    environment.as_object_mut().unwrap().remove("ENVIRONMENT_FILE");
+    assert_eq!(check["environment"], environment);
+    assert_eq!(all["fullVerify"]["timer"]["timerConfig"]["OnCalendar"], "Sun 04:00");
     assert_eq!(all["fullDarwin"]["environment"]["NATS_URL"], "nats://u:p%40@localhost:4222");
     assert!(all["fullDarwin"]["command"].as_str().unwrap().contains(". '/run/secrets/environment'"));
 }
@@ -377,19 +393,19 @@ fn written(value: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_nixos_unit_says_what_the_shipped_unit_says() {
-    let shipped = root().join("systemd/cim-domain-person.service");
-    if !shipped.exists() {
-        skipped("the NixOS unit against the shipped one: there is no systemd/cim-domain-person.service");
-        return;
-    }
+fn the_nixos_units_say_what_the_shipped_units_say() {
     let Some(all) = EVALUATED.as_ref() else { return };
-    let mut shipped = unit_file(&std::fs::read_to_string(shipped).unwrap());
-    let unit = &all["unit"];
+    check_unit("cim-domain-person.service", "Service", &all["unit"]);
+    check_unit("cim-domain-person-verify.service", "Service", &all["verify"]["service"]);
+    check_unit("cim-domain-person-verify.timer", "Timer", &all["verify"]["timer"]);
+}
 
+#[track_caller]
+fn check_unit(file: &str, section: &str, unit: &Value) {
+    let mut shipped = unit_file(&read(&format!("systemd/{file}")));
     let mut ours: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (key, value) in unit["serviceConfig"].as_object().unwrap() {
-        ours.insert(format!("Service.{key}"), written(value));
+    for (key, value) in unit[format!("{}Config", section.to_lowercase())].as_object().unwrap() {
+        ours.insert(format!("{section}.{key}"), written(value));
     }
     for (key, name) in [
         ("Unit.Description", "description"),
@@ -397,15 +413,19 @@ fn the_nixos_unit_says_what_the_shipped_unit_says() {
         ("Unit.StartLimitIntervalSec", "startLimitIntervalSec"),
         ("Install.WantedBy", "wantedBy"),
     ] {
-        ours.insert(key.to_owned(), written(&unit[name]));
+        ours.extend(unit.get(name).map(|value| (key.to_owned(), written(value))));
     }
-    ours.insert("Unit.After".to_owned(), vec![written(&unit["after"]).join(" ")]);
-    let file = unit["environment"]["ENVIRONMENT_FILE"].as_str().unwrap();
-    ours.insert("Service.Environment".to_owned(), vec![format!("ENVIRONMENT_FILE={file}")]);
+    for (key, name) in [("Unit.After", "after"), ("Unit.Wants", "wants")] {
+        ours.extend(unit.get(name).map(|value| (key.to_owned(), vec![written(value).join(" ")])));
+    }
+    let environment_file = unit["environment"]["ENVIRONMENT_FILE"].as_str();
+    ours.extend(
+        environment_file.map(|file| ("Service.Environment".to_owned(), vec![format!("ENVIRONMENT_FILE={file}")])),
+    );
 
     // The same program with the same arguments, in another place.
     for side in [&mut shipped, &mut ours] {
-        let start = side.get_mut("Service.ExecStart").expect("ExecStart");
+        let Some(start) = side.get_mut("Service.ExecStart") else { continue };
         let (program, arguments) = start[0].split_once(' ').unwrap_or((&start[0], ""));
         let name = PathBuf::from(program).file_name().unwrap().to_string_lossy().into_owned();
         *start = vec![format!("{name} {arguments}")];
@@ -415,5 +435,5 @@ fn the_nixos_unit_says_what_the_shipped_unit_says() {
     let differing: Vec<String> = differing
         .map(|key| format!("{key}: module.nix {:?}, systemd/ {:?}", ours.get(key), shipped.get(key)))
         .collect();
-    assert!(differing.is_empty(), "the units differ:\n{}", differing.join("\n"));
+    assert!(differing.is_empty(), "{file} differs:\n{}", differing.join("\n"));
 }

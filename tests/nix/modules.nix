@@ -52,9 +52,34 @@ let
       inherit (option) type;
       default = if option.type == "package" then null else option.default or null;
       internal = option.internal or false;
-    }) options.services.cim-domain-person;
+    }) (plain options.services.cim-domain-person);
+
+  # Those that stand in a set of their own by their whole name.
+  plain =
+    options:
+    builtins.listToAttrs (
+      builtins.concatMap (
+        name:
+        if options.${name} ? _option then
+          [
+            {
+              inherit name;
+              value = options.${name};
+            }
+          ]
+        else
+          map (inner: {
+            name = "${name}.${inner}";
+            value = options.${name}.${inner};
+          }) (builtins.attrNames options.${name})
+      ) (builtins.attrNames options)
+    );
 
   unit = evaluated: evaluated.config.systemd.services.cim-domain-person;
+  nightly = settings: {
+    service = (evaluate module settings).config.systemd.services.cim-domain-person-verify;
+    timer = (evaluate module settings).config.systemd.timers.cim-domain-person-verify;
+  };
   daemon = evaluated: evaluated.config.launchd.daemons.cim-domain-person;
 
   # What is set of the system beyond our own options; what a condition left empty does not count.
@@ -106,6 +131,16 @@ in
 
   unit = unit (evaluate module on);
   fullUnit = unit (evaluate module everything);
+  verify = nightly { verify.enable = true; };
+  fullVerify = nightly (
+    everything
+    // {
+      verify = {
+        enable = true;
+        onCalendar = "Sun 04:00";
+      };
+    }
+  );
 
   # What an import alone does to a machine: nothing but the options.
   inert = {

@@ -1,6 +1,6 @@
 //! The figures as `$SRV.STATS` tells them: the endpoints' own counts, and `data` beside them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
@@ -23,12 +23,18 @@ pub fn queries_endpoint(now: &Reading) -> EndpointStats {
     endpoint(now.tally.queries + errors, errors, now.tally.last_query_problem, &now.tally.query, data)
 }
 
-fn endpoint(num_requests: u64, num_errors: u64, last: Option<Code>, times: &Latencies, data: Value) -> EndpointStats {
+fn endpoint(
+    num_requests: u64,
+    num_errors: u64,
+    last: Option<(Instant, Code)>,
+    times: &Latencies,
+    data: Value,
+) -> EndpointStats {
     let processing_time = u64::try_from(times.sum().as_nanos()).unwrap_or(u64::MAX);
     EndpointStats {
         num_requests,
         num_errors,
-        last_error: last.map_or("", Code::as_str),
+        last_error: last.map_or("", |(_, code)| code.as_str()),
         processing_time,
         average_processing_time: processing_time.checked_div(num_requests).unwrap_or(0),
         data,

@@ -60,6 +60,54 @@ fn every_command_that_was_delivered_is_answered() {
     }
 }
 
+/// NATS took the subscription and said so too late. The service had given up those who joined, and an end at that moment
+/// left what they had been sent unanswered.
+#[test]
+fn what_came_before_nats_confirmed_the_membership_is_answered() {
+    let server = NatsServer::start();
+    // Leaving ends after a second without a confirmation: then it came too late, and is tried again.
+    let tries = 5;
+    assert!((0..tries).any(|_| ends_while_it_leaves(&server)), "never in time in {tries} tries");
+}
+
+/// Whether it was told to end between joining in vain and having left.
+fn ends_while_it_leaves(server: &NatsServer) -> bool {
+    let proxy = Proxy::before(server.port());
+    proxy.mute_after(Some("SUB person.commands.>"));
+    let mut service = Service::launch(&proxy.url(), &[]);
+    let mut client = Client::connect(server.port());
+    let mut delivered = Vec::new();
+    eventually("it joins, and leaves again", || {
+        let person = somebody();
+        let (command, reply) = (Command::new(&person, &create(&person)), client.new_reply());
+        client.publish(&command.subject(), &reply, &command.headers, &command.payload);
+        match client.answer_to(&reply, Duration::from_millis(20)) {
+            Some(answer) => answer.is_no_responders() && !delivered.is_empty(),
+            None => {
+                delivered.push(reply);
+                false
+            }
+        }
+    });
+    service.signal("TERM");
+    service.wait_for_log("draining");
+    proxy.mute_after(None);
+    let (status, _) = service.wait(PATIENCE);
+    if service.log().contains("without NATS confirming it") {
+        return false;
+    }
+    assert_eq!(status, 0, "{}", service.log());
+    client.settle();
+    let answers: Vec<_> = std::iter::from_fn(|| client.waiting()).collect();
+    for reply in &delivered {
+        let answer = answers.iter().find(|answer| answer.subject == *reply);
+        let answer = answer.unwrap_or_else(|| panic!("{reply} has no answer: {}", service.log()));
+        // NATS may have been late to say that nobody is there.
+        assert!(answer.is_no_responders() || answer.json()["status"] == "accepted");
+    }
+    answers.iter().any(|answer| !answer.is_no_responders())
+}
+
 /// With a second replica nothing is lost even for clients that never send anything twice.
 #[test]
 fn a_second_replica_takes_over() {

@@ -157,7 +157,7 @@ fn nats_that_is_gone_is_no_hang() {
     std::thread::sleep(Duration::from_secs(4));
     let told = service.told_since(begun);
     let fed = told.iter().filter(|words| *words == "WATCHDOG=1").count();
-    assert!(fed >= 6, "fed {fed} times in 4 s: {told:?}");
+    assert!(fed >= 4, "fed {fed} times in 4 s: {told:?}");
     let back = Instant::now();
     server.restart();
     service.wait_since(Some(back), "STATUS=serving");
@@ -201,7 +201,7 @@ fn a_server_that_freezes() {
         }
     });
     let told = service.told_since(frozen.unwrap());
-    assert!(told.iter().filter(|words| *words == "WATCHDOG=1").count() >= 6, "{told:?}");
+    assert!(told.iter().filter(|words| *words == "WATCHDOG=1").count() >= 4, "{told:?}");
     check(&mut client, &creations, &notes, &flooded);
     service.signal("TERM");
     assert_eq!(service.wait(PATIENCE).0, 0);

@@ -1,6 +1,6 @@
 //! When the service says that it is ready, and how it ends when it never can be.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -61,7 +61,29 @@ fn a_mute_port_is_waited_for() {
     let (status, _) = service.wait(PATIENCE);
     assert_eq!(status, 0);
     println!("left a mute port after {:?}", asked.elapsed());
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(service.told().contains(&"STOPPING=1".to_owned()), "{:?}", service.told());
+}
+
+/// A server that greets and then says nothing: an attempt waits ten seconds for the sign-in, who is told to stop does not.
+#[test]
+fn a_signal_is_heard_during_an_attempt_to_start() {
+    let greeting = Raw::greeting(NatsServer::start().port()).unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", silent.local_addr().unwrap());
+    let mut service = Service::launch(&url, &[]);
+    // The first connection only looks whether somebody greets; the second one is the client's, which signs in.
+    let [_looking, client] = [(); 2].map(|()| {
+        let (mut connection, _) = silent.accept().unwrap();
+        connection.write_all(format!("INFO {greeting}\r\n").as_bytes()).unwrap();
+        connection
+    });
+    let said = BufReader::new(&client).lines().next().expect("it signs in").unwrap();
+    assert!(said.starts_with("CONNECT "), "{said}");
+    service.signal("TERM");
+    let (status, _) = service.wait(Duration::from_secs(8));
+    assert_eq!(status, 0, "{}", service.log());
+    assert!(service.log().contains("told to stop before it began to serve"), "{}", service.log());
+    assert!(!service.log().contains("waiting for NATS"), "the attempt was not over: {}", service.log());
     assert!(service.told().contains(&"STOPPING=1".to_owned()), "{:?}", service.told());
 }
 

@@ -8,6 +8,7 @@ use super::client::{Client, Command};
 use super::process::Service;
 use super::{STREAM, create, rename, somebody};
 use crate::support::nats_server::NatsServer;
+use crate::support::{PATIENCE, eventually};
 
 const USERS: &str = r#"authorization { users: [
     { user: service, password: s }
@@ -41,8 +42,15 @@ fn a_request_whose_reply_would_go_elsewhere_is_dropped() {
     ] {
         limited.publish(&format!("person.commands.{person}"), reply, &[], body.as_bytes());
     }
+    for subject in ["person.queries.get", "$SRV.PING.person-service"] {
+        owner.publish(subject, "person.commands.x", &[], b"{}");
+    }
     // Whatever was to happen has happened when a later command is answered.
     assert_eq!(limited.tell(&person, &json!({"Nonsense": {}}))["error"]["code"], "malformed");
+    eventually("all that was dropped is counted, at every door", || {
+        let stats = owner.ask("$SRV.STATS.person-service", &[], b"", PATIENCE).expect("discovery").json();
+        stats["endpoints"][0]["data"]["requests_dropped"] == 10
+    });
     std::thread::sleep(Duration::from_millis(300));
 
     let state = owner.api("STREAM.INFO.PERSON_EVENTS", &Value::Null)["state"].clone();

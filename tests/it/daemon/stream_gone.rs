@@ -48,7 +48,7 @@ fn a_stream_that_is_gone_is_made_by_the_next_start() {
     client.accepted(&person, &create(&person));
 }
 
-/// Nothing but a new process gets a new connection then: see `MUTE_MAX`.
+/// Nothing but a new process gets a new connection then: see `MUTE_FATAL`.
 #[test]
 #[ignore = "takes two minutes, and a limit that could be set would be one more thing to set wrong"]
 fn a_server_that_stays_mute_for_two_minutes_ends_the_process() {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cim_domain_person::daemon::admission::Bounds;
 use cim_domain_person::daemon::background::{Background, Inlets};
@@ -24,7 +24,7 @@ use cim_domain_person::engine::ports::{Append, Appended, EventLog, Page, Read, S
 use cim_domain_person::engine::turn::{Limits, Moment, Task};
 use cim_domain_person::engine::worker::Worker;
 use cim_domain_person::memory::{MemoryLog, MemorySnapshots};
-use cim_domain_person::nats::{Connection, Incoming, Store};
+use cim_domain_person::nats::{Connection, Incoming, ReplyRule, Store};
 use cim_domain_person::wire::request::decode;
 use cim_domain_person::wire::subject::Subjects;
 use rand::rngs::StdRng;
@@ -106,7 +106,7 @@ impl Threads {
         let (background, inlets) = Background::new();
         let around = Surroundings {
             clock,
-            replier: Replier::new(store.clone(), Arc::clone(&statistics)),
+            replier: Replier::new(store.clone(), ReplyRule::new(&["_INBOX.>".to_owned()]), Arc::clone(&statistics)),
             statistics,
             notices: Arc::new(Notices::default()),
             background,
@@ -188,9 +188,8 @@ fn storm(threads: &Threads, seed: u64, inbox: &str, drains_after: Option<Duratio
     })
 }
 
-fn join(workers: Vec<JoinHandle<()>>) {
-    let deadline = Instant::now() + PATIENCE;
-    assert_eq!(threads::join_until(deadline, workers), 0, "workers that did not end");
+fn join(workers: &[JoinHandle<()>]) {
+    eventually("every worker ends", || workers.iter().all(JoinHandle::is_finished));
 }
 
 /// The replies that came, by their subject.
@@ -244,7 +243,7 @@ fn a_task_that_was_taken_is_answered_once_whenever_the_drain_begins() {
         let inbox = format!("_INBOX.{seed}");
         let handed = storm(&threads, seed, &inbox, drains_after);
         threads.pool.finish();
-        join(threads.workers);
+        join(&threads.workers);
         assert_eq!(threads.pool.waiting(), 0, "seed {seed}");
         assert!(!threads.poison.is_set(), "seed {seed}");
         // No round trip is asked for: whoever published left a mark, and that alone has to send it off.
@@ -283,7 +282,7 @@ fn what_waits_is_counted_back_to_nothing() {
             assert!(threads.pool.submit(task(), most + 1).is_err(), "more than there is room for");
         }
         threads.pool.finish();
-        join(threads.workers);
+        join(&threads.workers);
     }
 }
 
@@ -295,7 +294,7 @@ fn a_worker_that_panics_takes_nobody_with_it() {
         let inbox = format!("_INBOX.{seed}");
         let handed = storm(&threads, seed, &inbox, None);
         threads.pool.finish();
-        join(threads.workers);
+        join(&threads.workers);
         assert!(threads.poison.is_set(), "seed {seed}: the process is to be told");
         assert!(stage.store.connection().round_trip(PATIENCE));
         let mut replies = HashMap::new();

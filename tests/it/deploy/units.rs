@@ -189,13 +189,17 @@ fn variables_of_units_and_drop_ins_are_known() {
 #[test]
 fn installed_and_removed() {
     let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_person-service"), folder.path().join("built")).unwrap();
+    // Names that begin where the administrator stands.
     let install = |argument: &str| {
         let mut script = Command::new(file("systemd/install"));
-        let done = script.arg(argument).env("DESTDIR", folder.path()).env_remove("PREFIX").output().expect("it runs");
+        script.arg(argument).current_dir(folder.path()).env("DESTDIR", "machine").env_remove("PREFIX");
+        let done = script.output().expect("it runs");
         assert!(done.status.success(), "{}", text(&done));
     };
-    let settings = folder.path().join("etc/cim-domain-person/environment");
-    let binary = folder.path().join("usr/local/bin/person-service");
+    let machine = folder.path().join("machine");
+    let settings = machine.join("etc/cim-domain-person/environment");
+    let binary = machine.join("usr/local/bin/person-service");
     let beside = [
         "lib/systemd/system/cim-domain-person@.service",
         "lib/systemd/system/cim-domain-person-verify.service",
@@ -209,8 +213,8 @@ fn installed_and_removed() {
         "share/doc/cim-domain-person/monitoring/prometheus-alerts.yml",
         "share/doc/cim-domain-person/nats/users.conf",
     ];
-    let beside = beside.map(|name| folder.path().join("usr/local").join(name));
-    install(env!("CARGO_BIN_EXE_person-service"));
+    let beside = beside.map(|name| machine.join("usr/local").join(name));
+    install("built");
     assert!(binary.exists());
     for file in &beside {
         assert!(std::fs::metadata(file).is_ok_and(|file| file.len() > 0), "{file:?} is not installed");

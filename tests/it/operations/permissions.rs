@@ -85,6 +85,7 @@ fn the_service_creates_what_it_needs_and_works() {
         let mut place = Place::new(&documented(file));
         let mut service = place.service(&[]);
         place.use_all_of_it(&mut service, &[]);
+        service.stop();
         check_no_complaint(&service);
     }
 }
@@ -111,6 +112,7 @@ fn without_the_right_to_create_an_operator_does() {
         }
         let mut service = place.service(by_hand);
         place.use_all_of_it(&mut service, by_hand);
+        service.stop();
         check_no_complaint(&service);
     }
 }

@@ -23,6 +23,7 @@ struct Shared {
     deaf: AtomicBool,
     delay_millis: AtomicU64,
     disguise: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
+    mute_after: Mutex<Option<Vec<u8>>>,
     acknowledgements: AtomicU8,
     streams: Mutex<Vec<TcpStream>>,
 }
@@ -38,6 +39,7 @@ impl Proxy {
             deaf: AtomicBool::new(false),
             delay_millis: AtomicU64::new(0),
             disguise: Mutex::new(None),
+            mute_after: Mutex::new(None),
             acknowledgements: AtomicU8::new(PASS),
             streams: Mutex::new(Vec::new()),
         });
@@ -77,6 +79,11 @@ impl Proxy {
         self.shared.acknowledgements.store(if held { HOLD } else { PASS }, SeqCst);
     }
 
+    /// From when a client says these words on, what the server says to that one is held back; with `None`, all comes.
+    pub fn mute_after(&self, words: Option<&str>) {
+        *self.shared.mute_after.lock().unwrap() = words.map(Into::into);
+    }
+
     /// Holds each piece in both directions for this long.
     pub fn delay(&self, delay: Duration) {
         self.shared.delay_millis.store(u64::try_from(delay.as_millis()).unwrap(), SeqCst);
@@ -95,15 +102,16 @@ fn accept(client: TcpStream, shared: &Arc<Shared>) {
         let _ = stream.set_nodelay(true);
         shared.streams.lock().unwrap().push(stream.try_clone().expect("a handle"));
     }
+    let is_muted = Arc::new(AtomicBool::new(false));
     for to_server in [true, false] {
         let (client, server) = (client.try_clone().expect("a handle"), server.try_clone().expect("a handle"));
         let (from, to) = if to_server { (client, server) } else { (server, client) };
-        let shared = Arc::clone(shared);
-        std::thread::spawn(move || pump(from, to, to_server, &shared));
+        let (shared, is_muted) = (Arc::clone(shared), Arc::clone(&is_muted));
+        std::thread::spawn(move || pump(from, to, to_server, &shared, &is_muted));
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, to_server: bool, shared: &Shared) {
+fn pump(mut from: TcpStream, mut to: TcpStream, to_server: bool, shared: &Shared, is_muted: &AtomicBool) {
     let mut buffer = vec![0; 64 * 1024];
     let mut sieve = Sieve::default();
     while let Ok(count) = from.read(&mut buffer) {
@@ -116,6 +124,14 @@ fn pump(mut from: TcpStream, mut to: TcpStream, to_server: bool, shared: &Shared
         }
         if !to_server && shared.deaf.load(SeqCst) {
             continue;
+        }
+        if let Some(words) = shared.mute_after.lock().unwrap().as_ref().filter(|_| to_server)
+            && buffer[..count].windows(words.len()).any(|said| said == words)
+        {
+            is_muted.store(true, SeqCst);
+        }
+        while !to_server && is_muted.load(SeqCst) && shared.mute_after.lock().unwrap().is_some() {
+            std::thread::sleep(Duration::from_millis(1));
         }
         let mut bytes = buffer[..count].to_vec();
         if let Some((as_is, to_be)) = shared.disguise.lock().unwrap().as_ref().filter(|_| !to_server) {

@@ -1,28 +1,28 @@
 //! The door: what arrives is decoded, checked and handed to the pool, or refused at once. Nothing here waits.
 
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crossbeam_channel::RecvTimeoutError;
 
 use crate::daemon::clock::{Clock, micros, stamp};
 use crate::daemon::pool::Pool;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
-use crate::daemon::statistics::Statistics;
 use crate::daemon::threads::{self, Poison};
 use crate::engine::turn::{Moment, Task};
 use crate::log_limit::RateLimited;
-use crate::nats::{Group, Incoming, Left, ReplyRule};
+use crate::nats::{Arrivals, Group, Incoming, Left};
 use crate::wire::reply::{Code, Problem};
 use crate::wire::request::{self, NotARequest};
 use crate::wire::subject::Subjects;
 
 /// How soon a request to leave is noticed when nothing arrives.
 const LOOK_UP: Duration = Duration::from_millis(50);
+/// The same while the group is left for a moment: a worker may run out of work meanwhile.
+const PAUSED_LOOK_UP: Duration = Duration::from_millis(2);
 /// Messages that may wait at a door. The client puts no limit on them, and a command that waits here is in nobody's queue
-/// and has no deadline yet. While more wait, they are refused unread, except those that a worker is short of.
+/// and has no deadline yet. While more wait, those are refused unread for which there is no room anyway.
 const ARRIVALS_LEN_MAX: usize = 2048;
 /// While so many wait they come faster than even refusals can leave: the oldest are dropped without an answer, which to
 /// their clients is as if they had been lost on the way.
@@ -30,26 +30,25 @@ const BACKLOG_LEN_MAX: usize = 8192;
 /// While so many wait they come faster than refusals can leave, and receiving them would take what serving needs. The
 /// group is left until the door has room again: NATS gives what comes to other replicas, or tells its senders at once
 /// that nobody is there.
-const PAUSE_LEN_MAX: usize = 4096;
-/// After so many messages without a wait, the wait for the next one begins with a nap: they come in bursts, and being
-/// woken for each of them would cost more than handling it does.
-const NAP_RUN_MIN: usize = 16;
-/// After so many the thread looks up whether it is to leave.
-const RUN_MAX: usize = 1024;
-/// How long a nap is; the system makes about twice as much of it.
-const NAP: Duration = Duration::from_micros(50);
+const LEAVE_LEN_MAX: usize = 4096;
+/// The same limits by the bytes of the payloads that wait: as many as may wait in the pool, and twice as many.
+const ARRIVALS_BYTES_MAX: usize = 64 * 1024 * 1024;
+const LEAVE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Of so many payloads the mean is taken, as the client tells the number of those that wait, not their bytes.
+const MEAN_OF: usize = 8;
+/// After so many messages in a row the thread looks up whether it is to leave, for good or for a moment.
+const RUN_MAX: usize = 256;
 /// What a task takes in memory besides its payload, in bytes.
 const TASK_BYTES: usize = 1024;
 
 static TOO_MANY: RateLimited = RateLimited::new(Duration::from_secs(10));
 static PAUSED: RateLimited = RateLimited::new(Duration::from_secs(10));
-static BAD_REPLY: RateLimited = RateLimited::new(Duration::from_secs(10));
 
 /// Where messages arrive.
 pub trait Entrance: Send + Sync + 'static {
     /// Takes one message on, or refuses it. Does not wait.
     fn take(&self, message: &Incoming);
-    /// Too many wait: refuses one without looking into it, unless it is needed.
+    /// Too many wait: refuses one without looking into it, unless it can be taken on.
     fn turn_away(&self, message: &Incoming);
     /// Whether there is room again after a pause.
     fn has_room(&self) -> bool {
@@ -61,14 +60,10 @@ pub trait Entrance: Send + Sync + 'static {
 pub struct Door {
     /// The subjects of this service.
     pub subjects: Subjects,
-    /// Where replies may go.
-    pub reply_rule: ReplyRule,
     /// Who carries commands out.
     pub pool: Arc<Pool>,
     /// The way back for what is refused here.
     pub replier: Replier,
-    /// Where refusals are counted.
-    pub statistics: Arc<Statistics>,
     /// The time.
     pub clock: Clock,
     /// From arrival to reply.
@@ -77,16 +72,13 @@ pub struct Door {
 
 impl Entrance for Door {
     fn take(&self, message: &Incoming) {
-        let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
-            self.statistics.dropped();
-            return;
-        };
+        let Ok(reply_to) = self.replier.permitted(message) else { return };
         match request::decode(&self.subjects, message.subject(), message, message.payload(), stamp()) {
             Ok(request) => {
                 let arrived = self.clock.now();
                 let deadline = Moment(arrived.0.saturating_add(micros(self.command_timeout)));
                 let task = Task { request, reply_to: reply_to.map(str::to_owned), arrived, deadline };
-                if let Err(full) = self.pool.submit(task, TASK_BYTES + message.payload().len()) {
+                if let Err(full) = self.pool.submit(task, task_bytes(message)) {
                     self.refuse_overload(full.0);
                 }
             }
@@ -95,13 +87,11 @@ impl Entrance for Door {
     }
 
     fn turn_away(&self, message: &Incoming) {
-        if self.pool.is_short_of_work() {
+        let person = self.subjects.person_named_by(message.subject());
+        if self.pool.has_room_for(person, task_bytes(message)) {
             return self.take(message);
         }
-        let Ok(reply_to) = permitted_reply(message, &self.reply_rule) else {
-            self.statistics.dropped();
-            return;
-        };
+        let Ok(reply_to) = self.replier.permitted(message) else { return };
         let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at; nothing was done");
         self.replier.refuse(reply_to, request::unread(&self.subjects, message.subject(), message, stamp(), problem));
     }
@@ -120,18 +110,8 @@ impl Door {
     }
 }
 
-/// A reply subject that would let a stranger write with the service's rights.
-pub(super) struct Forbidden;
-
-/// Where the reply may go; forbidden when the message wants it elsewhere than in an inbox.
-pub(super) fn permitted_reply<'a>(message: &'a Incoming, rule: &ReplyRule) -> Result<Option<&'a str>, Forbidden> {
-    match message.reply() {
-        Some(reply) if !rule.allows(reply) => {
-            BAD_REPLY.warn(format_args!("a request was dropped: its reply subject is not one of REPLY_SUBJECTS"));
-            Err(Forbidden)
-        }
-        reply => Ok(reply),
-    }
+fn task_bytes(message: &Incoming) -> usize {
+    TASK_BYTES + message.payload().len()
 }
 
 /// A thread that takes what arrives for a queue group, until it is told to leave.
@@ -184,13 +164,57 @@ impl Doorkeepers {
     }
 }
 
+/// How much waits at a door, as far as it can be known.
+struct Crowd {
+    arrivals: Arrivals,
+    /// The mean size of the last payloads, in bytes.
+    payload_bytes: Cell<usize>,
+}
+
+/// What may be done with the next message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Crowding {
+    /// It can be looked at.
+    Room,
+    /// It is refused unread, unless it can be taken on.
+    TooMany,
+    /// The same, and the group is to be left for a while.
+    FarTooMany,
+    /// It is dropped.
+    Hopeless,
+}
+
+impl Crowd {
+    fn saw(&self, payload_bytes: usize) {
+        self.payload_bytes.set((self.payload_bytes.get() * (MEAN_OF - 1) + payload_bytes).div_ceil(MEAN_OF));
+    }
+
+    fn crowding(&self) -> Crowding {
+        crowding(self.arrivals.len(), self.payload_bytes.get())
+    }
+}
+
+/// How crowded a door is where so many payloads of about this size wait.
+fn crowding(waiting: usize, payload_bytes: usize) -> Crowding {
+    match (waiting, waiting.saturating_mul(payload_bytes)) {
+        (BACKLOG_LEN_MAX.., _) => Crowding::Hopeless,
+        (LEAVE_LEN_MAX.., _) | (_, LEAVE_BYTES_MAX..) => Crowding::FarTooMany,
+        (ARRIVALS_LEN_MAX.., _) | (_, ARRIVALS_BYTES_MAX..) => Crowding::TooMany,
+        _ => Crowding::Room,
+    }
+}
+
 fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl Entrance) {
-    let arrivals = group.arrivals();
+    let crowd = Crowd { arrivals: group.arrivals(), payload_bytes: Cell::new(0) };
+    let arrivals = &crowd.arrivals;
     let take = |message: Incoming| {
-        pulse.while_busy(|| match arrivals.len() {
-            waiting if waiting <= ARRIVALS_LEN_MAX => entrance.take(&message),
-            waiting if waiting <= BACKLOG_LEN_MAX => entrance.turn_away(&message),
-            _ => TOO_MANY.warn(format_args!("more messages arrive than can be refused: some are dropped")),
+        crowd.saw(message.payload().len());
+        pulse.while_busy(|| match crowd.crowding() {
+            Crowding::Room => entrance.take(&message),
+            Crowding::TooMany | Crowding::FarTooMany => entrance.turn_away(&message),
+            Crowding::Hopeless => {
+                TOO_MANY.warn(format_args!("more messages arrive than can be refused: some are dropped"));
+            }
         });
     };
     let mut is_paused = false;
@@ -198,16 +222,9 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
         if let Some(within) = leave.get() {
             break *within;
         }
-        is_paused = pause_or_resume(&group, is_paused, arrivals.len(), entrance);
-        let in_a_row = std::iter::from_fn(|| arrivals.try_recv().ok()).take(RUN_MAX).map(take).count();
-        if in_a_row >= NAP_RUN_MIN {
-            std::thread::sleep(NAP);
-            continue;
-        }
-        match arrivals.recv_timeout(LOOK_UP) {
-            Ok(message) => take(message),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        is_paused = pause_or_resume(&group, is_paused, &crowd, entrance);
+        if arrivals.take_run(RUN_MAX, if is_paused { PAUSED_LOOK_UP } else { LOOK_UP }, take).is_err() {
+            return;
         }
     };
     // What is there already does not wait for the leaving, which takes its time when NATS is away.
@@ -221,16 +238,40 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
 }
 
 /// Leaves the group for a while where too much arrives, and joins it again when there is room; whether it is left.
-fn pause_or_resume(group: &Group, is_paused: bool, waiting: usize, entrance: &impl Entrance) -> bool {
-    if waiting > PAUSE_LEN_MAX {
+fn pause_or_resume(group: &Group, is_paused: bool, crowd: &Crowd, entrance: &impl Entrance) -> bool {
+    if crowd.crowding() >= Crowding::FarTooMany {
         // Also when it is paused: a reconnect joins it again.
         group.pause();
         PAUSED.warn(format_args!("more messages arrive than can be refused: the queue group is left for a moment"));
         return true;
     }
-    if is_paused && waiting == 0 && entrance.has_room() {
+    if is_paused && crowd.arrivals.is_empty() && entrance.has_room() {
         group.resume();
         return false;
     }
     is_paused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_is_crowded_by_number_or_by_size() {
+        use Crowding::{FarTooMany, Hopeless, Room, TooMany};
+        let kib = 1024;
+        for (waiting, payload_bytes, expected) in [
+            (0, 256 * kib, Room),
+            (2_047, 300, Room),
+            (2_048, 300, TooMany),
+            (4_096, 300, FarTooMany),
+            (8_192, 300, Hopeless),
+            (255, 256 * kib, Room),
+            (256, 256 * kib, TooMany),
+            (512, 256 * kib, FarTooMany),
+            (8_191, 256 * kib, FarTooMany),
+        ] {
+            assert_eq!(crowding(waiting, payload_bytes), expected, "{waiting} of {payload_bytes}");
+        }
+    }
 }
