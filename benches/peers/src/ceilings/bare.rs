@@ -5,7 +5,7 @@ use std::error::Error;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::Place;
 use super::ledger::{CONTENT_TYPE, EVENT_TYPE, EXPECTED, Ledger, PERSON_VERSION, ToStore, number};
@@ -40,8 +40,12 @@ impl Flushed {
     }
 }
 
-/// Answers until it is killed. Commands come on a connection of their own.
-pub fn run(place: &Place) -> Result<(), Box<dyn Error>> {
+/// Commands that may wait between the thread that takes them and the one that stores, where those are two.
+const QUEUE_LEN_MAX: usize = 4096;
+
+/// Answers until it is killed. Commands come on a connection of their own; behind a queue, as the service's do, if
+/// `queued`.
+pub fn run(place: &Place, queued: bool) -> Result<(), Box<dyn Error>> {
     let store = Flushed::open(&place.server)?;
     let intake = Flushed::open(&place.server)?.client;
     let created = store.client.request(&place.create_subject(), place.stream_json())?;
@@ -54,7 +58,8 @@ pub fn run(place: &Place) -> Result<(), Box<dyn Error>> {
     intake.flush()?;
     println!("ready");
     let mut ledger: Ledger<String> = Ledger::new();
-    let (commands, answers) = (commands.receiver(), answers.receiver());
+    let (commands, answers) = (commands.receiver().clone(), answers.receiver());
+    let commands = if queued { behind_a_queue(commands) } else { commands };
     loop {
         select! {
             recv(commands) -> command => {
@@ -79,6 +84,13 @@ pub fn run(place: &Place) -> Result<(), Box<dyn Error>> {
             }
         }
     }
+}
+
+/// What comes on the one channel, by way of another thread, on the other.
+fn behind_a_queue(from: Receiver<nats::Message>) -> Receiver<nats::Message> {
+    let (sender, receiver) = bounded(QUEUE_LEN_MAX);
+    thread::spawn(move || from.into_iter().try_for_each(|message| sender.send(message)));
+    receiver
 }
 
 fn publish(

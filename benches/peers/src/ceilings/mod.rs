@@ -48,6 +48,8 @@ pub struct Loop {
 enum Client {
     /// The service's client crate, flushed as the service does it, with the service's two connections
     Nats,
+    /// The same, with a queue and a thread more between the one that takes commands and the one that stores
+    Queued,
     /// The asynchronous client on tokio
     Async,
     /// A socket, written to and read from by hand
@@ -58,7 +60,8 @@ impl Loop {
     /// Answers until it is killed.
     pub fn run(&self) -> Result<(), Box<dyn Error>> {
         match self.client {
-            Client::Nats => bare::run(&self.place),
+            Client::Nats => bare::run(&self.place, false),
+            Client::Queued => bare::run(&self.place, true),
             Client::Async => bare_async::run(&self.place),
             Client::Raw => raw::run(&self.place),
         }

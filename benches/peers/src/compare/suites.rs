@@ -25,6 +25,8 @@ const COLD_PERSONS: u64 = 300;
 enum Who {
     /// So many replicas of the service.
     Service(usize),
+    /// The service, with so many commits in an atomic batch.
+    Batched(u64),
     /// A loop on this client.
     Loop(&'static str),
     /// Raw publish, with so many messages in an atomic batch.
@@ -38,7 +40,9 @@ impl Who {
         match self {
             Self::Service(1) => "person-service".to_owned(),
             Self::Service(replicas) => format!("person-service × {replicas}"),
+            Self::Batched(batch) => format!("person-service, batches of {batch}"),
             Self::Loop("nats") => "bare loop".to_owned(),
+            Self::Loop("queued") => "bare loop behind a queue".to_owned(),
             Self::Loop("async") => "async-nats loop".to_owned(),
             Self::Loop(client) => format!("{client} loop"),
             Self::Publish(1) => "raw publish".to_owned(),
@@ -71,7 +75,8 @@ struct Ground {
 impl Field {
     /// Measures a suite.
     pub fn run(&mut self, suite: Suite) -> Result<(), Box<dyn Error>> {
-        let loops = [Who::Service(1), Who::Loop("nats"), Who::Loop("async"), Who::Loop("raw"), Who::Publish(1)];
+        let clients = ["nats", "queued", "async", "raw"].map(Who::Loop);
+        let loops = [&[Who::Service(1)], &clients[..], &[Who::Publish(1)]].concat();
         let later = Durability::Later;
         match suite {
             Suite::Ceilings => {
@@ -91,8 +96,8 @@ impl Field {
             }
             Suite::Always => {
                 let loads = self.over_in_flight(&[1, 64, 512, 4096]);
-                let batches = [1, 50].map(Who::Publish);
-                let everybody = [&[Who::Service(1), Who::Loop("nats")], &batches[..]].concat();
+                let batches = [1, 50, 500].map(Who::Publish);
+                let everybody = [&[Who::Service(1), Who::Batched(500), Who::Loop("nats")], &batches[..]].concat();
                 self.interleaved(&everybody, &ground(Durability::Before, 1, loads))
             }
             Suite::Cluster => {
@@ -164,6 +169,10 @@ impl Field {
                 let settings = [("STREAM_REPLICAS", copies.as_str())];
                 let start = |_| children::service(&self.binaries, servers, &settings).map(|(process, _)| process);
                 ((0..replicas).map(start).collect::<Result<_, _>>()?, None)
+            }
+            Who::Batched(batch) => {
+                let settings = [("STREAM_REPLICAS", copies.as_str()), ("STREAM_BATCH", &batch.to_string())];
+                (vec![children::service(&self.binaries, servers, &settings)?.0], None)
             }
             Who::Loop(client) => {
                 let address = servers.address();
