@@ -8,7 +8,7 @@ use crate::engine::draft::MergeTargets;
 use crate::engine::load::{self, Freshness, LoadError, Loading};
 use crate::engine::ports::{Consistency, EventLog, Read, Start};
 use crate::engine::receipts::Known;
-use crate::engine::turn::{DueSnapshot, Notice, Turn};
+use crate::engine::turn::{DueSnapshot, Notice, Task, Turn};
 use crate::engine::worker::{Work, Worker};
 use crate::wire::commit;
 use crate::wire::reply::{Outcome, Problem};
@@ -120,18 +120,17 @@ impl Worker {
             if aggregate.receipts.are_complete() {
                 continue;
             }
-            let from = waiting
-                .iter()
-                .filter_map(|task| match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at) {
-                    Known::SearchFrom(from) => Some(from),
-                    Known::New | Known::As(_) => None,
-                })
-                .min();
-            if let Some(from) = from
+            let sought = |task: &Task| match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at)
+            {
+                Known::SearchFrom(from) => Some((from, task.request.command_id.digest)),
+                Known::New | Known::As(_) => None,
+            };
+            let sought: Vec<_> = waiting.iter().filter_map(sought).collect();
+            if let Some(from) = sought.iter().map(|(from, _)| *from).min()
                 && let Some(found) =
                     commands_since(self.log.as_mut(), aggregate, from.plus_micros(-STORE_CLOCK_SLACK_MICROS))
             {
-                aggregate.receipts.searched(from, found);
+                aggregate.receipts.searched(from, found, sought.into_iter().map(|(_, id)| id));
             }
         }
     }
