@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::domain::{Command, PersonId, TargetState};
 use crate::engine::aggregate::{Aggregate, receipts_in};
 use crate::engine::draft::MergeTargets;
-use crate::engine::load::{self, Freshness, LoadError, Loading};
+use crate::engine::load::{self, Freshness, LoadError, Loading, NotLoaded};
 use crate::engine::ports::{Consistency, EventLog, Read, Start};
 use crate::engine::receipts::Known;
-use crate::engine::turn::{DueSnapshot, Notice, Task, Turn};
+use crate::engine::turn::{DueSnapshot, Task, Turn};
 use crate::engine::worker::{Work, Worker};
 use crate::wire::commit;
 use crate::wire::reply::{Outcome, Problem};
@@ -83,16 +83,13 @@ impl Worker {
     }
 
     fn take_loaded(&mut self, loading: Loading, turn: &mut Turn) {
-        let person = loading.person();
-        let base_version = loading.base_version();
-        let (result, notices) = loading.finish();
-        turn.notices.extend(notices.into_iter().map(|notice| Notice::Odd(person, notice)));
-        let Some(work) = self.desk.get_mut(&person) else { return };
+        let Some(work) = self.desk.get_mut(&loading.person()) else { return };
         work.is_loading = false;
         if std::mem::take(&mut work.is_void) {
             return;
         }
-        match result {
+        let base_version = loading.base_version();
+        match loading.finish(&mut turn.notices) {
             Ok(aggregate) => {
                 // A snapshot was missing, or could not be used, or lags behind: the next load is to be cheaper.
                 if self.limits.is_snapshot_due(base_version, aggregate.version) {
@@ -101,11 +98,14 @@ impl Worker {
                 work.aggregate = Some(aggregate);
                 work.reload = None;
             }
-            // The next turn tries again, for as long as there is time.
-            Err(error @ LoadError::Unavailable(_)) => work.trouble = Some(error.problem()),
-            Err(LoadError::Broken(broken)) => {
-                turn.notices.push(Notice::of(person, &broken));
-                let problem = LoadError::Broken(broken).problem();
+            // The next turn goes on with what there is, for as long as there is time.
+            Err(NotLoaded { error: LoadError::Unavailable(unavailable), so_far }) => {
+                work.store_was_away(&unavailable);
+                work.aggregate = so_far;
+                work.reload.get_or_insert(Freshness::Guess);
+            }
+            Err(NotLoaded { error, .. }) => {
+                let problem = error.problem();
                 for task in std::mem::take(&mut work.waiting) {
                     turn.answer(task, Outcome::Problem(problem.clone()));
                 }
@@ -160,16 +160,15 @@ impl Worker {
 
     fn take_target(&mut self, loading: Loading, turn: &mut Turn) -> (PersonId, Result<TargetState, Problem>) {
         let target = loading.person();
-        let (result, notices) = loading.finish();
-        turn.notices.extend(notices.into_iter().map(|notice| Notice::Odd(target, notice)));
-        let state = match result {
+        let state = match loading.finish(&mut turn.notices) {
             Ok(aggregate) => {
                 let state = aggregate.state.as_ref();
                 let state = state.map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()));
                 self.cache.put(aggregate);
                 Ok(state)
             }
-            Err(error) => {
+            Err(NotLoaded { error, so_far }) => {
+                so_far.into_iter().for_each(|aggregate| self.cache.put(aggregate));
                 let problem = error.problem();
                 Err(Problem { message: format!("the merge target: {}", problem.message), ..problem })
             }

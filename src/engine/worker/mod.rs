@@ -17,7 +17,7 @@ use crate::engine::aggregate::Aggregate;
 use crate::engine::cache::Cache;
 use crate::engine::draft::{Draft, MergeTargets, Sealed, Verdict};
 use crate::engine::load::{Freshness, Loading};
-use crate::engine::ports::{EventLog, SnapshotStore};
+use crate::engine::ports::{EventLog, SnapshotStore, Unavailable};
 use crate::engine::staleness::Staleness;
 use crate::engine::turn::{Limits, Moment, Task, Turn};
 use crate::wire::reply::{Code, Outcome, Problem};
@@ -180,9 +180,10 @@ impl Worker {
     fn clear_desk(&mut self) {
         self.desk.retain(|_, work| {
             let done = work.is_done() && !work.is_loading;
+            // Also one that is known to be stale, when nobody had the time to wait for its tail: that is all it lacks.
             if done
-                && work.reload.is_none()
                 && let Some(aggregate) = work.aggregate.take()
+                && (work.reload.is_none() || aggregate.version > 0)
             {
                 self.cache.put(aggregate);
             }
@@ -208,8 +209,18 @@ impl Work {
 
     /// Puts requests back, before those that came after them, to be decided on a fresher state.
     fn decide_again(&mut self, decided: Vec<(Task, Verdict)>, freshness: Freshness) {
-        decided.into_iter().rev().for_each(|(task, _)| self.waiting.push_front(task));
+        self.put_back(decided);
         self.reload = Some(freshness);
+    }
+
+    /// Puts requests back, before those that came after them.
+    fn put_back(&mut self, decided: Vec<(Task, Verdict)>) {
+        decided.into_iter().rev().for_each(|(task, _)| self.waiting.push_front(task));
+    }
+
+    /// Remembers what to tell those whose time runs out. It says nothing of what is known of the person.
+    fn store_was_away(&mut self, unavailable: &Unavailable) {
+        self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
     }
 
     fn out_of_time(&self) -> Problem {

@@ -101,7 +101,7 @@ impl Work {
                 self.attempt = Some(attempt);
             }
             Err(unavailable) => {
-                self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
+                self.store_was_away(&unavailable);
                 self.attempt = Some(attempt);
             }
         }
@@ -131,8 +131,8 @@ impl Work {
                 self.conflict(person, attempt, newest, turn);
             }
             Appended::Unavailable(unavailable) => {
-                self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
-                self.decide_again(attempt.decided, Freshness::Guess);
+                self.store_was_away(&unavailable);
+                self.put_back(attempt.decided);
             }
             Appended::Refused(refused) => {
                 let problem = Problem::new(Code::Unavailable, format!("the store refused it: {refused}"));
@@ -226,8 +226,8 @@ impl Work {
                 self.decide_again(decided, Freshness::Newest);
             }
             Err(unavailable) => {
-                self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
-                self.decide_again(decided, Freshness::Guess);
+                self.store_was_away(&unavailable);
+                self.put_back(decided);
             }
         }
     }

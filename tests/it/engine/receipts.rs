@@ -306,7 +306,7 @@ fn a_search_that_would_go_too_far_is_of_unknown_outcome() {
     // A snapshot, so that only the newest are remembered.
     let loading = load::start(&mut world.snapshots.clone(), &[(id(ANN), load::Freshness::Newest)]);
     let (done, _) = load::run(&mut world.log.clone(), loading, usize::MAX);
-    let aggregate = done.into_iter().next().unwrap().finish().0.unwrap();
+    let aggregate = done.into_iter().next().unwrap().finish(&mut Vec::new()).unwrap();
     world.snapshots.forge(id(ANN), Some(DueSnapshot::of(&aggregate).unwrap().bytes));
     let mut replica = world.replica();
     let told = replica.tell([ask(&uuid_v7(made_at, 5_000), deactivate(ANN)), ask("plain", archive(ANN))]);
