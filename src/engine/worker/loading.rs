@@ -66,7 +66,10 @@ impl Worker {
                 (Some(aggregate), None) if aggregate.version > 0 && self.staleness.is_high() => {
                     loadings.push(Loading::from_cached(aggregate, Freshness::Guess));
                 }
-                (Some(aggregate), None) => work.aggregate = Some(aggregate),
+                (Some(aggregate), None) => {
+                    work.aggregate = Some(aggregate);
+                    work.is_unread = true;
+                }
                 (None, None) if work.begins_with_creation() => {
                     work.aggregate = Some(Box::new(Aggregate::absent(*person)));
                 }
@@ -96,6 +99,7 @@ impl Worker {
                     turn.snapshots.extend(DueSnapshot::of(&aggregate));
                 }
                 work.aggregate = Some(aggregate);
+                work.is_unread = false;
                 work.reload = None;
             }
             // The next turn goes on with what there is, for as long as there is time.

@@ -46,6 +46,8 @@ struct Work {
     unconfirmed: Vec<(Task, Verdict)>,
     /// What is known of the person, while the turn works on it.
     aggregate: Option<Box<Aggregate>>,
+    /// Whether that was in memory before, and nobody looked in this turn whether it is still the newest.
+    is_unread: bool,
     /// Set when the aggregate is known to be stale.
     reload: Option<Freshness>,
     /// Whether the history is being read outside the turn.
@@ -62,6 +64,8 @@ struct Work {
 struct Attempt {
     sealed: Sealed,
     decided: Vec<(Task, Verdict)>,
+    /// Whether it was decided on what was in memory, unread.
+    is_on_memory: bool,
     /// Whether to hand it to the log in this turn.
     send: bool,
     /// Whether an append of it got no answer: then it may be stored, whatever a later append says.
@@ -169,7 +173,15 @@ impl Worker {
             }
             match draft.seal() {
                 Some(sealed) => {
-                    work.attempt = Some(Attempt { sealed, decided, send: true, may_be_stored: false, is_void: false });
+                    let is_on_memory = work.is_unread && sealed.append.expected > 0;
+                    work.attempt = Some(Attempt {
+                        sealed,
+                        decided,
+                        is_on_memory,
+                        send: true,
+                        may_be_stored: false,
+                        is_void: false,
+                    });
                 }
                 None => work.unconfirmed = decided,
             }

@@ -45,18 +45,9 @@ impl Worker {
             return;
         }
         let appended = self.log.append(&appends);
-        if !self.staleness.is_high() {
-            let on_memory = appends.iter().zip(&appended).filter(|(append, _)| append.expected > 0);
-            for (_, appended) in on_memory {
-                match appended {
-                    Appended::Stored(_) => self.staleness.note(false),
-                    Appended::Conflict(_) => self.staleness.note(true),
-                    Appended::Unavailable(_) | Appended::Refused(_) | Appended::Unknown => {}
-                }
-            }
-        }
         for (append, appended) in appends.iter().zip(appended) {
             if let Some(work) = self.desk.get_mut(&append.person) {
+                work.was_memory_stale(&appended).into_iter().for_each(|is_stale| self.staleness.note(is_stale));
                 work.settle(append.person, appended, &self.limits, turn);
             }
         }
@@ -81,6 +72,16 @@ impl Worker {
 impl Work {
     fn append_to_send(&self) -> Option<Append> {
         self.attempt.as_ref().filter(|attempt| attempt.send).map(|attempt| attempt.sealed.append.clone())
+    }
+
+    /// What the first append of a commit that was decided on memory alone says of that; a later one says nothing.
+    fn was_memory_stale(&self, appended: &Appended) -> Option<bool> {
+        self.attempt.as_ref().filter(|attempt| attempt.is_on_memory && !attempt.may_be_stored)?;
+        match appended {
+            Appended::Stored(_) => Some(false),
+            Appended::Conflict(_) => Some(true),
+            Appended::Unavailable(_) | Appended::Refused(_) | Appended::Unknown => None,
+        }
     }
 
     /// Takes what the leader has where the unsettled commit would be.
