@@ -2,7 +2,7 @@
 //! and confirming what was decided without a commit.
 
 use crate::domain::PersonId;
-use crate::engine::draft::Verdict;
+use crate::engine::draft::Held;
 use crate::engine::load::Freshness;
 use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
 use crate::engine::turn::{DueSnapshot, Limits, Notice, Turn};
@@ -155,7 +155,7 @@ impl Work {
             return self.stored(attempt, sequence, limits, turn);
         };
         let decided = std::mem::take(&mut attempt.decided);
-        let (stored, others) = decided.into_iter().partition(|(_, verdict)| matches!(verdict, Verdict::WithCommit(_)));
+        let (stored, others) = decided.into_iter().partition(|(_, held)| matches!(held, Held::WithCommit(_)));
         attempt.decided = stored;
         self.stored(attempt, sequence, limits, turn);
         self.decide_again(others, Freshness::Reaching(newest));
@@ -171,12 +171,11 @@ impl Work {
                 turn.snapshots.extend(DueSnapshot::of(aggregate));
             }
         }
-        for (task, verdict) in attempt.decided {
-            let outcome = match verdict {
-                Verdict::WithCommit(accepted) => Outcome::Accepted(Accepted { sequence: Some(sequence), ..accepted }),
+        for (task, held) in attempt.decided {
+            let outcome = match held {
+                Held::WithCommit(accepted) => Outcome::Accepted(Accepted { sequence: Some(sequence), ..accepted }),
                 // The commit was accepted on top of the state that this was decided on: it was the newest.
-                Verdict::IfNewest(outcome) | Verdict::Final(outcome) => outcome,
-                Verdict::NextCommit => continue,
+                Held::IfNewest(outcome) => outcome,
             };
             turn.answer(task, outcome);
         }
@@ -214,10 +213,13 @@ impl Work {
         let tip = tip.map(|tip| tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, Digest::of(&tip.payload))));
         match tip {
             Ok(newest) if newest == (known, chain) => {
-                for (task, verdict) in decided {
-                    if let Verdict::IfNewest(outcome) = verdict {
-                        turn.answer(task, outcome);
-                    }
+                for (task, held) in decided {
+                    let outcome = match held {
+                        Held::IfNewest(outcome) => outcome,
+                        // It is not here: its commit would be on its way.
+                        Held::WithCommit(_) => Outcome::Problem(Problem::new(Code::Unavailable, "it was not stored")),
+                    };
+                    turn.answer(task, outcome);
                 }
             }
             Ok((newest, _)) if newest > known => self.decide_again(decided, Freshness::Reaching(newest)),
