@@ -129,6 +129,11 @@ impl Loading {
         self.base_version
     }
 
+    /// Whether it extends what was in memory.
+    pub fn is_tail(&self) -> bool {
+        self.base == Base::Cached
+    }
+
     /// Where this was a look whether what was in memory is still the newest: whether it was not.
     pub fn found_stale(&self) -> Option<bool> {
         let is_look = self.base == Base::Cached && self.freshness == Freshness::Guess && self.end == Some(Ok(()));

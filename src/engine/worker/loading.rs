@@ -33,7 +33,6 @@ impl Worker {
             .filter(|(_, work)| work.needs_loading())
             .map(|(person, work)| (*person, work.reload.unwrap_or(Freshness::Guess)))
             .collect();
-        turn.counts.loads += cold.len() as u64;
         loadings.extend(load::start(self.snapshots.as_mut(), &cold));
         let (mut done, unfinished) = load::run(self.log.as_mut(), loadings, TURN_PAGES_MAX);
         done.iter().filter_map(Loading::found_stale).for_each(|is_stale| self.staleness.note(is_stale));
@@ -57,7 +56,8 @@ impl Worker {
             if work.aggregate.is_none() {
                 work.aggregate = self.cache.take(*person);
                 turn.counts.cache_hits += u64::from(work.aggregate.is_some());
-                turn.counts.cache_misses += u64::from(work.aggregate.is_none());
+                // Who is to be loaded anew was counted when that was first tried.
+                turn.counts.cache_misses += u64::from(work.aggregate.is_none() && work.reload.is_none());
             }
             match (work.aggregate.take(), work.reload) {
                 (Some(aggregate), Some(freshness)) if aggregate.version > 0 => {
@@ -91,9 +91,11 @@ impl Worker {
         if std::mem::take(&mut work.is_void) {
             return;
         }
-        let base_version = loading.base_version();
+        let (base_version, is_tail) = (loading.base_version(), loading.is_tail());
         match loading.finish(&mut turn.notices) {
             Ok(aggregate) => {
+                turn.counts.tails += u64::from(is_tail);
+                turn.counts.loads += u64::from(!is_tail);
                 // A snapshot was missing, or could not be used, or lags behind: the next load is to be cheaper.
                 if self.limits.is_snapshot_due(base_version, aggregate.version) {
                     turn.snapshots.extend(DueSnapshot::of(&aggregate));

@@ -40,7 +40,7 @@ fn who_is_stale_during_an_outage_lacks_the_tail_alone() {
     replica.faults.on_read([OnRead::Unavailable; 3]);
     assert_eq!(replica.tell([ask("3", note(ANN, "y"))]), ["accepted v4 #5 AttributeRecorded"]);
     assert_eq!(replica.faults.calls(), ["append", "read", "read", "read", "read", "append"]);
-    assert_eq!(replica.counts.loads, 0);
+    assert_eq!((replica.counts.loads, replica.counts.tails), (0, 1));
 }
 
 #[test]
@@ -67,6 +67,7 @@ fn a_history_is_read_on_where_the_outage_came() {
     replica.faults.on_read((0..4).flat_map(|_| [OnRead::Works, OnRead::Unavailable]));
     assert_eq!(replica.tell([ask("x", note(ANN, "x"))]), ["accepted v21 #21 AttributeRecorded"]);
     assert_eq!(replica.faults.calls(), [vec!["read"; 9], vec!["append"]].concat());
+    assert_eq!(replica.counts.cache_misses, 1, "counted once, not with each try");
     assert_eq!(replica.notices, []);
 }
 
