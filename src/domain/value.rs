@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bincode::{Decode, Encode};
-use jiff::{SignedDuration, civil, tz::Offset};
+use jiff::{civil, tz::Offset};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
@@ -112,13 +112,6 @@ impl Date {
     /// The year, 1 to 9999.
     pub fn year(self) -> i16 {
         self.0.year()
-    }
-
-    /// The last instant's successor: midnight UTC at the end of this day.
-    pub fn end_in_utc(self) -> Timestamp {
-        let midnight = Offset::UTC.to_timestamp(self.0.at(0, 0, 0, 0)).unwrap_or(jiff::Timestamp::MAX);
-        let end = midnight.checked_add(SignedDuration::from_hours(24)).unwrap_or(jiff::Timestamp::MAX);
-        Timestamp(end.as_microsecond())
     }
 }
 

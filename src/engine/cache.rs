@@ -31,8 +31,14 @@ impl Cache {
     }
 
     /// Keeps a person, letting go of those that were not used for longest.
-    pub fn put(&mut self, aggregate: Box<Aggregate>) {
+    ///
+    /// A busy person's older commands take more room than all else, and can be searched for: before others have to go for
+    /// them, only those are kept that a new command is compared with, in half of the cache at most.
+    pub fn put(&mut self, mut aggregate: Box<Aggregate>) {
         const ENTRY_BYTES: usize = size_of::<PersonId>() + size_of::<Cached>() + 48;
+        if self.bytes + ENTRY_BYTES + aggregate.size() > self.bytes_max {
+            aggregate.receipts.keep_young(self.bytes_max / 2);
+        }
         let cached = Cached { bytes: ENTRY_BYTES + aggregate.size(), aggregate };
         self.bytes += cached.bytes;
         if let Some((_, before)) = self.persons.push(cached.aggregate.person, cached) {

@@ -26,14 +26,21 @@ pub type MergeTargets = HashMap<PersonId, Result<TargetState, Problem>>;
 /// What was decided about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
+    /// True whatever happened since.
+    Final(Outcome),
+    /// To be told once it is known to be true.
+    Held(Held),
+    /// No room in this commit: to be decided on top of it.
+    NextCommit,
+}
+
+/// An answer that something else makes true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
     /// Carried out by the commit of this draft: true once it is stored, and then the commit's sequence belongs to it.
     WithCommit(Accepted),
     /// True if the state that it was decided on is the newest.
     IfNewest(Outcome),
-    /// True whatever happened since.
-    Final(Outcome),
-    /// No room in this commit: to be decided on top of it.
-    NextCommit,
 }
 
 /// A working copy of a person, and the commit that grows from it.
@@ -82,7 +89,8 @@ impl<'a> Draft<'a> {
         match self.carry_out(request) {
             Ok(()) if self.kinds.len() == checkpoint.kinds => {
                 checkpoint.restore(self);
-                Verdict::IfNewest(Outcome::Accepted(Accepted { version: self.version, ..Accepted::default() }))
+                let nothing_to_do = Accepted { version: self.version, ..Accepted::default() };
+                Verdict::Held(Held::IfNewest(Outcome::Accepted(nothing_to_do)))
             }
             Ok(()) => self.admitted(&checkpoint, request),
             Err(halt) => {
@@ -106,20 +114,23 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The commit, and what the person will be once it is stored; `None` when nothing happened.
-    pub fn seal(self) -> Option<Sealed> {
+    /// The commit, and what the person will be once it is stored; `None` when nothing happened. The problem where it cannot
+    /// be written, which should not be: every part was encoded before, the envelope adds numbers and hexadecimal digits.
+    pub fn seal(self) -> Result<Option<Sealed>, Problem> {
         if self.commit.is_empty() {
-            return None;
+            return Ok(None);
         }
-        // Every part was encoded before; the envelope adds numbers and hexadecimal digits.
-        let payload = self.commit.encode(self.base.person, self.version, self.base.chain).ok()?;
+        let payload = self
+            .commit
+            .encode(self.base.person, self.version, self.base.chain)
+            .map_err(|_| Problem::new(Code::Invalid, "its commit cannot be written as JSON"))?;
         let traceparent = match self.commit.commands() {
             [only] => only.traceparent.clone(),
             _ => None,
         };
         let event_types: Vec<&str> = self.kinds.iter().map(|kind| kind.as_str()).collect();
         let headers = CommitHeaders { event_types: event_types.join(","), person_version: self.version, traceparent };
-        Some(Sealed {
+        Ok(Some(Sealed {
             chain: Digest::of(&payload),
             append: Append {
                 person: self.base.person,
@@ -131,7 +142,7 @@ impl<'a> Draft<'a> {
             version: self.version,
             last_event_at: self.last_event_at,
             receipts: self.receipts,
-        })
+        }))
     }
 
     /// The outcome of an earlier delivery, or of another command under the same id.
@@ -140,7 +151,7 @@ impl<'a> Draft<'a> {
         if let Some(receipt) = self.receipts.iter().find(|receipt| receipt.command == id.digest && !id.generated) {
             // Its twin waits in this very commit and shares its fate.
             return Some(match repeated(receipt, request) {
-                Ok(accepted) => Verdict::WithCommit(accepted),
+                Ok(accepted) => Verdict::Held(Held::WithCommit(accepted)),
                 Err(problem) => self.refused(problem, false),
             });
         }
@@ -226,7 +237,9 @@ impl<'a> Draft<'a> {
                 events: own.clone(),
             });
         }
-        Verdict::WithCommit(Accepted { version: self.version, events: own, sequence: None, duplicate: false })
+        let accepted =
+            Held::WithCommit(Accepted { version: self.version, events: own, sequence: None, duplicate: false });
+        Verdict::Held(accepted)
     }
 
     fn refused(&self, problem: Problem, is_final: bool) -> Verdict {
@@ -235,7 +248,7 @@ impl<'a> Draft<'a> {
             return Verdict::Final(Outcome::Problem(problem));
         }
         let outcome = Outcome::Problem(problem.on_version(self.version));
-        if is_final { Verdict::Final(outcome) } else { Verdict::IfNewest(outcome) }
+        if is_final { Verdict::Final(outcome) } else { Verdict::Held(Held::IfNewest(outcome)) }
     }
 }
 

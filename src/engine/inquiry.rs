@@ -12,7 +12,7 @@ use lru::LruCache;
 use crate::domain::{Person, PersonId, PersonView, evolve};
 use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::cache::Cache;
-use crate::engine::load::{self, Freshness, LoadError, Loading};
+use crate::engine::load::{self, Freshness, LoadError, Loading, NotLoaded};
 use crate::engine::ports::{Consistency, EventLog, Read, Sequence, SnapshotStore, Start, StoredCommit};
 use crate::engine::receipts::Receipts;
 use crate::engine::turn::Notice;
@@ -62,12 +62,14 @@ impl Inquiry {
             None => Err(Problem::new(Code::Unavailable, "the person was not read")),
         });
         let answers = answers.collect();
-        for mut aggregate in present.into_values().flatten() {
-            // No question is about them, and a busy person's take more room than all else.
-            aggregate.receipts = Receipts::default();
-            self.cache.put(aggregate);
-        }
+        present.into_values().flatten().for_each(|aggregate| self.keep(aggregate));
         answers
+    }
+
+    fn keep(&mut self, mut aggregate: Box<Aggregate>) {
+        // No question is about them, and a busy person's take more room than all else.
+        aggregate.receipts = Receipts::default();
+        self.cache.put(aggregate);
     }
 
     /// What was noticed since this was last asked, for the log.
@@ -111,23 +113,24 @@ impl Inquiry {
                 }
                 // The stream has less than it had: what is known is worth nothing.
                 Ok(_) => {
+                    self.notices.push(Notice::LostTail(aggregate.person));
                     loadings.extend(load::start(self.snapshots.as_mut(), &[(aggregate.person, Freshness::Newest)]))
                 }
                 Err(error) => {
                     let problem = Problem::new(Code::Unavailable, error.to_string());
                     present.insert(aggregate.person, Err(problem));
+                    self.keep(aggregate);
                 }
             }
         }
         let (done, _) = load::run(self.log.as_mut(), loadings, usize::MAX);
         for loading in done {
             let person = loading.person();
-            let (loaded, odd) = loading.finish();
-            self.notices.extend(odd.into_iter().map(|what| Notice::Odd(person, what)));
-            if let Err(LoadError::Broken(broken)) = &loaded {
-                self.notices.push(Notice::of(person, broken));
-            }
-            present.insert(person, loaded.map_err(|error| error.problem()));
+            let loaded = loading.finish(&mut self.notices).map_err(|NotLoaded { error, so_far }| {
+                so_far.into_iter().for_each(|aggregate| self.keep(aggregate));
+                error.problem()
+            });
+            present.insert(person, loaded);
         }
         present
     }

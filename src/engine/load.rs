@@ -6,6 +6,7 @@
 use crate::domain::PersonId;
 use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::ports::{Consistency, EventLog, Page, Read, Sequence, SnapshotStore, Start, Unavailable};
+use crate::engine::turn::Notice;
 use crate::wire::commit::CommitError;
 use crate::wire::digest::Digest;
 use crate::wire::reply::{Code, Problem};
@@ -42,6 +43,15 @@ impl LoadError {
         };
         Problem::new(code, self.to_string())
     }
+}
+
+/// A person who could not be loaded.
+#[derive(Debug)]
+pub struct NotLoaded {
+    /// Why.
+    pub error: LoadError,
+    /// What was in memory before, and was read: to go on with when the store answers again.
+    pub so_far: Option<Box<Aggregate>>,
 }
 
 /// What the state is built on, from most to least trusting.
@@ -119,16 +129,36 @@ impl Loading {
         self.base_version
     }
 
+    /// Whether it extends what was in memory.
+    pub fn is_tail(&self) -> bool {
+        self.base == Base::Cached
+    }
+
     /// Where this was a look whether what was in memory is still the newest: whether it was not.
     pub fn found_stale(&self) -> Option<bool> {
         let is_look = self.base == Base::Cached && self.freshness == Freshness::Guess && self.end == Some(Ok(()));
         is_look.then_some(self.aggregate.version > self.base_version)
     }
 
-    /// The result, and what should be told to people; call it when [`run`] says that it is done.
-    pub fn finish(self) -> (Result<Box<Aggregate>, LoadError>, Vec<String>) {
-        let end = self.end.unwrap_or_else(|| Err(Unavailable("the history was not read to its end".to_owned()).into()));
-        (end.map(|()| self.aggregate), self.notices)
+    /// The person, and what people should be told; call it when [`run`] says that it is done.
+    pub fn finish(self, notices: &mut Vec<Notice>) -> Result<Box<Aggregate>, NotLoaded> {
+        let person = self.person();
+        notices.extend(self.notices.into_iter().map(|notice| Notice::Odd(person, notice)));
+        let unread = || Err(Unavailable("the history was not read to its end".to_owned()).into());
+        let error = match self.end.unwrap_or_else(unread) {
+            Ok(()) => return Ok(self.aggregate),
+            Err(error) => error,
+        };
+        // What a snapshot that did not fit has to be compared with is known here alone.
+        let is_sound = (self.proved || self.base == Base::Cached) && self.snapshot_version == 0;
+        let so_far = match &error {
+            LoadError::Unavailable(_) => is_sound.then_some(self.aggregate).filter(|aggregate| aggregate.version > 0),
+            LoadError::Broken(broken) => {
+                notices.push(Notice::of(person, broken));
+                None
+            }
+        };
+        Err(NotLoaded { error, so_far })
     }
 
     fn next_read(&self) -> Read {

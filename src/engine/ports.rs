@@ -1,7 +1,8 @@
 //! What the engine needs of the world: a log of commits and a store of snapshots.
 //!
-//! Both are small, synchronous and batch-shaped: one call is one round trip however many persons it speaks of, and the
-//! answers come back in the order of the questions. Errors are shaped by what the engine does next. The pair in
+//! Both are small, synchronous and batch-shaped: a call asks for many persons at once, so that it is one round trip for some
+//! dozens of them, and a few where more are asked for or where much is to be read; the answers come back in the order of the
+//! questions. Errors are shaped by what the engine does next. The pair in
 //! [`crate::memory`] and the one in [`crate::nats`] pass the same contract tests.
 
 use std::sync::Arc;

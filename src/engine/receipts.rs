@@ -13,14 +13,22 @@ use crate::wire::snapshot::Receipt;
 
 /// How many commands of a person are remembered in its snapshots: each until more than 128 later ones came.
 pub const REMEMBERED: usize = 128 + 1;
-/// How many more are kept in memory, while they are young.
-const ELDERS_MAX: usize = 65_536;
+/// How many more are kept in memory, while they are young: those of some seconds, for the busiest person that a replica can
+/// serve, so that a new command need not be searched for because it waited.
+const ELDERS_MAX: usize = 262_144;
+/// How young those are that are kept where memory is short, in microseconds: as old as a command can be while it waits, and
+/// as much again for the clocks.
+const YOUNG_MICROS: i64 = 10 * 1_000_000;
 /// How long after a UUIDv7 was made its retries are recognised, in microseconds: the 10 minutes that are promised, and
 /// half as much for the clocks of client and service.
 pub const RETRY_HORIZON_MICROS: i64 = 15 * 60 * 1_000_000;
 /// How far a client's clock may run ahead of the service's before its ids are taken to be of unknown age, and how far
 /// behind the newest forgotten command an id must be to be worth a search, in microseconds.
 const CLOCK_SLACK_MICROS: i64 = 1_000_000;
+
+/// About what an elder takes in memory: its place in a table that is two thirds full, its place in the order, and the list of
+/// its events.
+const ELDER_BYTES: usize = size_of::<(Digest, Receipt)>() * 3 / 2 + 2 * size_of::<Digest>() + 32;
 
 /// What is known of a command id.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +55,8 @@ pub struct Receipts {
     elders_order: VecDeque<Digest>,
     /// Commands carried out at this time or before may be missing.
     since: Option<Timestamp>,
+    /// What a search found of the ids that it was made for. It says nothing any more once another command was carried out.
+    answers: HashMap<Digest, Option<Receipt>>,
 }
 
 impl Receipts {
@@ -69,7 +79,10 @@ impl Receipts {
         }
         match self.find(id.digest) {
             Some(receipt) => Known::As(receipt),
-            None => self.unless_forgotten(id, now),
+            None => match self.answers.get(&id.digest) {
+                Some(answer) => answer.as_ref().map_or(Known::New, Known::As),
+                None => self.unless_forgotten(id, now),
+            },
         }
     }
 
@@ -101,6 +114,7 @@ impl Receipts {
     /// Adds the receipt of the command that was carried out last.
     pub fn push(&mut self, receipt: Receipt) {
         let now = receipt.at;
+        self.answers.clear();
         self.marks.push_back(receipt.command.mark());
         self.recent.push_back(receipt);
         if self.recent.len() > REMEMBERED
@@ -112,18 +126,41 @@ impl Receipts {
         self.forget_elders(now);
     }
 
-    /// Takes in what a search of the history from `from` on found, in the order of the history.
-    pub fn searched(&mut self, from: Timestamp, found: Vec<Receipt>) {
-        // Whatever is not known yet is older than all that is.
-        for receipt in found.into_iter().rev() {
-            if self.find(receipt.command).is_none() {
-                self.elders_order.push_front(receipt.command);
-                self.elders.insert(receipt.command, receipt);
+    /// Takes in what a search of the history from `from` on found, in the order of the history, for those who `asked`. They
+    /// get their answer however much was found; of the rest the newest are kept.
+    pub fn searched(&mut self, from: Timestamp, found: Vec<Receipt>, asked: impl Iterator<Item = Digest>) {
+        self.answers = asked.map(|id| (id, None)).collect();
+        for receipt in &found {
+            if let Some(answer) = self.answers.get_mut(&receipt.command) {
+                *answer = Some(receipt.clone());
             }
         }
-        self.since = self.since.map(|since| since.min(from.plus_micros(-1)));
+        let mut missing_until = from.plus_micros(-1);
+        // Whatever is not known yet is older than all that is.
+        for receipt in found.into_iter().rev() {
+            if self.find(receipt.command).is_some() {
+                continue;
+            }
+            if self.elders.len() >= ELDERS_MAX {
+                missing_until = receipt.at;
+                break;
+            }
+            self.elders_order.push_front(receipt.command);
+            self.elders.insert(receipt.command, receipt);
+        }
+        self.since = self.since.map(|since| since.min(missing_until));
         if let Some(newest) = self.recent.back().map(|receipt| receipt.at) {
             self.forget_elders(newest);
+        }
+    }
+
+    /// Where memory is short: keeps the young elders alone, and of these no more than fit into so many bytes.
+    pub fn keep_young(&mut self, elders_bytes_max: usize) {
+        let Some(newest) = self.recent.back().map(|receipt| receipt.at) else { return };
+        self.forget_elders_beyond(newest.plus_micros(-YOUNG_MICROS), elders_bytes_max / ELDER_BYTES);
+        if self.elders.len() < self.elders.capacity() / 4 {
+            self.elders.shrink_to(2 * self.elders.len());
+            self.elders_order.shrink_to(2 * self.elders.len());
         }
     }
 
@@ -135,7 +172,6 @@ impl Receipts {
     /// About how many bytes of memory they take.
     pub fn size(&self) -> usize {
         const RECENT_BYTES: usize = size_of::<Receipt>() + size_of::<u32>() + 16;
-        const ELDER_BYTES: usize = RECENT_BYTES + 3 * size_of::<Digest>();
         self.recent.capacity() * RECENT_BYTES + self.elders.len() * ELDER_BYTES
     }
 
@@ -145,10 +181,13 @@ impl Receipts {
     }
 
     fn forget_elders(&mut self, now: Timestamp) {
-        let horizon = now.plus_micros(-RETRY_HORIZON_MICROS);
+        self.forget_elders_beyond(now.plus_micros(-RETRY_HORIZON_MICROS), ELDERS_MAX);
+    }
+
+    fn forget_elders_beyond(&mut self, horizon: Timestamp, len_max: usize) {
         while let Some(oldest) = self.elders_order.front() {
             let expired = self.elders.get(oldest).is_none_or(|elder| elder.at < horizon);
-            if !expired && self.elders.len() <= ELDERS_MAX {
+            if !expired && self.elders.len() <= len_max {
                 break;
             }
             if let Some(forgotten) = self.elders.remove(&self.elders_order.pop_front().unwrap_or_default()) {

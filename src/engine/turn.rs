@@ -89,10 +89,12 @@ pub struct Counts {
     pub unsettled: u64,
     /// Persons found in the cache.
     pub cache_hits: u64,
-    /// Persons not found in the cache.
+    /// Persons not found in the cache, each counted once however often loading is tried.
     pub cache_misses: u64,
     /// Persons loaded from the store.
     pub loads: u64,
+    /// Persons of whom the newer commits alone were loaded: after a conflict, or to look whether there are any.
+    pub tails: u64,
     /// Persons whose commits met conflict after conflict.
     pub replay_loops: u64,
 }
@@ -106,6 +108,7 @@ impl Counts {
         self.cache_hits += other.cache_hits;
         self.cache_misses += other.cache_misses;
         self.loads += other.loads;
+        self.tails += other.tails;
         self.replay_loops += other.replay_loops;
     }
 }

@@ -3,9 +3,9 @@
 //! The server checks the expected sequence and stores in one step, so two writers cannot both win. No filter header and
 //! no message id go along: neither is needed for that, and both cost the server more than the check itself.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use uuid::Uuid;
@@ -16,7 +16,8 @@ use super::layout::Layout;
 use super::leader::{ask_leader, last_of_subject};
 use super::message::Incoming;
 use super::pages::Reading;
-use super::steps::{Found, read_backwards};
+use super::shunned::Shunned;
+use super::steps::{Found, NotFound, read_backwards};
 use super::store::{NotSent, Store};
 use super::trail::{HEADER, Trail};
 use crate::domain::PersonId;
@@ -27,9 +28,6 @@ pub(super) const QUESTIONS_MAX: usize = 128;
 
 /// Fewer commits are appended each by itself: a batch costs the server about as many syncs as so many messages.
 const BATCH_LEN_MIN: usize = 6;
-
-/// Persons remembered as better not read directly. When they are that many, all are forgotten.
-const SHUNNED_MAX: usize = 1024;
 
 /// Persons whose trail is remembered, a few hundred bytes each; longest unused out. Whose is forgotten begins a new one.
 const TRAILS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
@@ -44,17 +42,16 @@ pub struct NatsLog {
     trails: LruCache<PersonId, (Sequence, Trail)>,
     /// Commits that are appended in one atomic batch, at most; 0: each by itself.
     batch_len_max: usize,
-    /// Persons during whose direct reading the connection was lost. A stored message with malformed headers does that
-    /// every time; the leader's answers wrap the headers up and do not.
-    shunned: HashSet<PersonId>,
+    /// Persons during whose direct reading the connection was lost.
+    shunned: Shunned,
 }
 
 impl NatsLog {
     /// The log over this connection; no round of answers is waited for longer than `wait_max`.
     pub fn new(store: &Store, layout: &Layout, wait_max: Duration) -> Result<Self, NotSent> {
         let (inbox, layout) = (store.inbox()?, layout.clone());
-        let trails = LruCache::new(TRAILS_MAX);
-        Ok(Self { inbox, layout, wait_max, trails, batch_len_max: 0, shunned: HashSet::new() })
+        let (trails, shunned) = (LruCache::new(TRAILS_MAX), Shunned::default());
+        Ok(Self { inbox, layout, wait_max, trails, batch_len_max: 0, shunned })
     }
 
     /// The same log, which appends so many commits together where there are that many.
@@ -65,14 +62,15 @@ impl NatsLog {
     /// What is not too much is read backwards, the rest by subject.
     fn read_chunk(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
         let generation = self.inbox.generation();
+        self.shunned.forgive(Instant::now());
         let direct: Vec<Read> = reads.iter().map(|read| self.unless_shunned(read)).collect();
         let found = read_backwards(&mut self.inbox, &self.layout, &direct, self.wait_max);
         if self.inbox.generation() != generation {
-            let unread = direct.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(read, _)| read);
-            shun(&mut self.shunned, unread.filter(|read| read.consistency == Consistency::Any).map(|read| read.person));
+            let unanswered = direct.iter().zip(&found).filter(|(_, found)| matches!(found, Err(NotFound::Silent)));
+            self.shunned.add(unanswered.map(|(read, _)| read.person), Instant::now());
         }
         let pages: Vec<Option<Page>> =
-            reads.iter().zip(found).map(|(read, found)| self.learn(read.person, found?)).collect();
+            reads.iter().zip(found).map(|(read, found)| self.learn(read.person, found.ok()?)).collect();
         let rest: Vec<Read> =
             reads.iter().zip(&pages).filter(|(_, page)| page.is_none()).map(|(read, _)| *read).collect();
         let mut by_subject = self.read_by_subject(&rest).into_iter();
@@ -88,7 +86,7 @@ impl NatsLog {
         let mut reading = Reading::new(&self.layout, reads, &self.shunned);
         reading.ask_any_copy(&mut self.inbox, self.wait_max);
         if self.inbox.generation() != generation {
-            shun(&mut self.shunned, reading.unanswered());
+            self.shunned.add(reading.unanswered(), Instant::now());
         }
         reading.ask_leader(&mut self.inbox, self.wait_max);
         reading.into_pages()
@@ -104,7 +102,7 @@ impl NatsLog {
 
     /// The read, by the leader's word alone for a person who is better not read directly.
     fn unless_shunned(&self, read: &Read) -> Read {
-        let shunned = self.shunned.contains(&read.person);
+        let shunned = self.shunned.contains(read.person);
         Read { consistency: if shunned { Consistency::Leader } else { read.consistency }, ..*read }
     }
 
@@ -116,14 +114,6 @@ impl NatsLog {
             _ => Trail::after(expected),
         }
     }
-}
-
-/// Remembers whom to read from the leader alone: those during whose direct reading the connection was lost.
-fn shun(shunned: &mut HashSet<PersonId>, unread: impl Iterator<Item = PersonId>) {
-    if shunned.len() >= SHUNNED_MAX {
-        shunned.clear();
-    }
-    shunned.extend(unread);
 }
 
 impl EventLog for NatsLog {

@@ -34,6 +34,7 @@ mod probe;
 mod provision;
 mod replies;
 mod scan;
+mod shunned;
 mod sign_in;
 mod snapshots;
 mod steps;

@@ -4,15 +4,15 @@
 //! far as they prove themselves: each names its sequence and the one before it. Where they do not, or where a stored
 //! message's own headers get in the way, the leader is asked instead, message by message.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::inbox::Inbox;
+use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::leader::{answered, ask_leader, next_of_subject};
 use super::message::Incoming;
+use super::shunned::Shunned;
 use super::store::{NotSent, Store};
 use crate::domain::PersonId;
 use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
@@ -32,12 +32,18 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     /// Those of the persons to be shunned are read from the leader alone.
-    pub(super) fn new(layout: &'a Layout, reads: &[Read], shunned: &HashSet<PersonId>) -> Self {
+    pub(super) fn new(layout: &'a Layout, reads: &[Read], shunned: &Shunned) -> Self {
         let stage = |read: &Read| match read.consistency {
-            Consistency::Any if !shunned.contains(&read.person) => Stage::AnyCopy,
+            Consistency::Any if !shunned.contains(read.person) => Stage::AnyCopy,
             Consistency::Any | Consistency::Leader => Stage::Leader,
         };
-        let draft = |read: &Read| Draft { read: *read, page: Page::default(), bytes: 0, stage: stage(read) };
+        let draft = |read: &Read| Draft {
+            read: *read,
+            page: Page::default(),
+            bytes: 0,
+            is_unanswered: false,
+            stage: stage(read),
+        };
         Self { layout, drafts: reads.iter().map(draft).collect() }
     }
 
@@ -54,6 +60,7 @@ impl<'a> Reading<'a> {
         let take = |index: usize, answer| asked.get_mut(index).and_then(|draft| draft.take(answer));
         let ends = inbox.exchange(questions.len(), wait, send, take);
         for (draft, end) in asked.into_iter().zip(ends) {
+            draft.is_unanswered = matches!(end, Exchanged::Silent);
             draft.stage = match answered(end) {
                 Ok(stage) => stage,
                 Err(why) => Stage::Failed(why),
@@ -61,9 +68,9 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Whose direct reading got no complete answer.
+    /// Whose direct reading was asked for and got no complete answer.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = PersonId> + '_ {
-        self.drafts.iter().filter(|draft| matches!(draft.stage, Stage::Failed(_))).map(|draft| draft.read.person)
+        self.drafts.iter().filter(|draft| draft.is_unanswered).map(|draft| draft.read.person)
     }
 
     /// As many rounds as it takes: the next message each, from the leader, until it has no more.
@@ -104,6 +111,8 @@ struct Draft {
     read: Read,
     page: Page,
     bytes: usize,
+    /// Whether a copy was asked and gave no complete answer.
+    is_unanswered: bool,
     stage: Stage,
 }
 
@@ -205,7 +214,7 @@ mod tests {
     fn draft() -> Draft {
         let person = PersonId::from_uuid(uuid::Uuid::nil());
         let read = Read { person, start: Start::Sequence(1), consistency: Consistency::Any, newest: None };
-        Draft { read, page: Page::default(), bytes: 0, stage: Stage::AnyCopy }
+        Draft { read, page: Page::default(), bytes: 0, is_unanswered: false, stage: Stage::AnyCopy }
     }
 
     fn answer(headers: &[(&str, u64)]) -> Incoming {

@@ -40,9 +40,22 @@ pub(super) struct Found {
     pub(super) newest: Option<(Sequence, Trail)>,
 }
 
-/// For each read the page from its start to the newest commit, or to the one that it names; `None` where it has to be
-/// read by subject.
-pub(super) fn read_backwards(inbox: &mut Inbox, layout: &Layout, reads: &[Read], wait: Duration) -> Vec<Option<Found>> {
+/// Why nothing was found: it has to be read by subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotFound {
+    /// It is better read so, or was not asked for.
+    GivenUp,
+    /// It was asked for, and no answer came.
+    Silent,
+}
+
+/// For each read the page from its start to the newest commit, or to the one that it names.
+pub(super) fn read_backwards(
+    inbox: &mut Inbox,
+    layout: &Layout,
+    reads: &[Read],
+    wait: Duration,
+) -> Vec<Result<Found, NotFound>> {
     let subject = layout.api(&format!("DIRECT.GET.{}", layout.stream()));
     let mut walks: Vec<Walk> = reads.iter().map(|read| Walk::new(read, layout)).collect();
     let mut bytes = 0;
@@ -103,8 +116,8 @@ struct Walk {
 enum End {
     /// The person has no commit.
     Nothing,
-    /// It is better read by subject.
-    GivenUp,
+    /// It has to be read by subject.
+    NotFound(NotFound),
 }
 
 impl Walk {
@@ -113,7 +126,7 @@ impl Walk {
             (Start::Sequence(from), Consistency::Any) if read.newest.is_none_or(|newest| newest >= from) => {
                 (from, None)
             }
-            _ => (0, Some(End::GivenUp)),
+            _ => (0, Some(End::NotFound(NotFound::GivenUp))),
         };
         Self {
             subject: layout.event_subject(read.person),
@@ -141,9 +154,16 @@ impl Walk {
 
     /// Takes an answer in; returns how many bytes it has.
     fn take(&mut self, question: &Question, answer: Exchanged<Incoming>) -> usize {
-        let Exchanged::Answered(answer) = answer else {
-            self.end = Some(End::GivenUp);
-            return 0;
+        let answer = match answer {
+            Exchanged::Answered(answer) => answer,
+            Exchanged::Silent => {
+                self.end = Some(End::NotFound(NotFound::Silent));
+                return 0;
+            }
+            Exchanged::NotSent(_) => {
+                self.end.get_or_insert(End::NotFound(NotFound::GivenUp));
+                return 0;
+            }
         };
         if question.sequence.is_none() && answer.status() == Some(404) {
             self.end = Some(End::Nothing);
@@ -157,7 +177,7 @@ impl Walk {
         let too_many = self.commits.len() >= COMMITS_MAX || self.bytes > BYTES_MAX;
         let too_many = too_many || (self.newest.is_none() && self.looks_long(&answer, trail.as_ref()));
         if too_many {
-            self.end = Some(End::GivenUp);
+            self.end = Some(End::NotFound(NotFound::GivenUp));
             return 0;
         }
         let named = trail.iter().flat_map(|trail| trail.named().iter().copied()).chain([before]);
@@ -209,22 +229,22 @@ impl Walk {
     }
 
     /// The page, if its commits are linked from the newest back to the start without gap.
-    fn into_found(self) -> Option<Found> {
+    fn into_found(self) -> Result<Found, NotFound> {
         match self.end {
-            Some(End::Nothing) => return Some(Found { page: Page::default(), newest: None }),
-            Some(End::GivenUp) => return None,
+            Some(End::Nothing) => return Ok(Found { page: Page::default(), newest: None }),
+            Some(End::NotFound(why)) => return Err(why),
             None => {}
         }
-        let (sequence, trail) = self.newest?;
+        let (sequence, trail) = self.newest.ok_or(NotFound::GivenUp)?;
         let newest = trail.map(|trail| (sequence, trail));
         let Some((oldest, _)) = self.commits.values().next() else {
             // The newest one comes before the start.
-            return Some(Found { page: Page::default(), newest });
+            return Ok(Found { page: Page::default(), newest });
         };
         let befores = self.commits.values().skip(1).map(|(before, _)| before);
         let is_linked =
             *oldest < self.from.max(1) && self.commits.keys().zip(befores).all(|(one, before)| one == before);
         let commits = self.commits.into_values().map(|(_, commit)| commit).collect();
-        is_linked.then_some(Found { page: Page { commits, more: false }, newest })
+        is_linked.then_some(Found { page: Page { commits, more: false }, newest }).ok_or(NotFound::GivenUp)
     }
 }

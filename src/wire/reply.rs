@@ -122,7 +122,7 @@ impl Code {
     ];
 
     /// The code's name and its number, as they stand in replies.
-    pub const fn text_and_number(self) -> (&'static str, u16) {
+    const fn text_and_number(self) -> (&'static str, u16) {
         match self {
             Self::Malformed => ("malformed", 400),
             Self::Invalid => ("invalid", 400),

@@ -120,8 +120,8 @@ pub const MUTATIONS: &[Mutation] = &[
         "answer with another version",
         "accepted_is_stored",
         "engine/draft.rs",
-        "Verdict::WithCommit(Accepted { version: self.version,",
-        "Verdict::WithCommit(Accepted { version: self.version + u64::from(@),",
+        "Held::WithCommit(Accepted { version: self.version,",
+        "Held::WithCommit(Accepted { version: self.version + u64::from(@),",
     ),
     mutation(
         "do not say that it is a retry",

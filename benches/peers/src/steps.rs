@@ -110,7 +110,7 @@ fn steps() -> Result<Vec<Step>, Box<dyn Error>> {
         let targets = MergeTargets::new();
         let mut draft = Draft::on(&aggregate, &targets, PAYLOAD_BYTES_MAX);
         draft.decide(&request);
-        let sealed = draft.seal().ok_or("nothing happened")?;
+        let sealed = draft.seal().ok().flatten().ok_or("nothing happened")?;
         stored.push(StoredCommit { sequence: number + 1, payload: Arc::clone(&sealed.append.payload) });
         sealed.settle(&mut aggregate, number + 1);
     }

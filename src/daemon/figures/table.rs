@@ -120,6 +120,14 @@ pub static FIGURES: &[Figure] = &[
     })
     .minute("loads"),
     figure(
+        "tails_total",
+        "Persons in memory whose newer commits were read: after a conflict, or to look whether there are any.",
+        Counter,
+        Commands,
+        |now| one(now.tally.turns.tails),
+    )
+    .minute("tails"),
+    figure(
         "replay_loops_total",
         "Times that one person's commands met conflict after conflict, and it was loaded again and again.",
         Counter,

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::domain::{Command, PersonId, TargetState};
 use crate::engine::aggregate::{Aggregate, receipts_in};
 use crate::engine::draft::MergeTargets;
-use crate::engine::load::{self, Freshness, LoadError, Loading};
+use crate::engine::load::{self, Freshness, LoadError, Loading, NotLoaded};
 use crate::engine::ports::{Consistency, EventLog, Read, Start};
 use crate::engine::receipts::Known;
-use crate::engine::turn::{DueSnapshot, Notice, Turn};
+use crate::engine::turn::{DueSnapshot, Task, Turn};
 use crate::engine::worker::{Work, Worker};
 use crate::wire::commit;
 use crate::wire::reply::{Outcome, Problem};
@@ -33,7 +33,6 @@ impl Worker {
             .filter(|(_, work)| work.needs_loading())
             .map(|(person, work)| (*person, work.reload.unwrap_or(Freshness::Guess)))
             .collect();
-        turn.counts.loads += cold.len() as u64;
         loadings.extend(load::start(self.snapshots.as_mut(), &cold));
         let (mut done, unfinished) = load::run(self.log.as_mut(), loadings, TURN_PAGES_MAX);
         done.iter().filter_map(Loading::found_stale).for_each(|is_stale| self.staleness.note(is_stale));
@@ -57,7 +56,8 @@ impl Worker {
             if work.aggregate.is_none() {
                 work.aggregate = self.cache.take(*person);
                 turn.counts.cache_hits += u64::from(work.aggregate.is_some());
-                turn.counts.cache_misses += u64::from(work.aggregate.is_none());
+                // Who is to be loaded anew was counted when that was first tried.
+                turn.counts.cache_misses += u64::from(work.aggregate.is_none() && work.reload.is_none());
             }
             match (work.aggregate.take(), work.reload) {
                 (Some(aggregate), Some(freshness)) if aggregate.version > 0 => {
@@ -66,7 +66,10 @@ impl Worker {
                 (Some(aggregate), None) if aggregate.version > 0 && self.staleness.is_high() => {
                     loadings.push(Loading::from_cached(aggregate, Freshness::Guess));
                 }
-                (Some(aggregate), None) => work.aggregate = Some(aggregate),
+                (Some(aggregate), None) => {
+                    work.aggregate = Some(aggregate);
+                    work.is_unread = true;
+                }
                 (None, None) if work.begins_with_creation() => {
                     work.aggregate = Some(Box::new(Aggregate::absent(*person)));
                 }
@@ -83,29 +86,32 @@ impl Worker {
     }
 
     fn take_loaded(&mut self, loading: Loading, turn: &mut Turn) {
-        let person = loading.person();
-        let base_version = loading.base_version();
-        let (result, notices) = loading.finish();
-        turn.notices.extend(notices.into_iter().map(|notice| Notice::Odd(person, notice)));
-        let Some(work) = self.desk.get_mut(&person) else { return };
+        let Some(work) = self.desk.get_mut(&loading.person()) else { return };
         work.is_loading = false;
         if std::mem::take(&mut work.is_void) {
             return;
         }
-        match result {
+        let (base_version, is_tail) = (loading.base_version(), loading.is_tail());
+        match loading.finish(&mut turn.notices) {
             Ok(aggregate) => {
+                turn.counts.tails += u64::from(is_tail);
+                turn.counts.loads += u64::from(!is_tail);
                 // A snapshot was missing, or could not be used, or lags behind: the next load is to be cheaper.
                 if self.limits.is_snapshot_due(base_version, aggregate.version) {
                     turn.snapshots.extend(DueSnapshot::of(&aggregate));
                 }
                 work.aggregate = Some(aggregate);
+                work.is_unread = false;
                 work.reload = None;
             }
-            // The next turn tries again, for as long as there is time.
-            Err(error @ LoadError::Unavailable(_)) => work.trouble = Some(error.problem()),
-            Err(LoadError::Broken(broken)) => {
-                turn.notices.push(Notice::of(person, &broken));
-                let problem = LoadError::Broken(broken).problem();
+            // The next turn goes on with what there is, for as long as there is time.
+            Err(NotLoaded { error: LoadError::Unavailable(unavailable), so_far }) => {
+                work.store_was_away(&unavailable);
+                work.aggregate = so_far;
+                work.reload.get_or_insert(Freshness::Guess);
+            }
+            Err(NotLoaded { error, .. }) => {
+                let problem = error.problem();
                 for task in std::mem::take(&mut work.waiting) {
                     turn.answer(task, Outcome::Problem(problem.clone()));
                 }
@@ -120,18 +126,17 @@ impl Worker {
             if aggregate.receipts.are_complete() {
                 continue;
             }
-            let from = waiting
-                .iter()
-                .filter_map(|task| match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at) {
-                    Known::SearchFrom(from) => Some(from),
-                    Known::New | Known::As(_) => None,
-                })
-                .min();
-            if let Some(from) = from
+            let sought = |task: &Task| match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at)
+            {
+                Known::SearchFrom(from) => Some((from, task.request.command_id.digest)),
+                Known::New | Known::As(_) => None,
+            };
+            let sought: Vec<_> = waiting.iter().filter_map(sought).collect();
+            if let Some(from) = sought.iter().map(|(from, _)| *from).min()
                 && let Some(found) =
                     commands_since(self.log.as_mut(), aggregate, from.plus_micros(-STORE_CLOCK_SLACK_MICROS))
             {
-                aggregate.receipts.searched(from, found);
+                aggregate.receipts.searched(from, found, sought.into_iter().map(|(_, id)| id));
             }
         }
     }
@@ -161,16 +166,15 @@ impl Worker {
 
     fn take_target(&mut self, loading: Loading, turn: &mut Turn) -> (PersonId, Result<TargetState, Problem>) {
         let target = loading.person();
-        let (result, notices) = loading.finish();
-        turn.notices.extend(notices.into_iter().map(|notice| Notice::Odd(target, notice)));
-        let state = match result {
+        let state = match loading.finish(&mut turn.notices) {
             Ok(aggregate) => {
                 let state = aggregate.state.as_ref();
                 let state = state.map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()));
                 self.cache.put(aggregate);
                 Ok(state)
             }
-            Err(error) => {
+            Err(NotLoaded { error, so_far }) => {
+                so_far.into_iter().for_each(|aggregate| self.cache.put(aggregate));
                 let problem = error.problem();
                 Err(Problem { message: format!("the merge target: {}", problem.message), ..problem })
             }

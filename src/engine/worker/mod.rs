@@ -1,4 +1,5 @@
-//! A worker's turn: what waits is taken through the steps together, each step one round trip for the whole batch.
+//! A worker's turn: what waits is taken through the steps together, each step for the whole batch: one round trip where
+//! little is to be read, and never one for each command.
 //!
 //! ```text
 //! admit ─► expire ─► find out (unsettled appends) ─► load ─► decide ─► append ─► confirm ─► answers
@@ -15,9 +16,9 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::domain::PersonId;
 use crate::engine::aggregate::Aggregate;
 use crate::engine::cache::Cache;
-use crate::engine::draft::{Draft, MergeTargets, Sealed, Verdict};
+use crate::engine::draft::{Draft, Held, MergeTargets, Sealed, Verdict};
 use crate::engine::load::{Freshness, Loading};
-use crate::engine::ports::{EventLog, SnapshotStore};
+use crate::engine::ports::{EventLog, SnapshotStore, Unavailable};
 use crate::engine::staleness::Staleness;
 use crate::engine::turn::{Limits, Moment, Task, Turn};
 use crate::wire::reply::{Code, Outcome, Problem};
@@ -43,9 +44,11 @@ struct Work {
     /// Decided, with a commit that is not known to be stored.
     attempt: Option<Attempt>,
     /// Decided, without a commit that would prove the state to be the newest.
-    unconfirmed: Vec<(Task, Verdict)>,
+    unconfirmed: Vec<(Task, Held)>,
     /// What is known of the person, while the turn works on it.
     aggregate: Option<Box<Aggregate>>,
+    /// Whether that was in memory before, and nobody looked in this turn whether it is still the newest.
+    is_unread: bool,
     /// Set when the aggregate is known to be stale.
     reload: Option<Freshness>,
     /// Whether the history is being read outside the turn.
@@ -61,7 +64,9 @@ struct Work {
 /// A commit on its way into the log, with those who wait for it.
 struct Attempt {
     sealed: Sealed,
-    decided: Vec<(Task, Verdict)>,
+    decided: Vec<(Task, Held)>,
+    /// Whether it was decided on what was in memory, unread.
+    is_on_memory: bool,
     /// Whether to hand it to the log in this turn.
     send: bool,
     /// Whether an append of it got no answer: then it may be stored, whatever a later append says.
@@ -164,14 +169,25 @@ impl Worker {
                         waiting.push_front(task);
                         break;
                     }
-                    verdict => decided.push((task, verdict)),
+                    Verdict::Held(held) => decided.push((task, held)),
                 }
             }
             match draft.seal() {
-                Some(sealed) => {
-                    work.attempt = Some(Attempt { sealed, decided, send: true, may_be_stored: false, is_void: false });
+                Ok(Some(sealed)) => {
+                    let is_on_memory = work.is_unread && sealed.append.expected > 0;
+                    work.attempt = Some(Attempt {
+                        sealed,
+                        decided,
+                        is_on_memory,
+                        send: true,
+                        may_be_stored: false,
+                        is_void: false,
+                    });
                 }
-                None => work.unconfirmed = decided,
+                Ok(None) => work.unconfirmed = decided,
+                Err(problem) => {
+                    decided.into_iter().for_each(|(task, _)| turn.answer(task, Outcome::Problem(problem.clone())));
+                }
             }
         }
     }
@@ -180,9 +196,10 @@ impl Worker {
     fn clear_desk(&mut self) {
         self.desk.retain(|_, work| {
             let done = work.is_done() && !work.is_loading;
+            // Also one that is known to be stale, when nobody had the time to wait for its tail: that is all it lacks.
             if done
-                && work.reload.is_none()
                 && let Some(aggregate) = work.aggregate.take()
+                && (work.reload.is_none() || aggregate.version > 0)
             {
                 self.cache.put(aggregate);
             }
@@ -207,9 +224,19 @@ impl Work {
     }
 
     /// Puts requests back, before those that came after them, to be decided on a fresher state.
-    fn decide_again(&mut self, decided: Vec<(Task, Verdict)>, freshness: Freshness) {
-        decided.into_iter().rev().for_each(|(task, _)| self.waiting.push_front(task));
+    fn decide_again(&mut self, decided: Vec<(Task, Held)>, freshness: Freshness) {
+        self.put_back(decided);
         self.reload = Some(freshness);
+    }
+
+    /// Puts requests back, before those that came after them.
+    fn put_back(&mut self, decided: Vec<(Task, Held)>) {
+        decided.into_iter().rev().for_each(|(task, _)| self.waiting.push_front(task));
+    }
+
+    /// Remembers what to tell those whose time runs out. It says nothing of what is known of the person.
+    fn store_was_away(&mut self, unavailable: &Unavailable) {
+        self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
     }
 
     fn out_of_time(&self) -> Problem {
@@ -225,13 +252,13 @@ impl Work {
         let (late, in_time): (Vec<_>, Vec<_>) = decided.into_iter().partition(|(task, _)| task.deadline <= last_start);
         attempt.decided = in_time;
         let nobody_waits = attempt.decided.is_empty();
-        for (task, verdict) in late {
-            let problem = match verdict {
-                Verdict::WithCommit(_) => Problem::new(
+        for (task, held) in late {
+            let problem = match held {
+                Held::WithCommit(_) => Problem::new(
                     Code::OutcomeUnknown,
                     "the store did not say whether it was stored; send it again with the same command id",
                 ),
-                _ => self.out_of_time(),
+                Held::IfNewest(_) => self.out_of_time(),
             };
             turn.answer(task, Outcome::Problem(problem));
         }

@@ -2,7 +2,7 @@
 //! and confirming what was decided without a commit.
 
 use crate::domain::PersonId;
-use crate::engine::draft::Verdict;
+use crate::engine::draft::Held;
 use crate::engine::load::Freshness;
 use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
 use crate::engine::turn::{DueSnapshot, Limits, Notice, Turn};
@@ -45,18 +45,9 @@ impl Worker {
             return;
         }
         let appended = self.log.append(&appends);
-        if !self.staleness.is_high() {
-            let on_memory = appends.iter().zip(&appended).filter(|(append, _)| append.expected > 0);
-            for (_, appended) in on_memory {
-                match appended {
-                    Appended::Stored(_) => self.staleness.note(false),
-                    Appended::Conflict(_) => self.staleness.note(true),
-                    Appended::Unavailable(_) | Appended::Refused(_) | Appended::Unknown => {}
-                }
-            }
-        }
         for (append, appended) in appends.iter().zip(appended) {
             if let Some(work) = self.desk.get_mut(&append.person) {
+                work.was_memory_stale(&appended).into_iter().for_each(|is_stale| self.staleness.note(is_stale));
                 work.settle(append.person, appended, &self.limits, turn);
             }
         }
@@ -83,6 +74,16 @@ impl Work {
         self.attempt.as_ref().filter(|attempt| attempt.send).map(|attempt| attempt.sealed.append.clone())
     }
 
+    /// What the first append of a commit that was decided on memory alone says of that; a later one says nothing.
+    fn was_memory_stale(&self, appended: &Appended) -> Option<bool> {
+        self.attempt.as_ref().filter(|attempt| attempt.is_on_memory && !attempt.may_be_stored)?;
+        match appended {
+            Appended::Stored(_) => Some(false),
+            Appended::Conflict(_) => Some(true),
+            Appended::Unavailable(_) | Appended::Refused(_) | Appended::Unknown => None,
+        }
+    }
+
     /// Takes what the leader has where the unsettled commit would be.
     fn learn(&mut self, page: Result<Page, Unavailable>, limits: &Limits, turn: &mut Turn) {
         let Some(mut attempt) = self.attempt.take() else { return };
@@ -101,7 +102,7 @@ impl Work {
                 self.attempt = Some(attempt);
             }
             Err(unavailable) => {
-                self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
+                self.store_was_away(&unavailable);
                 self.attempt = Some(attempt);
             }
         }
@@ -131,8 +132,8 @@ impl Work {
                 self.conflict(person, attempt, newest, turn);
             }
             Appended::Unavailable(unavailable) => {
-                self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
-                self.decide_again(attempt.decided, Freshness::Guess);
+                self.store_was_away(&unavailable);
+                self.put_back(attempt.decided);
             }
             Appended::Refused(refused) => {
                 let problem = Problem::new(Code::Unavailable, format!("the store refused it: {refused}"));
@@ -154,7 +155,7 @@ impl Work {
             return self.stored(attempt, sequence, limits, turn);
         };
         let decided = std::mem::take(&mut attempt.decided);
-        let (stored, others) = decided.into_iter().partition(|(_, verdict)| matches!(verdict, Verdict::WithCommit(_)));
+        let (stored, others) = decided.into_iter().partition(|(_, held)| matches!(held, Held::WithCommit(_)));
         attempt.decided = stored;
         self.stored(attempt, sequence, limits, turn);
         self.decide_again(others, Freshness::Reaching(newest));
@@ -170,12 +171,11 @@ impl Work {
                 turn.snapshots.extend(DueSnapshot::of(aggregate));
             }
         }
-        for (task, verdict) in attempt.decided {
-            let outcome = match verdict {
-                Verdict::WithCommit(accepted) => Outcome::Accepted(Accepted { sequence: Some(sequence), ..accepted }),
+        for (task, held) in attempt.decided {
+            let outcome = match held {
+                Held::WithCommit(accepted) => Outcome::Accepted(Accepted { sequence: Some(sequence), ..accepted }),
                 // The commit was accepted on top of the state that this was decided on: it was the newest.
-                Verdict::IfNewest(outcome) | Verdict::Final(outcome) => outcome,
-                Verdict::NextCommit => continue,
+                Held::IfNewest(outcome) => outcome,
             };
             turn.answer(task, outcome);
         }
@@ -213,10 +213,13 @@ impl Work {
         let tip = tip.map(|tip| tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, Digest::of(&tip.payload))));
         match tip {
             Ok(newest) if newest == (known, chain) => {
-                for (task, verdict) in decided {
-                    if let Verdict::IfNewest(outcome) = verdict {
-                        turn.answer(task, outcome);
-                    }
+                for (task, held) in decided {
+                    let outcome = match held {
+                        Held::IfNewest(outcome) => outcome,
+                        // It is not here: its commit would be on its way.
+                        Held::WithCommit(_) => Outcome::Problem(Problem::new(Code::Unavailable, "it was not stored")),
+                    };
+                    turn.answer(task, outcome);
                 }
             }
             Ok((newest, _)) if newest > known => self.decide_again(decided, Freshness::Reaching(newest)),
@@ -226,8 +229,8 @@ impl Work {
                 self.decide_again(decided, Freshness::Newest);
             }
             Err(unavailable) => {
-                self.trouble = Some(Problem::new(Code::Unavailable, unavailable.to_string()));
-                self.decide_again(decided, Freshness::Guess);
+                self.store_was_away(&unavailable);
+                self.put_back(decided);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cim_domain_person::domain::limits::{PERSON_ATTRIBUTES_MAX, PERSON_STATE_BYTES_MAX};
 use cim_domain_person::domain::{Command, Lifecycle, PersonId, TargetState, Timestamp};
 use cim_domain_person::engine::aggregate::Aggregate;
-use cim_domain_person::engine::draft::{Draft, MergeTargets, Verdict};
+use cim_domain_person::engine::draft::{Draft, Held, MergeTargets, Verdict};
 use cim_domain_person::engine::ports::StoredCommit;
 use cim_domain_person::wire::commit::{COMMIT_BYTES_MAX, EVENTS_MAX, decode};
 use cim_domain_person::wire::digest::Digest;
@@ -65,8 +65,9 @@ impl Life {
         let before = self.settled.clone();
         let mut draft = Draft::on(&before, targets, COMMIT_BYTES_MAX);
         let verdicts: Vec<Verdict> = batch.iter().map(|request| draft.decide(request)).collect();
-        let sealed = draft.seal();
-        let carried_out = |verdict: &&Verdict| matches!(verdict, Verdict::WithCommit(accepted) if !accepted.duplicate);
+        let sealed = draft.seal().expect("a commit can be written");
+        let carried_out =
+            |verdict: &&Verdict| matches!(verdict, Verdict::Held(Held::WithCommit(accepted)) if !accepted.duplicate);
         let with_commit = verdicts.iter().filter(carried_out).count();
         for (verdict, request) in verdicts.iter().zip(batch) {
             assert_plausible(verdict, request, before.version);
@@ -98,7 +99,7 @@ impl Life {
     /// A command that was carried out is known from then on: sent again it changes nothing.
     fn assert_once(&self, request: &Request, verdicts: &[Verdict], batch: &[Request], targets: &MergeTargets) {
         let carried_out = batch.iter().zip(verdicts).any(|(other, verdict)| {
-            matches!(verdict, Verdict::WithCommit(_))
+            matches!(verdict, Verdict::Held(Held::WithCommit(_)))
                 && other.command_id == request.command_id
                 && other.digest == request.digest
         });
@@ -107,9 +108,11 @@ impl Life {
         }
         let mut draft = Draft::on(&self.settled, targets, COMMIT_BYTES_MAX);
         let verdict = draft.decide(request);
-        let (Verdict::Final(outcome) | Verdict::IfNewest(outcome)) = &verdict else { panic!("again: {verdict:?}") };
+        let (Verdict::Final(outcome) | Verdict::Held(Held::IfNewest(outcome))) = &verdict else {
+            panic!("again: {verdict:?}")
+        };
         assert!(matches!(outcome, Outcome::Accepted(accepted) if accepted.duplicate), "{verdict:?}");
-        assert!(draft.seal().is_none());
+        assert!(draft.seal().expect("nothing to write").is_none());
     }
 
     /// The fold of all commits is the state; so is a snapshot of any of them with the rest folded onto it.
@@ -156,15 +159,17 @@ fn assert_alike(one: &Aggregate, other: &Aggregate) {
 
 fn assert_plausible(verdict: &Verdict, request: &Request, version: u64) {
     match verdict {
-        Verdict::WithCommit(accepted) => {
+        Verdict::Held(Held::WithCommit(accepted)) => {
             assert!(accepted.version > version && !accepted.events.is_empty());
             assert!(accepted.events.len() <= request.commands.len());
         }
-        Verdict::IfNewest(Outcome::Problem(problem)) | Verdict::Final(Outcome::Problem(problem)) => {
+        Verdict::Held(Held::IfNewest(Outcome::Problem(problem))) | Verdict::Final(Outcome::Problem(problem)) => {
             super::marker::assert_short(problem);
             assert!(problem.index.is_none_or(|index| request.is_array && index < request.commands.len()));
         }
-        Verdict::IfNewest(Outcome::Accepted(_)) | Verdict::Final(Outcome::Accepted(_)) | Verdict::NextCommit => {}
+        Verdict::Held(Held::IfNewest(Outcome::Accepted(_)))
+        | Verdict::Final(Outcome::Accepted(_))
+        | Verdict::NextCommit => {}
     }
 }
 

@@ -57,7 +57,7 @@ fn the_headers_of_a_commit_describe_it() {
         asks.iter().for_each(|ask| {
             draft.decide(&world.task(ask, String::new()).request);
         });
-        draft.seal().map(|sealed| sealed.append)
+        draft.seal().unwrap().map(|sealed| sealed.append)
     };
     let one = sealed(&[ask("1", json!([create(ANN), note(ANN, "x")])).with("traceparent", TRACE)]).unwrap();
     assert_eq!(one.headers.event_types, "PersonCreated,AttributeRecorded");

@@ -10,6 +10,7 @@ pub mod faults;
 mod folding;
 mod freshness;
 mod merges;
+mod outages;
 mod outcomes;
 mod receipts;
 mod snapshots;

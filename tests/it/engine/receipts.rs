@@ -306,7 +306,7 @@ fn a_search_that_would_go_too_far_is_of_unknown_outcome() {
     // A snapshot, so that only the newest are remembered.
     let loading = load::start(&mut world.snapshots.clone(), &[(id(ANN), load::Freshness::Newest)]);
     let (done, _) = load::run(&mut world.log.clone(), loading, usize::MAX);
-    let aggregate = done.into_iter().next().unwrap().finish().0.unwrap();
+    let aggregate = done.into_iter().next().unwrap().finish(&mut Vec::new()).unwrap();
     world.snapshots.forge(id(ANN), Some(DueSnapshot::of(&aggregate).unwrap().bytes));
     let mut replica = world.replica();
     let told = replica.tell([ask(&uuid_v7(made_at, 5_000), deactivate(ANN)), ask("plain", archive(ANN))]);
@@ -349,4 +349,48 @@ fn what_falls_out_of_the_newest_stays_in_memory_for_a_quarter_of_an_hour() {
     let restored = Receipts::restored(recent.clone(), since);
     assert_eq!(restored.for_snapshot(), (recent, since));
     assert!(restored.size() < receipts.size());
+}
+
+/// Of a person with thousands of commands a second more was found than is kept, and what was found was forgotten at once:
+/// the same search was made again for each new command, and each was of unknown outcome.
+#[test]
+fn who_asked_gets_an_answer_however_much_a_search_finds() {
+    let start = time(NOW);
+    let at = |number: u64| start.plus_micros(number as i64 * 10);
+    let made = |number: u64| CommandId::new(uuid_v7(at(number), number), false);
+    let command = |number: u64| Receipt { command: made(number).digest, ..receipt(number, at(number)) };
+    let found: Vec<Receipt> = (0..300_000).map(command).collect();
+    let (recent, since) = (found[299_900..].to_vec(), Some(at(299_899)));
+    let (now, first, absent) = (at(300_000), made(0), CommandId::new(uuid_v7(start, 1 << 40), false));
+    let mut receipts = Receipts::restored(recent, since);
+    for id in [&first, &absent] {
+        assert_eq!(receipts.look_up(id, now), Known::SearchFrom(start.plus_micros(-1_000_000)));
+    }
+    let asked = [first.digest, absent.digest];
+    receipts.searched(start.plus_micros(-1_000_000), found, asked.into_iter());
+    assert_eq!(receipts.look_up(&first, now), Known::As(&command(0)));
+    assert_eq!(receipts.look_up(&absent, now), Known::New);
+    assert_eq!(receipts.look_up(&made(200_000), now), Known::As(&command(200_000)), "what there is room for is kept");
+    // Once it is carried out, what was found is no answer any more.
+    receipts.push(Receipt { command: absent.digest, ..command(300_000) });
+    assert!(matches!(receipts.look_up(&absent, now), Known::As(_)));
+    assert!(matches!(receipts.look_up(&first, now), Known::SearchFrom(_)));
+}
+
+/// The older commands of some busy persons filled the whole memory, up to 10 MB each. All others, and in the end these too,
+/// had to be loaded for each command, and of what is loaded all but the newest commands has to be searched for.
+#[test]
+fn a_busy_person_neither_pushes_the_others_out_nor_is_pushed_out_itself() {
+    const COMMANDS: usize = 3_000;
+    let world = World::new();
+    let mut replica = world.replica_with(Limits { cache_bytes: 512 << 10, snapshot_frequency: 100, ..LIMITS });
+    replica.tell([ask("ann", create(ANN)), ask("bob", create(BOB)), ask("cat", create(CAT))]);
+    for number in 0..COMMANDS {
+        world.pass(10 * MILLI);
+        let told = replica.tell([ask(&uuid_v7(world.now(), number as u64), rename(ANN, &format!("N{number}")))]);
+        assert!(told[0].starts_with("accepted"), "{number}: {told:?}");
+    }
+    assert_eq!(replica.worker.cached_persons(), 3);
+    assert_eq!((replica.counts.loads, replica.counts.cache_hits), (0, COMMANDS as u64));
+    assert!(!replica.faults.calls().contains(&"search"));
 }

@@ -1,5 +1,6 @@
 //! Answers when the log is not what it was: restored, damaged, away.
 
+use cim_domain_person::engine::turn::Notice;
 use serde_json::{Value, json};
 
 use super::{ANSWER_BYTES_MAX, Truth, ask, get, inquiry, inquiry_with};
@@ -27,8 +28,11 @@ fn a_restored_stream_that_has_grown_again_is_not_taken_for_the_old_one() {
     world.log.lose_after(2);
     world.given([asked("", rename(ANN, "Annabel"))]);
     assert_eq!(get(&mut inquiry, ANN), Truth::of(&world, ANN).answer(|_| true));
+    // Nobody who runs the service was told.
+    assert_eq!(inquiry.take_notices(), [Notice::LostTail(id(ANN))]);
     world.log.lose_after(1);
     assert_eq!(get(&mut inquiry, ANN), Truth::of(&world, ANN).answer(|_| true));
+    assert_eq!(inquiry.take_notices(), [Notice::LostTail(id(ANN))]);
     world.log.lose_after(0);
     assert_eq!(get(&mut inquiry, ANN), "person_not_found");
 }
@@ -120,7 +124,9 @@ fn a_log_that_is_away_is_unavailable_and_comes_back() {
     assert_eq!(get(&mut inquiry, ANN)["version"], 3);
     faults.on_tips([OnRead::Unavailable]);
     assert_eq!(get(&mut inquiry, ANN), "unavailable");
-    get(&mut inquiry, ANN);
+    faults.calls();
+    assert_eq!(get(&mut inquiry, ANN)["version"], 3);
+    assert_eq!(faults.calls(), ["tips"], "it is still in memory");
     assert_eq!(history(&mut inquiry, 1, 100)["version"], 3);
     assert_eq!(get(&mut inquiry, BOB), "person_not_found");
 }
