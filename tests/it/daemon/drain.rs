@@ -34,7 +34,8 @@ fn check(client: &mut Client, commands: &[Command], flooded: &Flooded) {
 #[test]
 fn every_command_that_was_delivered_is_answered() {
     let server = NatsServer::start();
-    for in_flight in [64, 512] {
+    // A service manager sends the one, a terminal the other.
+    for (in_flight, signal) in [(64, "TERM"), (512, "INT")] {
         let mut service = Service::start(&server.url(), &[]);
         let mut client = Client::connect(server.port());
         let commands = creations(6_000);
@@ -42,7 +43,7 @@ fn every_command_that_was_delivered_is_answered() {
         let flooded = client.flood(&commands, Flood::careless(in_flight), |done| {
             if done == 2_000 {
                 signalled = Some(Instant::now());
-                service.signal("TERM");
+                service.signal(signal);
             }
         });
         let (status, _) = service.wait(PATIENCE);
@@ -171,8 +172,9 @@ fn a_second_signal_leaves_at_once() {
     std::thread::sleep(Duration::from_millis(100));
     service.signal("INT");
     let (status, took) = service.wait(PATIENCE);
-    println!("left {took:?} after the second signal with {status}");
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    println!("left {took:?} after the second signal");
+    // The drain would have taken two minutes.
+    assert_eq!(status, 70, "{}", service.log());
     service.wait_for_log("told to leave at once");
 }
 
