@@ -127,8 +127,10 @@ fn ten_times_more_than_the_store_can_take() {
 #[ignore = "a measurement of a minute, as root: it limits the service's share of a core"]
 fn ten_times_more_than_it_can_serve() {
     let server = NatsServer::start();
+    // Before the service, so that it is dropped after it: a group with a process in it cannot be removed.
+    let quota = Quota::of(10);
     let service = Service::start(&server.url(), &[("LOG_LEVEL", "info"), ("WORKERS", "2")]);
-    let _quota = Quota::limit(service.pid(), 10);
+    quota.hold(service.pid());
     ten_times_more(&server, &service);
 }
 
@@ -197,28 +199,39 @@ fn percents(pieces: &[usize], a_second: f64) -> Vec<u32> {
     pieces.iter().map(|count| (*count as f64 * 100.0 / PIECE.as_secs_f64() / a_second) as u32).collect()
 }
 
-/// A share of one core for a process and no more, as a container gives it.
+/// A share of one core for processes and no more, as a container gives it.
 struct Quota(std::path::PathBuf);
 
 impl Quota {
-    fn limit(process: u32, percent: u32) -> Self {
+    fn of(percent: u32) -> Self {
         let (v1, v2) = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup");
         let is_v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-        let folder = std::path::Path::new(if is_v2 { v2 } else { v1 }).join(format!("person-service-{process}"));
+        let name = format!("person-service-test-{}", std::process::id());
+        let folder = std::path::Path::new(if is_v2 { v2 } else { v1 }).join(name);
         std::fs::create_dir(&folder).expect("control groups, and the right to make one");
-        let write = |file: &str, text: String| std::fs::write(folder.join(file), text).unwrap();
+        let quota = Self(folder);
         if is_v2 {
-            write("cpu.max", format!("{} 100000", percent * 1000));
+            quota.write("cpu.max", &format!("{} 100000", percent * 1000));
         } else {
-            write("cpu.cfs_quota_us", (percent * 1000).to_string());
+            quota.write("cpu.cfs_quota_us", &(percent * 1000).to_string());
         }
-        write("cgroup.procs", process.to_string());
-        Self(folder)
+        quota
+    }
+
+    fn hold(&self, process: u32) {
+        self.write("cgroup.procs", &process.to_string());
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let file = self.0.join(file);
+        std::fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 }
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
+        if let Err(error) = std::fs::remove_dir(&self.0) {
+            eprintln!("left behind: {}: {error}", self.0.display());
+        }
     }
 }
