@@ -84,7 +84,7 @@ fn a_storm_passes() {
     let server = NatsServer::start();
     let service = Service::start(&server.url(), &[("QUEUE_CAPACITY", "64"), ("WORKERS", "1"), ("LOG_LEVEL", "info")]);
     let before = memory_kib(&service, "VmRSS");
-    let weather = storm(server.port(), Pace::Rate(12_000), Duration::from_secs(2), Duration::from_secs(2));
+    let weather = storm(server.port(), Pace::Rate(12_000), Duration::from_secs(2), PATIENCE);
     let peak = memory_kib(&service, "VmHWM");
     println!(
         "{} sent, {} accepted, {} overloaded (median after {:?}), memory {} to {} MiB",
