@@ -5,7 +5,6 @@
 //! failure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
@@ -13,6 +12,7 @@ use std::sync::LazyLock;
 use cim_domain_person::cli;
 use serde_json::{Value, json};
 
+use crate::support::skip;
 use crate::tidy;
 
 /// What every way of deployment takes, with its type and default.
@@ -84,11 +84,6 @@ impl Nix {
     }
 }
 
-/// Past the harness, which would show what a test prints only where it fails.
-fn skipped(what: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
-}
-
 /// Nix, or a loud word about what is not tested without it.
 fn nix(otherwise_unchecked: &str) -> Option<Nix> {
     let found = Command::new("nix-instantiate").arg("--version").output().is_ok_and(|output| output.status.success());
@@ -96,7 +91,7 @@ fn nix(otherwise_unchecked: &str) -> Option<Nix> {
         return Some(Nix { folder: tempfile::tempdir().expect("a folder") });
     }
     assert!(std::env::var_os("NIX_TESTS_REQUIRED").is_none(), "nix-instantiate is required and not installed");
-    skipped(&format!("{otherwise_unchecked}: nix-instantiate is not installed (apt-get install nix-bin)"));
+    skip(otherwise_unchecked, "nix-instantiate is not installed (apt-get install nix-bin)");
     None
 }
 
@@ -380,7 +375,7 @@ fn written(value: &Value) -> Vec<String> {
 fn the_nixos_unit_says_what_the_shipped_unit_says() {
     let shipped = root().join("systemd/cim-domain-person.service");
     if !shipped.exists() {
-        skipped("the NixOS unit against the shipped one: there is no systemd/cim-domain-person.service");
+        skip("the NixOS unit against the shipped one", "there is no systemd/cim-domain-person.service");
         return;
     }
     let Some(all) = EVALUATED.as_ref() else { return };

@@ -13,7 +13,7 @@ use super::client::{Client, Command};
 use super::process::Service;
 use super::{create, rename, somebody};
 use crate::support::nats_server::NatsServer;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, skip};
 
 /// A free port, which is the service's own as long as nobody is quicker.
 fn free_address() -> String {
@@ -244,8 +244,8 @@ fn prometheus_reads_the_figures_and_the_alerts() {
         child.wait_with_output()
     };
     if promtool(&["--version"], "").is_err() {
-        eprintln!("SKIPPED: there is no promtool, neither on the PATH nor named by PROMTOOL");
-        return;
+        let why = "there is no promtool, neither on the PATH nor named by PROMTOOL";
+        return skip("prometheus_reads_the_figures_and_the_alerts", why);
     }
     let Busy { address, service: _service, _server, .. } = busy(&[]);
     let (_, text) = get(&address, "/metrics").expect("an answer");

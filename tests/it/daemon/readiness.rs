@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use super::process::Service;
 use super::{create, somebody};
 use crate::binary::person_service;
 use crate::support::PATIENCE;
-use crate::support::nats_server::NatsServer;
+use crate::support::nats_server::{self, NatsServer};
 use crate::support::proxy::Proxy;
 use crate::support::raw::Raw;
 
@@ -119,10 +118,10 @@ fn an_old_server_is_69() {
     check_end(&proxy.url(), &[], 69, &[&old, "2.11"]);
 }
 
-/// The same with a real one, where `NATS_SERVER_OLD_BIN` names it: `tests/nats-server 2.10` prints one.
+/// The same with a real one.
 #[test]
 fn a_server_that_is_really_old_is_69() {
-    let Some(binary) = std::env::var_os("NATS_SERVER_OLD_BIN").map(PathBuf::from) else { return };
+    let Some(binary) = nats_server::too_old("a_server_that_is_really_old_is_69") else { return };
     let server = NatsServer::of(&binary, "jetstream { store_dir: \"$DIR/store\" }");
     check_end(&server.url(), &[], 69, &["2.10", "2.11"]);
 }

@@ -4,7 +4,6 @@
 //! any lines, `...` in a line for anything; ids, times and figures differ each time and are not compared.
 //! `UPDATE_DOCS=1 cargo test docs::tour` writes what came out where that differs.
 
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{document, fences};
-use crate::support::nats_server;
+use crate::support::{nats_server, past_the_capture, skip};
 
 const FILE: &str = "docs/tour.md";
 /// The ports that the document names; the test takes free ones.
@@ -58,8 +57,7 @@ fn tools(folder: &Path) -> String {
     symlink(nats_server::binary(), folder.join("nats-server")).expect("a link");
     let path = std::env::var("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|place| place.join("nats").is_file()) {
-        let _ = std::io::stderr()
-            .write_all(b"NOTE: the_tour: there is no nats here, tests/it/docs/nats stands in for it\n");
+        past_the_capture("NOTE: the_tour: there is no nats here, tests/it/docs/nats stands in for it");
         let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/docs/nats");
         let mode = stand_in.metadata().expect("the stand-in").permissions().mode();
         assert!(mode & 0o111 != 0, "{} cannot be run", stand_in.display());
@@ -169,10 +167,7 @@ fn the_tour_shows_what_a_reader_sees() {
     let path = std::env::var("PATH").unwrap_or_default();
     for tool in ["curl", "jq", "awk", "bash"] {
         if !std::env::split_paths(&path).any(|place| place.join(tool).is_file()) {
-            let why = format!("SKIPPED: the_tour_shows_what_a_reader_sees: there is no {tool}\n");
-            // Past the capture of output, which shows nothing of a test that passes.
-            let _ = std::io::stderr().write_all(why.as_bytes());
-            return;
+            return skip("the_tour_shows_what_a_reader_sees", &format!("there is no {tool}"));
         }
     }
     let outputs = run(&blocks);

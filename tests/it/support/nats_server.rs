@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::PATIENCE;
 use super::raw::Raw;
+use super::{PATIENCE, skip};
 
 /// Lines of a server's log that are shown when a test fails.
 const LOG_LINES_SHOWN: usize = 30;
@@ -188,4 +188,14 @@ pub fn binary() -> &'static Path {
         assert!(output.status.success(), "{}: no nats-server, see above", script.display());
         PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").trim())
     })
+}
+
+/// One that is too old for the service: `NATS_SERVER_OLD_BIN` names it, and `tests/nats-server 2.10` prints one. Without
+/// it this test is skipped, and says so.
+pub fn too_old(test: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("NATS_SERVER_OLD_BIN").map(PathBuf::from);
+    if named.is_none() {
+        skip(test, "NATS_SERVER_OLD_BIN does not name a nats-server of 2.10, as `tests/nats-server 2.10` prints one");
+    }
+    named
 }
