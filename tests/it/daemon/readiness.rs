@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -55,12 +54,10 @@ fn a_mute_port_is_waited_for() {
     let mut service = Service::launch(&url, &[]);
     service.wait_for(&format!("STATUS=waiting for NATS at {url}"));
     assert!(!service.is_ready());
-    let asked = Instant::now();
     service.signal("TERM");
-    let (status, _) = service.wait(PATIENCE);
+    let (status, took) = service.wait(PATIENCE);
     assert_eq!(status, 0);
-    println!("left a mute port after {:?}", asked.elapsed());
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    println!("left a mute port after {took:?}");
     assert!(service.told().contains(&"STOPPING=1".to_owned()), "{:?}", service.told());
 }
 
