@@ -1,6 +1,5 @@
 //! Leaving under load: what was taken is answered.
 
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use super::process::Service;
 use super::{check_answer, checked_history, create, record, somebody};
 use crate::support::nats_server::NatsServer;
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, cluster};
 
 /// Notes of new persons: each creates one, so that all of them can be under way at once.
 fn creations(count: usize) -> Vec<Command> {
@@ -85,7 +84,7 @@ fn a_second_replica_takes_over() {
 /// lost between the servers, and its client sends it again.
 #[test]
 fn a_replica_behind_another_server_leaves() {
-    let servers = cluster();
+    let servers = cluster::start();
     let mut leaving = Service::start(&servers[1].url(), &[]);
     let _staying = Service::start(&servers[2].url(), &[]);
     let mut client = Client::connect(servers[0].port());
@@ -100,26 +99,6 @@ fn a_replica_behind_another_server_leaves() {
     assert!(!leaving.log().contains(" accepted 0 "), "it had its share: {}", leaving.log());
     flooded.all_accepted();
     check(&mut client, &commands, &flooded);
-}
-
-/// Three servers that know each other.
-fn cluster() -> Vec<NatsServer> {
-    // Found free and given back: the servers have to know each other's before they start.
-    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-    drop(listeners);
-    let routes: Vec<String> = ports.iter().map(|port| format!("nats-route://127.0.0.1:{port}")).collect();
-    let start = |(at, port): (usize, &u16)| {
-        NatsServer::with(&format!(
-            "server_name: s{at}\ncluster {{ name: trio, listen: \"127.0.0.1:{port}\", routes: {routes:?} }}"
-        ))
-    };
-    let servers: Vec<NatsServer> = ports.iter().enumerate().map(start).collect();
-    eventually("JetStream has a leader", || {
-        let answer = Client::connect(servers[0].port()).ask("$JS.API.INFO", &[], b"", Duration::from_millis(500));
-        answer.is_some_and(|answer| !answer.is_no_responders() && answer.json().get("error").is_none())
-    });
-    servers
 }
 
 /// Rolling restarts, again and again, under clients that never send anything twice.

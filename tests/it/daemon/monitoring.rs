@@ -13,11 +13,13 @@ use super::client::{Client, Command};
 use super::process::Service;
 use super::{create, rename, somebody};
 use crate::support::nats_server::NatsServer;
+use crate::support::ports::free_ports;
 use crate::support::{PATIENCE, eventually, skip};
 
-/// A free port, which is the service's own as long as nobody is quicker.
+/// For the service to listen at.
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").to_string()
+    let [port] = free_ports();
+    format!("127.0.0.1:{port}")
 }
 
 /// The status and the body of an answer; `None` while nobody listens.

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{document, fences};
+use crate::support::ports::free_ports;
 use crate::support::{nats_server, past_the_capture, skip};
 
 const FILE: &str = "docs/tour.md";
@@ -45,11 +46,6 @@ fn blocks() -> Vec<(String, Option<String>)> {
     blocks
 }
 
-fn free_port() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port().to_string()
-}
-
 /// A folder for the `PATH`: the binary, nats-server, and `nats` where this machine has none.
 fn tools(folder: &Path) -> String {
     std::fs::create_dir(folder).expect("a folder");
@@ -71,7 +67,8 @@ fn run(blocks: &[(String, Option<String>)]) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let work = folder.path().join("work");
     std::fs::create_dir(&work).expect("a folder");
-    let ports = PORTS.map(|port| (port, free_port()));
+    let ports = std::iter::zip(PORTS, free_ports::<2>().map(|port| port.to_string()));
+    let ports: Vec<(&str, String)> = ports.collect();
     let mut script = "exec 2>&1\n".to_owned();
     for (number, (block, _)) in blocks.iter().enumerate() {
         script.push_str(&format!("printf '{MARK}{number}\\n'\n{block}\n"));

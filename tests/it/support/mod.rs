@@ -1,7 +1,9 @@
 //! What the tests stand on: real servers, a proxy that does harm, a client without manners.
 
+pub mod cluster;
 pub mod histories;
 pub mod nats_server;
+pub mod ports;
 pub mod proxy;
 pub mod raw;
 
