@@ -12,7 +12,7 @@ mod doctor;
 mod export;
 mod failure;
 mod history;
-mod import;
+pub mod import;
 mod man;
 mod output;
 mod progress;

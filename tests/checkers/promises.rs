@@ -9,7 +9,7 @@ use cim_domain_person::wire::snapshot;
 
 use super::model::{Verdict, verdicts};
 use super::past::{Answer, Carried, Line, Past, Sent, Spot};
-use super::record::Time;
+use super::record::{Query, Time};
 
 /// Of whom, and what happened.
 pub type Finding = (Option<PersonId>, String);
@@ -401,11 +401,16 @@ fn snapshot_fault(line: &Line, person: PersonId, bytes: &[u8]) -> Option<String>
     (snapshot.body.receipts_since < newest_forgotten).then(|| format!("{at} claims to remember more than it does"))
 }
 
-/// Who asks for a person sees it as it was at some moment between question and answer, after whole commits.
+/// Who asks for a person sees it as it was at some moment between question and answer, after whole commits. "Not now" is
+/// an answer only as long as something goes wrong.
 fn queries_show_the_newest(past: &Past) -> Vec<Finding> {
+    let is_healed = |asked: &Query| past.record.healed_at.is_some_and(|healed_at| asked.sent_at >= healed_at);
     let mut wrong = Vec::new();
     for asked in &past.record.queries {
         let line = past.line(asked.person);
+        if asked.replies.is_empty() && is_healed(asked) {
+            wrong.push((Some(asked.person), format!("asked at {}: no answer", asked.sent_at)));
+        }
         for reply in &asked.replies {
             let answer: serde_json::Value = serde_json::from_slice(&reply.payload).unwrap_or_default();
             let code = answer["error"]["code"].as_str();
@@ -417,9 +422,14 @@ fn queries_show_the_newest(past: &Past) -> Vec<Finding> {
                     serde_json::from_slice::<serde_json::Value>(&shown).is_ok_and(|shown| shown == answer)
                 }
             };
-            let is_failed = answer["status"] == "failed" && (code != Some("history_damaged") || line.is_harmed);
+            let may_fail = match code {
+                Some("history_damaged") => line.is_harmed,
+                Some("history_too_new") => false,
+                _ => !is_healed(asked),
+            };
+            let is_excused = answer["status"] == "failed" && may_fail;
             let mut meanwhile = line.spots_between(asked.sent_at, reply.at).filter(|(_, spot)| spot.chain.is_some());
-            if !is_failed && !meanwhile.any(|(_, spot)| shows(spot)) {
+            if !is_excused && !meanwhile.any(|(_, spot)| shows(spot)) {
                 wrong
                     .push((Some(asked.person), format!("asked at {}, shown at {}: {answer}", asked.sent_at, reply.at)));
             }

@@ -23,7 +23,7 @@ pub struct Record {
     pub snapshots: Vec<WrittenSnapshot>,
     /// Questions for a person as it is now (`get` with nothing but a `person_id`).
     pub queries: Vec<Query>,
-    /// Since when nothing goes wrong any more; what is sent from then on has to be answered, and decisively.
+    /// Since when nothing goes wrong any more; what is sent or asked from then on has to be answered, and decisively.
     pub healed_at: Option<Time>,
     /// The replicas that left in peace, by [`Delivery::taken_by`].
     pub drained: BTreeSet<u32>,

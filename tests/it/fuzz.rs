@@ -16,6 +16,7 @@ const TARGETS: &[(&str, Property)] = &[
     ("answer", properties::answer::hold),
     ("command", properties::command::hold),
     ("commit", properties::commit::hold),
+    ("import", properties::import::hold),
     ("query", properties::query::hold),
     ("snapshot", properties::snapshot::hold),
     ("story", properties::story::hold),

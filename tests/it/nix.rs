@@ -5,7 +5,6 @@
 //! failure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
@@ -13,6 +12,7 @@ use std::sync::LazyLock;
 use cim_domain_person::cli;
 use serde_json::{Value, json};
 
+use crate::support::skip;
 use crate::tidy;
 
 /// What every way of deployment takes, with its type and default.
@@ -89,11 +89,6 @@ impl Nix {
     }
 }
 
-/// Past the harness, which would show what a test prints only where it fails.
-fn skipped(what: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
-}
-
 /// Nix, or a loud word about what is not tested without it.
 fn nix(otherwise_unchecked: &str) -> Option<Nix> {
     let found = Command::new("nix-instantiate").arg("--version").output().is_ok_and(|output| output.status.success());
@@ -101,7 +96,7 @@ fn nix(otherwise_unchecked: &str) -> Option<Nix> {
         return Some(Nix { folder: tempfile::tempdir().expect("a folder") });
     }
     assert!(std::env::var_os("NIX_TESTS_REQUIRED").is_none(), "nix-instantiate is required and not installed");
-    skipped(&format!("{otherwise_unchecked}: nix-instantiate is not installed (apt-get install nix-bin)"));
+    skip(otherwise_unchecked, "nix-instantiate is not installed (apt-get install nix-bin)");
     None
 }
 

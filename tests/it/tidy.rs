@@ -157,6 +157,28 @@ fn no_test_file_is_forgotten() {
 }
 
 #[test]
+fn every_folder_of_tests_has_its_row_in_the_documentation() {
+    let document = read(&root().join("docs/testing.md"));
+    let (_, table) = document.split_once("## Where what is tested").expect("the table");
+    let (table, _) = table.split_once("\n## ").expect("what follows it");
+    for folder in ["tests", "tests/it"] {
+        for entry in std::fs::read_dir(root().join(folder)).expect("the folder") {
+            let path = entry.expect("an entry").path();
+            let name = format!("{folder}/{}", path.file_name().expect("a name").to_string_lossy());
+            // What is under it has rows of its own.
+            if path.is_dir() && name != "tests/it" {
+                // `tests/it/docs*` is the folder and the file beside it.
+                let row = |line: &&str| {
+                    let first = line.split('|').nth(1).unwrap_or_default();
+                    [format!("`{name}`"), format!("`{name}*`")].iter().any(|quoted| first.contains(quoted))
+                };
+                assert_eq!(table.lines().filter(row).count(), 1, "rows of docs/testing.md for {name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_version_is_in_the_changelog() {
     let version = env!("CARGO_PKG_VERSION");
     let changelog = read(&root().join("CHANGELOG.md"));

@@ -276,6 +276,17 @@ pub const MUTATIONS: &[Mutation] = &[
         "true",
     ),
     mutation(
+        "do not read on what is cached and grew, and say that it is not to be had",
+        "queries_show_the_newest",
+        "engine/inquiry.rs",
+        "                Ok((newest, _)) if newest > aggregate.sequence => {",
+        "                Ok((newest, _)) if @ && newest > aggregate.sequence => {
+                    let problem = Problem::new(Code::Unavailable, \"it grew\");
+                    present.insert(aggregate.person, Err(problem));
+                }
+                Ok((newest, _)) if newest > aggregate.sequence => {",
+    ),
+    mutation(
         "answer without the command's id",
         "one_reply",
         "wire/reply.rs",

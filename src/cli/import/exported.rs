@@ -1,12 +1,10 @@
 //! The lines of an export as commands: first all persons with their attributes, then the merges, then what ends a record.
 //!
-//! In that order, because a merge is only into a person who is in use. The file is read twice, so that nothing but the
-//! merges has to be held in memory, at some 100 bytes each.
+//! In that order, because a merge is only into a person who is in use. The file is read twice, so that nothing but
+//! the merges has to be held in memory, at some 100 bytes each.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read};
 use std::str::FromStr;
 
 use serde_json::{Value, json};
@@ -17,11 +15,11 @@ use crate::cli::shown::at;
 use crate::domain::PersonId;
 
 /// Reads an export and gives what it makes of it to the sink, which says when nobody listens any more.
-pub fn read(path: &Path, source: &str, sink: &mut Sink) -> io::Result<()> {
+pub fn read<R: Read>(open: impl Fn() -> io::Result<R>, source: &str, sink: &mut Sink) -> io::Result<()> {
     let mut merges = Merges::default();
     let mut is_complete = false;
     let mut more = true;
-    each(path, |line, bytes, value| {
+    each(open()?, |line, bytes, value| {
         if let Some(format) = at(value, "export.format").as_u64().filter(|format| *format != FORMAT) {
             return Err(broken(&format!("it has format {format}, this release reads {FORMAT}")));
         }
@@ -42,7 +40,7 @@ pub fn read(path: &Path, source: &str, sink: &mut Sink) -> io::Result<()> {
             "merge_reason": "DuplicateIdentity" } });
         more = more && sink.later(line, version, vec![command]);
     }
-    each(path, |line, _, value| {
+    each(open()?, |line, _, value| {
         let person = at(value, "person");
         let ending = if more && person.is_object() { ending(person) } else { Vec::new() };
         if !ending.is_empty() {
@@ -53,8 +51,8 @@ pub fn read(path: &Path, source: &str, sink: &mut Sink) -> io::Result<()> {
 }
 
 /// Every line with its number and length, until nobody wants more.
-fn each(path: &Path, mut take: impl FnMut(u64, u64, &Value) -> io::Result<bool>) -> io::Result<()> {
-    for (number, line) in (1..).zip(BufReader::new(File::open(path)?).lines()) {
+fn each(file: impl Read, mut take: impl FnMut(u64, u64, &Value) -> io::Result<bool>) -> io::Result<()> {
+    for (number, line) in (1..).zip(BufReader::new(file).lines()) {
         let line = line?;
         if line.trim().is_empty() {
             continue;
@@ -129,7 +127,8 @@ impl Merges {
         }
     }
 
-    /// Each merge after those into its own source; what is left is a circle, for the service to refuse.
+    /// Each merge after those into its own source; what is left is a circle, for the service to refuse. The same merges
+    /// come in the same order each time.
     fn in_order(mut self) -> Vec<(PersonId, Merge)> {
         let mut waiting_for: HashMap<PersonId, usize> = HashMap::new();
         for merge in self.into.values() {
@@ -150,7 +149,9 @@ impl Merges {
                 }
             }
         }
-        order.extend(self.into);
+        let mut circle: Vec<(PersonId, Merge)> = self.into.into_iter().collect();
+        circle.sort_by_key(|(person, _)| person.uuid());
+        order.extend(circle);
         order
     }
 }
@@ -160,14 +161,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_merge_comes_after_those_into_its_own_source() {
+    fn a_merge_comes_after_those_into_its_own_source_and_circles_come_last_by_id() {
         let person = |number: u128| PersonId::from_uuid(uuid::Uuid::from_u128(number));
         let mut merges = Merges::default();
-        for (from, into) in [(3, 9), (1, 2), (2, 3), (4, 3)] {
+        for (from, into) in [(3, 9), (1, 2), (2, 3), (4, 3), (6, 7), (7, 8), (8, 6)] {
             merges.into.insert(person(from), Merge { target: person(into), line: 0, version: 0 });
         }
         let order: Vec<u128> = merges.in_order().iter().map(|(person, _)| person.uuid().as_u128()).collect();
         let place = |number: u128| order.iter().position(|found| *found == number).expect("it is there");
-        assert!(order.len() == 4 && place(1) < place(2) && place(2) < place(3) && place(4) < place(3), "{order:?}");
+        assert_eq!(order[4..], [6, 7, 8]);
+        assert!(order.len() == 7 && place(1) < place(2) && place(2) < place(3) && place(4) < place(3), "{order:?}");
     }
 }

@@ -7,6 +7,8 @@
 mod exported;
 mod table;
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,10 +17,10 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::cli::failure::Failure;
-use crate::cli::import::table::{Mapping, Table};
+pub use crate::cli::import::table::{Mapping, Table};
 use crate::cli::send::args::{Headers, IN_FLIGHT_DEFAULT, IN_FLIGHT_MAX, header_text, patience};
 use crate::cli::send::letter::{Letter, LetterMaker};
-use crate::cli::send::source::{Given, Source};
+use crate::cli::send::source::Source;
 use crate::cli::send::{Delivery, deliver};
 use crate::config;
 use crate::exit::ExitStatus;
@@ -112,19 +114,18 @@ impl Import {
         let length = std::fs::metadata(&self.file).map_err(|error| {
             Failure::new(ExitStatus::BadConfiguration, format!("{} cannot be read: {error}", self.file.display()))
         })?;
-        let (path, source) = (self.file.clone(), self.source.clone());
-        let table = Table {
-            mappings: self.map.clone(),
-            key: self.key.clone(),
-            source: source.clone(),
-            delimiter: u8::try_from(self.delimiter).unwrap_or(b','),
+        let path = self.file.clone();
+        let persons = match format {
+            Format::Export => Persons::Exported { source: self.source.clone() },
+            Format::Csv => Persons::Rows(Table {
+                mappings: self.map.clone(),
+                key: self.key.clone(),
+                source: self.source.clone(),
+                delimiter: u8::try_from(self.delimiter).unwrap_or(b','),
+            }),
         };
         let letters = Source::spawn(Some(length.len()), move |given| {
-            let mut sink = Sink { given, maker: LetterMaker::new(BATCH), number: 0 };
-            match format {
-                Format::Export => exported::read(&path, &source, &mut sink),
-                Format::Csv => table.read(&path, &mut sink),
-            }
+            persons.read(|| File::open(&path), &mut |letter| given.give(letter))
         })?;
         let headers = Headers { id: None, expected_version: None, actor: self.actor.clone(), correlation_id: None };
         deliver(
@@ -143,12 +144,43 @@ impl Import {
     }
 }
 
+/// Persons in a file, and how they stand there.
+#[derive(Debug)]
+pub enum Persons {
+    /// As `person-service export` writes them.
+    Exported {
+        /// Where the records come from.
+        source: String,
+    },
+    /// As rows of a table.
+    Rows(Table),
+}
+
+impl Persons {
+    /// Makes letters of them, in order, until one is not taken. The file is opened as often as it has to be read.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or is not what it should be: which line or column is wrong, and nothing that stands there.
+    pub fn read<R: Read>(
+        &self,
+        open: impl Fn() -> io::Result<R>,
+        give: &mut dyn FnMut(Letter) -> bool,
+    ) -> io::Result<()> {
+        let mut sink = Sink { give, maker: LetterMaker::new(BATCH), number: 0 };
+        match self {
+            Self::Exported { source } => exported::read(open, source, &mut sink),
+            Self::Rows(table) => table.read(open()?, &mut sink),
+        }
+    }
+}
+
 /// Keeps the ids of imports apart from those of `send --lines`.
 const BATCH: &str = "import";
 
 /// Takes commands and makes letters of them.
-pub struct Sink<'a> {
-    given: &'a mut Given,
+struct Sink<'a> {
+    give: &'a mut dyn FnMut(Letter) -> bool,
     maker: LetterMaker,
     number: u64,
 }
@@ -179,7 +211,7 @@ impl Sink<'_> {
     fn letter(&mut self, line: u64, input_bytes: u64, commands: Vec<Value>, version: Option<u64>) -> bool {
         self.number += 1;
         let letter = self.maker.letter(self.number, Value::Array(commands).to_string().into_bytes());
-        self.given.give(Letter { origin: line, input_bytes, expected_version: version, ..letter })
+        (self.give)(Letter { origin: line, input_bytes, expected_version: version, ..letter })
     }
 }
 

@@ -2,9 +2,7 @@
 //!
 //! Values are not judged here: what is no number or no date is sent as it stands, and the service says what is wrong.
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use csv::StringRecord;
@@ -91,8 +89,8 @@ pub struct Table {
 
 impl Table {
     /// Reads the rows and gives what it makes of them to the sink.
-    pub fn read(&self, path: &Path, sink: &mut Sink) -> io::Result<()> {
-        let mut reader = csv::ReaderBuilder::new().delimiter(self.delimiter).from_reader(File::open(path)?);
+    pub(super) fn read(&self, file: impl Read, sink: &mut Sink) -> io::Result<()> {
+        let mut reader = csv::ReaderBuilder::new().delimiter(self.delimiter).from_reader(file);
         let headers = reader.headers()?.clone();
         let column = |name: &str| {
             headers

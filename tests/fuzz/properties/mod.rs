@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod command;
 pub mod commit;
+pub mod import;
 pub mod marker;
 pub mod query;
 pub mod snapshot;

@@ -100,10 +100,13 @@ fn round(settings: Settings) {
     rig.heal();
     let healed_at = diary.now();
     let stuck = crowd.finish();
-    let last_words = last_words(&rig, &crowd.shared);
+    let last = last_words(&rig, &crowd.shared);
     rig.drain();
-    let (mut sent, looked) = crowd.end();
-    sent.extend(last_words);
+    let (mut sent, mut looked) = crowd.end();
+    for (words, look) in last {
+        sent.push(words);
+        looked.push(look);
+    }
 
     let mut client = rig.client();
     let (stored, snapshots) = (judge::stored(&mut client), judge::snapshots(&mut client));
@@ -191,8 +194,8 @@ impl Crowd {
     }
 }
 
-/// After all was mended every person takes a command, at once.
-fn last_words(rig: &Rig, shared: &Shared) -> Vec<Sent> {
+/// After all was mended every person takes a command, at once, and is shown with what came of it.
+fn last_words(rig: &Rig, shared: &Shared) -> Vec<(Sent, Looked)> {
     shared.phase.store(LISTENING, SeqCst);
     let mut client = rig.client();
     let persons = shared.people.lock().unwrap().all.clone();
@@ -207,7 +210,8 @@ fn last_words(rig: &Rig, shared: &Shared) -> Vec<Sent> {
         let answer: Value = reply.json();
         assert_ne!(answer["status"], "failed", "after all was mended: {answer}");
         let delivery = Delivery { sent, replies: vec![(shared.diary.now(), reply.payload)] };
-        Sent { id, person: person.clone(), headers, payload, deliveries: vec![delivery] }
+        let look = workload::look_once(&mut client, person, &shared.diary, PATIENCE);
+        (Sent { id, person: person.clone(), headers, payload, deliveries: vec![delivery] }, look)
     };
     persons.iter().map(&mut speak).collect()
 }

@@ -1,7 +1,6 @@
 //! What the chaos happens to: one nats-server or a cluster of three, three replicas, and a proxy on each way between
 //! them. Every harm that the nemesis does is a method here, and so is its mending.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use super::diary::Diary;
 use crate::daemon::client::Client;
 use crate::daemon::process::Service;
 use crate::support::nats_server::NatsServer;
+use crate::support::ports::free_ports;
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, eventually};
 
@@ -419,10 +419,7 @@ impl Node {
 }
 
 fn cluster() -> Vec<Node> {
-    // Found free and given back: the servers have to know each other's before they start.
-    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-    drop(listeners);
+    let ports = free_ports::<3>();
     let node = |node: usize| {
         let others = (0..3).filter(|other| *other != node);
         let routes: Vec<(usize, Proxy)> = others.map(|other| (other, Proxy::before(ports[other]))).collect();

@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 use crate::binary::{person_service, status};
 use crate::support::nats_server::NatsServer;
+use crate::support::ports::free_ports;
 use crate::support::{PATIENCE, eventually};
 
 /// A service with a server of its own.
@@ -190,8 +191,8 @@ fn rename_line(person: &str, given: &str) -> String {
 
 /// A loopback port on which nobody listens.
 fn deserted_url() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    format!("nats://{}", listener.local_addr().expect("an address"))
+    let [port] = free_ports();
+    format!("nats://127.0.0.1:{port}")
 }
 
 /// Waits until a child has ended by itself.

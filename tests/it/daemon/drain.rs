@@ -1,6 +1,5 @@
 //! Leaving under load: what was taken is answered.
 
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,9 +9,10 @@ use super::client::{Client, Command};
 use super::flood::{Flood, Flooded};
 use super::process::Service;
 use super::{check_answer, checked_history, create, record, somebody};
+use crate::support::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, cluster};
 
 /// Notes of new persons: each creates one, so that all of them can be under way at once.
 fn creations(count: usize) -> Vec<Command> {
@@ -34,7 +34,8 @@ fn check(client: &mut Client, commands: &[Command], flooded: &Flooded) {
 #[test]
 fn every_command_that_was_delivered_is_answered() {
     let server = NatsServer::start();
-    for in_flight in [64, 512] {
+    // A service manager sends the one, a terminal the other.
+    for (in_flight, signal) in [(64, "TERM"), (512, "INT")] {
         let mut service = Service::start(&server.url(), &[]);
         let mut client = Client::connect(server.port());
         let commands = creations(6_000);
@@ -42,7 +43,7 @@ fn every_command_that_was_delivered_is_answered() {
         let flooded = client.flood(&commands, Flood::careless(in_flight), |done| {
             if done == 2_000 {
                 signalled = Some(Instant::now());
-                service.signal("TERM");
+                service.signal(signal);
             }
         });
         let (status, _) = service.wait(PATIENCE);
@@ -132,7 +133,7 @@ fn a_second_replica_takes_over() {
 /// lost between the servers, and its client sends it again.
 #[test]
 fn a_replica_behind_another_server_leaves() {
-    let servers = cluster();
+    let servers = cluster::start();
     let mut leaving = Service::start(&servers[1].url(), &[]);
     let _staying = Service::start(&servers[2].url(), &[]);
     let mut client = Client::connect(servers[0].port());
@@ -147,26 +148,6 @@ fn a_replica_behind_another_server_leaves() {
     assert!(!leaving.log().contains(" accepted 0 "), "it had its share: {}", leaving.log());
     flooded.all_accepted();
     check(&mut client, &commands, &flooded);
-}
-
-/// Three servers that know each other.
-fn cluster() -> Vec<NatsServer> {
-    // Found free and given back: the servers have to know each other's before they start.
-    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-    drop(listeners);
-    let routes: Vec<String> = ports.iter().map(|port| format!("nats-route://127.0.0.1:{port}")).collect();
-    let start = |(at, port): (usize, &u16)| {
-        NatsServer::with(&format!(
-            "server_name: s{at}\ncluster {{ name: trio, listen: \"127.0.0.1:{port}\", routes: {routes:?} }}"
-        ))
-    };
-    let servers: Vec<NatsServer> = ports.iter().enumerate().map(start).collect();
-    eventually("JetStream has a leader", || {
-        let answer = Client::connect(servers[0].port()).ask("$JS.API.INFO", &[], b"", Duration::from_millis(500));
-        answer.is_some_and(|answer| !answer.is_no_responders() && answer.json().get("error").is_none())
-    });
-    servers
 }
 
 /// Rolling restarts, again and again, under clients that never send anything twice.
@@ -219,8 +200,9 @@ fn a_second_signal_leaves_at_once() {
     std::thread::sleep(Duration::from_millis(100));
     service.signal("INT");
     let (status, took) = service.wait(PATIENCE);
-    println!("left {took:?} after the second signal with {status}");
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    println!("left {took:?} after the second signal");
+    // The drain would have taken two minutes.
+    assert_eq!(status, 70, "{}", service.log());
     service.wait_for_log("told to leave at once");
 }
 
@@ -237,13 +219,10 @@ fn it_leaves_while_nats_is_away() {
             client.publish("person.commands.x", "", &[], record(&person, &number.to_string()).to_string().as_bytes());
         }
         server.kill();
-        let asked = Instant::now();
         service.signal("TERM");
-        let (status, _) = service.wait(PATIENCE);
-        let took = asked.elapsed();
+        let (status, took) = service.wait(PATIENCE);
         println!("{commands} commands, {timeout}: left after {took:?}");
         assert_eq!(status, 0, "{}", service.log());
-        assert!(took < Duration::from_secs(8), "{took:?}");
         assert!(service.told().contains(&"STOPPING=1".to_owned()));
     }
 }

@@ -1,4 +1,4 @@
-//! What one command after the other takes. It is printed; only what would be absurd fails.
+//! What one command after the other takes, beside a bare question and answer. It is printed; nothing is asserted of it.
 
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,6 @@ fn one_command_after_the_other() {
     for (what, times) in [("bare", &bare), ("create", &creation), ("note", &note), ("duplicate", &retry)] {
         println!("{what}: p50 {:?}, p90 {:?}, p99 {:?}", part(times, 50), part(times, 90), part(times, 99));
     }
-    // The client library's own timer would make it a multiple of 5 ms.
-    assert!(part(&creation, 50) < Duration::from_millis(5), "{:?}", part(&creation, 50));
 }
 
 fn measure(client: &mut Client, commands: &[Command]) -> Vec<Duration> {

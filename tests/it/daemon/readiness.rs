@@ -2,8 +2,6 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -12,7 +10,7 @@ use super::process::Service;
 use super::{create, somebody};
 use crate::binary::person_service;
 use crate::support::PATIENCE;
-use crate::support::nats_server::NatsServer;
+use crate::support::nats_server::{self, NatsServer};
 use crate::support::proxy::Proxy;
 use crate::support::raw::Raw;
 
@@ -56,11 +54,10 @@ fn a_mute_port_is_waited_for() {
     let mut service = Service::launch(&url, &[]);
     service.wait_for(&format!("STATUS=waiting for NATS at {url}"));
     assert!(!service.is_ready());
-    let asked = Instant::now();
     service.signal("TERM");
-    let (status, _) = service.wait(PATIENCE);
+    let (status, took) = service.wait(PATIENCE);
     assert_eq!(status, 0);
-    println!("left a mute port after {:?}", asked.elapsed());
+    println!("left a mute port after {took:?}");
     assert!(service.told().contains(&"STOPPING=1".to_owned()), "{:?}", service.told());
 }
 
@@ -80,7 +77,7 @@ fn a_signal_is_heard_during_an_attempt_to_start() {
     let said = BufReader::new(&client).lines().next().expect("it signs in").unwrap();
     assert!(said.starts_with("CONNECT "), "{said}");
     service.signal("TERM");
-    let (status, _) = service.wait(Duration::from_secs(8));
+    let (status, _) = service.wait(PATIENCE);
     assert_eq!(status, 0, "{}", service.log());
     assert!(service.log().contains("told to stop before it began to serve"), "{}", service.log());
     assert!(!service.log().contains("waiting for NATS"), "the attempt was not over: {}", service.log());
@@ -141,10 +138,10 @@ fn an_old_server_is_69() {
     check_end(&proxy.url(), &[], 69, &[&old, "2.11"]);
 }
 
-/// The same with a real one, where `NATS_SERVER_OLD_BIN` names it: `tests/nats-server 2.10` prints one.
+/// The same with a real one.
 #[test]
 fn a_server_that_is_really_old_is_69() {
-    let Some(binary) = std::env::var_os("NATS_SERVER_OLD_BIN").map(PathBuf::from) else { return };
+    let Some(binary) = nats_server::too_old("a_server_that_is_really_old_is_69") else { return };
     let server = NatsServer::of(&binary, "jetstream { store_dir: \"$DIR/store\" }");
     check_end(&server.url(), &[], 69, &["2.10", "2.11"]);
 }

@@ -1,6 +1,5 @@
 //! What becomes of a client's inbox on its way through accounts and clusters, as the service sees it.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use super::client::{Client, Command};
@@ -9,6 +8,7 @@ use super::process::Service;
 use super::{create, rename, somebody};
 use crate::support::eventually;
 use crate::support::nats_server::NatsServer;
+use crate::support::ports::free_ports;
 use crate::support::proxy::Proxy;
 
 const ACCOUNTS: &str = r#"accounts {
@@ -108,11 +108,7 @@ struct Clusters {
 impl Clusters {
     /// With this much more configuration, an owner who signs in so, and the near one's gateway slow by this much.
     fn start(extra: &str, owner: &str, delay: Duration) -> Self {
-        // Found free and given back: the servers have to know each other's before they start.
-        let listeners: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let port = |at: usize| listeners[at].local_addr().unwrap().port();
-        let (gateways, routes) = ([port(0), port(1)], [port(2), port(3)]);
-        drop(listeners);
+        let (gateways, routes) = (free_ports::<2>(), free_ports::<2>());
         let slow = Proxy::before(gateways[1]);
         slow.delay(delay);
         let start = |name: &str, at: usize, to_far: &str| {

@@ -2,14 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::create;
 
 /// What a storm brings about is counted by pieces of time this long.
 pub const PIECE: Duration = Duration::from_millis(250);
+/// So long it listens for second answers when everything has its first one.
+const AFTERMATH: Duration = Duration::from_secs(1);
 /// How often the sender sends what is due by then.
 const BEAT: Duration = Duration::from_millis(2);
 
@@ -62,7 +64,8 @@ pub fn percentile(times: &[Duration], part: usize) -> Duration {
     sorted.get(sorted.len().saturating_sub(1) * part / 100).copied().unwrap_or_default()
 }
 
-/// Creates persons at this pace for this time, and listens for `rest` longer. Each run names its commands anew.
+/// Creates persons at this pace for this time, and listens for as much longer as it takes until all is answered, but no
+/// longer than `rest`. Each run names its commands anew.
 pub fn storm(port: u16, pace: Pace, time: Duration, rest: Duration) -> Weather {
     let (mut writer, reader, inbox) = connect(port);
     let run = uuid::Uuid::new_v4();
@@ -72,10 +75,12 @@ pub fn storm(port: u16, pace: Pace, time: Duration, rest: Duration) -> Weather {
     };
     let sent_at: Arc<Vec<AtomicU32>> = Arc::new((0..capacity).map(|_| AtomicU32::new(0)).collect());
     let answered = Arc::new(AtomicUsize::new(0));
+    // How many were sent, once that is known.
+    let total = Arc::new(OnceLock::new());
     let begun = Instant::now();
     let receiver = {
-        let (sent_at, answered) = (Arc::clone(&sent_at), Arc::clone(&answered));
-        std::thread::spawn(move || receive(reader, begun, begun + time + rest, run, &sent_at, &answered))
+        let (sent_at, answered, total) = (Arc::clone(&sent_at), Arc::clone(&answered), Arc::clone(&total));
+        std::thread::spawn(move || receive(reader, begun, begun + time + rest, run, &sent_at, &answered, &total))
     };
     let mut sent = 0;
     while begun.elapsed() < time {
@@ -96,6 +101,7 @@ pub fn storm(port: u16, pace: Pace, time: Duration, rest: Duration) -> Weather {
             std::thread::sleep(if matches!(pace, Pace::Rate(_)) { BEAT } else { BEAT / 10 });
         }
     }
+    total.set(sent).expect("it is set once");
     let mut weather = receiver.join().expect("the receiver's end");
     weather.sent = sent;
     weather
@@ -134,16 +140,22 @@ fn connect(port: u16) -> (TcpStream, BufReader<TcpStream>, String) {
 fn receive(
     mut reader: BufReader<TcpStream>,
     begun: Instant,
-    until: Instant,
+    mut until: Instant,
     run: uuid::Uuid,
     sent_at: &[AtomicU32],
     answered: &AtomicUsize,
+    total: &OnceLock<usize>,
 ) -> Weather {
     let mut weather = Weather::default();
     let mut seen = vec![false; sent_at.len()];
+    let (mut firsts, mut is_complete) = (0, false);
     reader.get_ref().set_read_timeout(Some(PIECE)).unwrap();
     let mut line = Vec::new();
     while Instant::now() < until {
+        if !is_complete && total.get() == Some(&firsts) {
+            is_complete = true;
+            until = until.min(Instant::now() + AFTERMATH);
+        }
         // What is left of a line stays in `line` when the time is over in its midst.
         if reader.read_until(b'\n', &mut line).is_err() || line.last() != Some(&b'\n') {
             continue;
@@ -160,7 +172,9 @@ fn receive(
         reader.read_exact(&mut payload).expect("the rest of a message");
         reader.get_ref().set_read_timeout(Some(PIECE)).unwrap();
         let (now, payload) = (begun.elapsed(), String::from_utf8_lossy(&payload));
-        weather.answered_twice += usize::from(std::mem::replace(&mut seen[index], true));
+        let is_first = !std::mem::replace(&mut seen[index], true);
+        firsts += usize::from(is_first);
+        weather.answered_twice += usize::from(!is_first);
         let after = now.saturating_sub(Duration::from_micros(sent_at[index].load(Relaxed).into()));
         if payload.contains(r#""status":"accepted""#) {
             weather.accepted.push(id_of(run, index));

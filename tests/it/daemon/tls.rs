@@ -8,7 +8,10 @@ use crate::nats::sign_in::Certificates;
 /// Clients of this test may do without TLS; the service was told to use it, both of its connections, and does.
 #[test]
 fn the_service_serves_over_tls_and_knows_the_server_by_its_authority() {
-    let Some(certificates) = Certificates::make() else { return };
+    let Some(certificates) = Certificates::make("the_service_serves_over_tls_and_knows_the_server_by_its_authority")
+    else {
+        return;
+    };
     let server = certificates.server_with("verify: true", "allow_non_tls: true");
     let url = server.url().replace("nats://", "tls://");
     let path = |name: &str| certificates.path(name).display().to_string();

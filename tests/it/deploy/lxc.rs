@@ -13,11 +13,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::package::debian_package;
-use super::{file, output_of, skip, text};
+use super::{file, output_of, text};
 use crate::daemon::client::{self, Client};
 use crate::daemon::flood::{Flood, Flooded};
 use crate::daemon::{create, somebody};
 use crate::support::nats_server::NatsServer;
+use crate::support::skip;
 
 /// Folders that most services can write to, or that root can.
 const READ_ONLY: [&str; 14] = [

@@ -6,8 +6,9 @@ use std::path::Path;
 use cim_domain_person::cli;
 use clap::Command as Definition;
 
-use super::{output_of, skip, text};
+use super::{output_of, text};
 use crate::binary::person_service;
+use crate::support::skip;
 
 /// All pages, in a folder.
 fn pages() -> tempfile::TempDir {

@@ -7,7 +7,6 @@ mod package;
 mod units;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -40,10 +39,4 @@ fn output_of(program: &str, args: &[&str]) -> Option<Output> {
 /// Both outputs of a command as text.
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Says that a test did not run, and why, so that nobody takes it for passed.
-fn skip(what: &str, why: &str) {
-    // Past the capture of output, which shows nothing of a test that passes.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}: {why}");
 }

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{file, output_of, skip, text};
+use super::{file, output_of, text};
+use crate::support::skip;
 
 /// Builds it in a folder that goes away; or says why that cannot be done here.
 pub fn debian_package() -> Result<(TempDir, PathBuf), String> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use cim_domain_person::exit::ExitStatus;
 use tempfile::TempDir;
 
-use super::{file, known_variables, output_of, read, skip, text};
+use super::{file, known_variables, output_of, read, text};
+use crate::support::skip;
 
 const UNIT: &str = "systemd/cim-domain-person.service";
 const TEMPLATE: &str = "systemd/cim-domain-person@.service";

@@ -4,7 +4,6 @@
 //! any lines, `...` in a line for anything; ids, times and figures differ each time and are not compared.
 //! `UPDATE_DOCS=1 cargo test docs::tour` writes what came out where that differs.
 
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{document, fences};
-use crate::support::nats_server;
+use crate::support::ports::free_ports;
+use crate::support::{nats_server, past_the_capture, skip};
 
 const FILE: &str = "docs/tour.md";
 /// The ports that the document names; the test takes free ones.
@@ -46,23 +46,14 @@ fn blocks() -> Vec<(String, Option<String>)> {
     blocks
 }
 
-fn free_port() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port().to_string()
-}
-
 /// A folder for the `PATH`: the binary, nats-server, and `nats` where this machine has none.
 fn tools(folder: &Path) -> String {
     std::fs::create_dir(folder).expect("a folder");
     symlink(env!("CARGO_BIN_EXE_person-service"), folder.join("person-service")).expect("a link");
-    let server = std::fs::canonicalize(nats_server::binary()).unwrap_or_else(|_| nats_server::binary().to_owned());
-    if server.is_absolute() {
-        symlink(server, folder.join("nats-server")).expect("a link");
-    }
+    symlink(nats_server::binary(), folder.join("nats-server")).expect("a link");
     let path = std::env::var("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|place| place.join("nats").is_file()) {
-        let _ = std::io::stderr()
-            .write_all(b"NOTE: the_tour: there is no nats here, tests/it/docs/nats stands in for it\n");
+        past_the_capture("NOTE: the_tour: there is no nats here, tests/it/docs/nats stands in for it");
         let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/docs/nats");
         let mode = stand_in.metadata().expect("the stand-in").permissions().mode();
         assert!(mode & 0o111 != 0, "{} cannot be run", stand_in.display());
@@ -76,7 +67,8 @@ fn run(blocks: &[(String, Option<String>)]) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let work = folder.path().join("work");
     std::fs::create_dir(&work).expect("a folder");
-    let ports = PORTS.map(|port| (port, free_port()));
+    let ports = std::iter::zip(PORTS, free_ports::<2>().map(|port| port.to_string()));
+    let ports: Vec<(&str, String)> = ports.collect();
     let mut script = "exec 2>&1\n".to_owned();
     for (number, (block, _)) in blocks.iter().enumerate() {
         script.push_str(&format!("printf '{MARK}{number}\\n'\n{block}\n"));
@@ -172,10 +164,7 @@ fn the_tour_shows_what_a_reader_sees() {
     let path = std::env::var("PATH").unwrap_or_default();
     for tool in ["curl", "jq", "awk", "bash"] {
         if !std::env::split_paths(&path).any(|place| place.join(tool).is_file()) {
-            let why = format!("SKIPPED: the_tour_shows_what_a_reader_sees: there is no {tool}\n");
-            // Past the capture of output, which shows nothing of a test that passes.
-            let _ = std::io::stderr().write_all(why.as_bytes());
-            return;
+            return skip("the_tour_shows_what_a_reader_sees", &format!("there is no {tool}"));
         }
     }
     let outputs = run(&blocks);

@@ -1,6 +1,5 @@
 //! A cluster of three, with three copies of everything.
 
-use std::net::TcpListener;
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::{impatient_log, log, open, snapshots};
 use crate::port_contract::{append, check_event_log, check_snapshot_store, read, store};
 use crate::support::nats_server::NatsServer;
 use crate::support::raw::Raw;
-use crate::support::{config, eventually, somebody};
+use crate::support::{cluster, config, eventually, somebody};
 
 /// The servers, and a configuration that names them all.
 pub struct Cluster {
@@ -26,18 +25,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        // Found free and given back: the servers have to know each other's before they start.
-        let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-        drop(listeners);
-        let routes: Vec<String> = ports.iter().map(|port| format!("nats-route://127.0.0.1:{port}")).collect();
-        let servers: Vec<NatsServer> = std::iter::zip(["one", "two", "three"], &ports)
-            .map(|(name, port)| {
-                NatsServer::with(&format!(
-                    "server_name: {name}\ncluster {{ name: trio, listen: \"127.0.0.1:{port}\", routes: {routes:?} }}"
-                ))
-            })
-            .collect();
+        let servers = cluster::start();
         let mut config = config("");
         config.nats.urls = servers.iter().map(NatsServer::url).collect();
         config.store.replicas = 3;
@@ -160,7 +148,7 @@ fn a_leader_that_is_killed_is_replaced() {
     let person = somebody();
     let first = store(&mut log, person, 0, b"1");
     let info = Raw::connect(cluster.servers[0].port()).api("STREAM.INFO.PERSON_EVENTS", &json!(null));
-    let leader = ["one", "two", "three"].iter().position(|name| info["cluster"]["leader"] == *name).unwrap();
+    let leader = cluster::NAMES.iter().position(|name| info["cluster"]["leader"] == *name).unwrap();
     cluster.servers[leader].kill();
     let mut outcome = Appended::Unknown;
     eventually("there is a leader again", || {

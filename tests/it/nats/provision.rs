@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{log, open};
 use crate::port_contract::store;
-use crate::support::nats_server::NatsServer;
+use crate::support::nats_server::{self, NatsServer};
 use crate::support::proxy::Proxy;
 use crate::support::raw::Raw;
 use crate::support::{PATIENCE, config, somebody};
@@ -192,14 +192,11 @@ fn an_old_server_is_refused() {
     assert_eq!(error.to_string(), format!("nats-server {old} is too old: 2.11.0 or newer is needed"));
 }
 
-/// The real thing, where `NATS_SERVER_OLD_BIN` names a nats-server of 2.10.
+/// The real thing.
 #[test]
 fn a_really_old_server_is_refused() {
-    let Some(binary) = std::env::var_os("NATS_SERVER_OLD_BIN") else {
-        eprintln!("SKIPPED: NATS_SERVER_OLD_BIN does not name a nats-server of 2.10");
-        return;
-    };
-    let server = NatsServer::of(binary.as_ref(), "jetstream { store_dir: \"$DIR/store\" }");
+    let Some(binary) = nats_server::too_old("a_really_old_server_is_refused") else { return };
+    let server = NatsServer::of(&binary, "jetstream { store_dir: \"$DIR/store\" }");
     let error = try_prepare(&config(&server.url())).unwrap_err();
     assert!(matches!(error, ProvisionError::ServerTooOld { .. }), "{error}");
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::settled;
 use crate::support::nats_server::NatsServer;
-use crate::support::{config, eventually};
+use crate::support::{config, eventually, skip};
 
 fn nats(url: &str, sign_in: SignIn) -> Nats {
     Nats { sign_in, ..config(url).nats }
@@ -149,10 +149,10 @@ fn a_refusal_after_the_start_is_waited_out() {
 pub struct Certificates(TempDir);
 
 impl Certificates {
-    /// `None`, said loudly, where there is no `openssl`.
-    pub fn make() -> Option<Self> {
+    /// For this test; it is skipped where there is no `openssl`.
+    pub fn make(test: &str) -> Option<Self> {
         if Command::new("openssl").arg("version").output().is_err() {
-            eprintln!("SKIPPED: there is no openssl to make certificates with");
+            skip(test, "there is no openssl to make certificates with");
             return None;
         }
         let made = Self(tempfile::tempdir().unwrap());
@@ -201,7 +201,7 @@ impl Certificates {
 
 #[test]
 fn over_tls_with_an_authority_of_our_own() {
-    let Some(certificates) = Certificates::make() else { return };
+    let Some(certificates) = Certificates::make("over_tls_with_an_authority_of_our_own") else { return };
     let server = certificates.server("");
     let with = |url: String, ca: Option<&str>| Nats { ca: ca.map(|name| certificates.path(name)), ..config(&url).nats };
     let tls_url = server.url().replace("nats://", "tls://");
@@ -218,7 +218,7 @@ fn over_tls_with_an_authority_of_our_own() {
 
 #[test]
 fn with_a_client_certificate() {
-    let Some(certificates) = Certificates::make() else { return };
+    let Some(certificates) = Certificates::make("with_a_client_certificate") else { return };
     let server = certificates.server("verify: true");
     let ca = Some(certificates.path("ca.pem"));
     let with = |certificate: Option<(&str, &str)>| Nats {

@@ -1,6 +1,5 @@
 //! A hub and a region's leaf node, with the configuration files of docs/nats: where the stream lies, and where it is used.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -10,6 +9,7 @@ use crate::daemon::client::{Client, Command};
 use crate::daemon::process::Service;
 use crate::daemon::{create, rename, somebody};
 use crate::support::nats_server::NatsServer;
+use crate::support::ports::free_ports;
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, eventually};
 
@@ -22,8 +22,8 @@ struct Regions {
 
 impl Regions {
     fn start(delay: Duration) -> Self {
-        // Found free and given back: the server's other ports are not in the file that it writes.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // The server's other ports are not in the file that it writes.
+        let [port] = free_ports();
         let place = |text: String| text.replace("/var/lib/nats", "$DIR/store").replace("$REGION_PASSWORD", "secret");
         let hub = place(documented("hub.conf")).replace("0.0.0.0:7422", &format!("127.0.0.1:{port}"));
         let hub = NatsServer::configured(&hub);

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{check_shown, create, get, large, rename, somebody};
 use crate::daemon::client::{Client, Command};
-use crate::daemon::memory_kib;
 use crate::daemon::process::Service;
+use crate::daemon::{check_growth, memory_kib};
 use crate::support::PATIENCE;
 use crate::support::nats_server::NatsServer;
 
@@ -48,8 +48,8 @@ fn the_memory_for_persons_is_bounded() {
         }
     }
     let (after, peak) = (memory_kib(&service, "VmRSS"), memory_kib(&service, "VmHWM"));
-    println!("{PERSONS} persons of {STATE_BYTES} bytes: {before} KiB, {created} KiB, {after} KiB, peak {peak} KiB");
-    assert!(after - before < GROWTH_KIB_MAX, "from {before} to {after} KiB");
+    println!("{PERSONS} persons of {STATE_BYTES} bytes, KiB: {before:?}, {created:?}, {after:?}, peak {peak:?}");
+    check_growth("the_memory_for_persons_is_bounded", before, after, GROWTH_KIB_MAX);
     service.stop();
     assert!(!service.log().contains("ERROR"), "{}", service.log());
 }

@@ -55,7 +55,7 @@ fn cold(server: &NatsServer, person: &str, version: u64, with_snapshot: bool, co
             check_shown(&get(&mut client, person), version, version);
         }
         took.push(begun.elapsed());
-        peak = peak.max(memory_kib(&service, "VmHWM"));
+        peak = peak.max(memory_kib(&service, "VmHWM").expect("measured on Linux"));
         service.stop();
     }
     took.sort_unstable();

@@ -1,10 +1,13 @@
 //! What the tests stand on: real servers, a proxy that does harm, a client without manners.
 
+pub mod cluster;
 pub mod histories;
 pub mod nats_server;
+pub mod ports;
 pub mod proxy;
 pub mod raw;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use cim_domain_person::config::{Config, LevelSource, LogFormat, Metrics, Nats, SignIn, Store};
@@ -42,6 +45,17 @@ pub fn config(url: &str) -> Config {
 /// A person that no test has heard of.
 pub fn somebody() -> PersonId {
     PersonId::from_uuid(uuid::Uuid::now_v7())
+}
+
+/// Says that something was not tested, and why, so that nobody takes it for passed.
+pub fn skip(what: &str, why: &str) {
+    past_the_capture(&format!("SKIPPED: {what}: {why}"));
+}
+
+/// Says something even where the test passes: the harness captures what is printed, and shows it when the test fails.
+pub fn past_the_capture(words: &str) {
+    // In one piece, so that it is not torn by another test's.
+    let _ = std::io::stderr().write_all(format!("{words}\n").as_bytes());
 }
 
 /// Waits until it holds; panics with `what` when it does not come about.

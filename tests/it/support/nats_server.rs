@@ -1,7 +1,7 @@
 //! A real nats-server for a test: started on a free loopback port, harmed as the test likes, gone with it.
 //!
-//! The binary is the one that `NATS_SERVER_BIN` names, or `nats-server` on the `PATH` when it is new enough, or what
-//! the script `tests/nats-server` fetched to `target/nats-server`. Without any the test fails: it would test nothing.
+//! The binary is the one that the script `tests/nats-server` prints: what `NATS_SERVER_BIN` names, or what is on the
+//! `PATH` when it is new enough, or what it installs. Without any the test fails: it would test nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::PATIENCE;
 use super::raw::Raw;
+use super::{PATIENCE, skip};
 
 /// Lines of a server's log that are shown when a test fails.
 const LOG_LINES_SHOWN: usize = 30;
@@ -178,32 +178,24 @@ fn launch(binary: &Path, directory: &Path, port: Option<u16>) -> Child {
     command.spawn().expect("nats-server starts")
 }
 
+/// The server that `tests/nats-server` finds, or installs once.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let named = std::env::var_os("NATS_SERVER_BIN").map(PathBuf::from);
-        let on_path = || Some(PathBuf::from("nats-server")).filter(|path| is_new_enough(path));
-        let found = named.or_else(on_path).or_else(|| fetched(&project().join("target/nats-server")));
-        found.expect("no nats-server of version 2.11 or newer: run tests/nats-server, or set NATS_SERVER_BIN")
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nats-server");
+        let output = Command::new(&script).stderr(Stdio::inherit()).output();
+        let output = output.unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+        assert!(output.status.success(), "{}: no nats-server, see above", script.display());
+        PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").trim())
     })
 }
 
-fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// `nats-server: v2.15.1` → is that at least 2.11?
-fn is_new_enough(binary: &Path) -> bool {
-    let Ok(output) = Command::new(binary).arg("--version").output() else { return false };
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.trim().rsplit_once('v').and_then(|(_, version)| semver::Version::parse(version).ok());
-    version.is_some_and(|version| (version.major, version.minor) >= (2, 11))
-}
-
-/// The first file named `nats-server` below the directory.
-fn fetched(directory: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
-    let (directories, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
-    let here = files.into_iter().find(|path| path.file_name().is_some_and(|name| name == "nats-server"));
-    here.or_else(|| directories.iter().find_map(|directory| fetched(directory)))
+/// One that is too old for the service: `NATS_SERVER_OLD_BIN` names it, and `tests/nats-server 2.10` prints one. Without
+/// it this test is skipped, and says so.
+pub fn too_old(test: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("NATS_SERVER_OLD_BIN").map(PathBuf::from);
+    if named.is_none() {
+        skip(test, "NATS_SERVER_OLD_BIN does not name a nats-server of 2.10, as `tests/nats-server 2.10` prints one");
+    }
+    named
 }
