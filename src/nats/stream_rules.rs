@@ -214,7 +214,7 @@ mod tests {
             (json!({"deny_delete": false}), "deny_delete"),
             (json!({"sources": [{"name": "X"}]}), "sources"),
             (json!({"num_replicas": 0}), "copies"),
-            (json!({"allow_atomic": null}), "STREAM_BATCH"),
+            (json!({"allow_atomic": false}), "STREAM_BATCH"),
         ] {
             let verdict = judge(changes.clone());
             assert_eq!(verdict.fatal, [""; 0], "{changes}");

@@ -153,6 +153,14 @@ impl<'a> Past<'a> {
         past
     }
 
+    /// Whether the service learnt, or could have learnt, between these times that the log had lost something.
+    pub fn is_loss_learnt_between(&self, from: Time, to: Time) -> bool {
+        self.record.log.iter().any(|change| match change.what {
+            Change::LostAfter { known_at, .. } => change.at.is_none_or(|at| at <= to) && known_at >= from,
+            Change::Stored { .. } => false,
+        })
+    }
+
     /// When a request was sent first.
     pub fn first_sent(&self, key: &str) -> Option<Time> {
         let all = self.by_key.get(key)?;
