@@ -65,17 +65,28 @@ impl NatsLog {
         self.shunned.forgive(Instant::now());
         let direct: Vec<Read> = reads.iter().map(|read| self.unless_shunned(read)).collect();
         let found = read_backwards(&mut self.inbox, &self.layout, &direct, self.wait_max);
-        if self.inbox.generation() != generation {
+        let same_connection = self.inbox.generation() == generation;
+        if !same_connection {
             let unanswered = direct.iter().zip(&found).filter(|(_, found)| matches!(found, Err(NotFound::Silent)));
             self.shunned.add(unanswered.map(|(read, _)| read.person), Instant::now());
         }
-        let pages: Vec<Option<Page>> =
-            reads.iter().zip(found).map(|(read, found)| self.learn(read.person, found.ok()?)).collect();
+        let pages: Vec<Option<Result<Page, Unavailable>>> = reads
+            .iter()
+            .zip(found)
+            .map(|(read, found)| match found {
+                Ok(found) => Some(Ok(self.learn(read.person, found))),
+                // A store that is too slow for one question is not to be asked a second, larger one.
+                Err(NotFound::Silent) if same_connection => {
+                    Some(Err(Unavailable("the store gave no answer in time".to_owned())))
+                }
+                Err(NotFound::Silent | NotFound::GivenUp) => None,
+            })
+            .collect();
         let rest: Vec<Read> =
             reads.iter().zip(&pages).filter(|(_, page)| page.is_none()).map(|(read, _)| *read).collect();
         let mut by_subject = self.read_by_subject(&rest).into_iter();
         let not_read = || Err(Unavailable("the store was not asked".to_owned()));
-        pages.into_iter().map(|page| page.map_or_else(|| by_subject.next().unwrap_or_else(not_read), Ok)).collect()
+        pages.into_iter().map(|page| page.unwrap_or_else(|| by_subject.next().unwrap_or_else(not_read))).collect()
     }
 
     fn read_by_subject(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
@@ -93,11 +104,11 @@ impl NatsLog {
     }
 
     /// The page, once the trail at its end is remembered.
-    fn learn(&mut self, person: PersonId, found: Found) -> Option<Page> {
+    fn learn(&mut self, person: PersonId, found: Found) -> Page {
         if let Some(newest) = found.newest {
             self.trails.put(person, newest);
         }
-        Some(found.page)
+        found.page
     }
 
     /// The read, by the leader's word alone for a person who is better not read directly.
@@ -127,7 +138,7 @@ impl EventLog for NatsLog {
 
     fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
         let tip = |person: &PersonId| last_of_subject(&self.layout.event_subject(*person));
-        let subject = self.layout.api(&format!("STREAM.MSG.GET.{}", self.layout.stream()));
+        let subject = self.layout.leader_get(self.layout.stream());
         let mut results = Vec::with_capacity(persons.len());
         for chunk in persons.chunks(QUESTIONS_MAX) {
             let questions: Vec<_> = chunk.iter().map(tip).collect();
@@ -141,8 +152,9 @@ impl EventLog for NatsLog {
         let commits: Vec<Commit> =
             appends.iter().map(|append| (append, self.next_trail(append.person, append.expected))).collect();
         let mut outcomes = self.append_in_batches(&commits);
-        let singly: Vec<usize> = (0..commits.len()).filter(|index| !outcomes.contains_key(index)).collect();
-        outcomes.extend(singly.iter().copied().zip(self.append_singly(&commits, &singly)));
+        let (places, singly): (Vec<usize>, Vec<&Commit>) =
+            commits.iter().enumerate().filter(|(place, _)| !outcomes.contains_key(place)).unzip();
+        outcomes.extend(places.into_iter().zip(self.append_singly(&singly)));
         for (index, (append, trail)) in commits.into_iter().enumerate() {
             if let Some(Appended::Stored(sequence)) = outcomes.get(&index) {
                 self.trails.put(append.person, (*sequence, trail));
@@ -164,15 +176,12 @@ impl NatsLog {
             commits.chunks(self.batch_len_max).filter(|batch| batch.len() >= BATCH_LEN_MIN).collect();
         let layout = &self.layout;
         let mut foreign = Foreign::default();
-        let send = |store: &Store, index: usize, reply: &str| match batches.get(index) {
-            Some(batch) => publish_batch(store, layout, batch, reply),
-            None => Err(NotSent::Malformed("index")),
-        };
+        let send = |store: &Store, batch: &&[Commit], reply: &str| publish_batch(store, layout, batch, reply);
         let take = |_, answer: Incoming| {
             let appended = settle(&answer, layout, &mut foreign)?;
             Some((appended, batch_len(answer.payload())))
         };
-        let answers = self.inbox.exchange(batches.len(), self.wait_max, send, take);
+        let answers = self.inbox.exchange(&batches, self.wait_max, send, take);
         foreign.complain(layout);
         let mut outcomes = BTreeMap::new();
         let mut first = 0;
@@ -184,17 +193,15 @@ impl NatsLog {
         outcomes
     }
 
-    /// The outcomes of the commits at these indexes, each appended by itself.
-    fn append_singly(&mut self, commits: &[Commit], indexes: &[usize]) -> Vec<Appended> {
+    /// The outcomes of these commits, each appended by itself.
+    fn append_singly(&mut self, commits: &[&Commit]) -> Vec<Appended> {
         let layout = &self.layout;
         let mut foreign = Foreign::default();
-        let send = |store: &Store, index: usize, reply: &str| {
-            let commit = indexes.get(index).and_then(|index| commits.get(*index));
-            let Some((append, trail)) = commit else { return Err(NotSent::Malformed("index")) };
+        let send = |store: &Store, (append, trail): &&Commit, reply: &str| {
             publish(store, layout, append, trail, Some(reply), &[])
         };
         let take = |_, answer: Incoming| settle(&answer, layout, &mut foreign);
-        let answers = self.inbox.exchange(indexes.len(), self.wait_max, send, take);
+        let answers = self.inbox.exchange(commits, self.wait_max, send, take);
         foreign.complain(layout);
         answers.into_iter().map(outcome).collect()
     }

@@ -53,25 +53,25 @@ impl Inbox {
         self.store.connection().generation()
     }
 
-    /// Sends `count` questions in a row and collects their answers until all are complete or `wait` is over.
+    /// Sends the questions in a row and collects their answers until all are complete or `wait` is over.
     ///
-    /// `send` publishes the question of this index with this reply subject. `take` is given each message that answers
-    /// it, and returns the answer once it is complete; what comes after that is dropped.
-    pub fn exchange<T>(
+    /// `send` publishes a question with this reply subject. `take` is given each message that answers the question of
+    /// this index, and returns the answer once it is complete; what comes after that is dropped.
+    pub fn exchange<Q, T>(
         &mut self,
-        count: usize,
+        questions: &[Q],
         wait: Duration,
-        mut send: impl FnMut(&Store, usize, &str) -> Result<(), NotSent>,
+        mut send: impl FnMut(&Store, &Q, &str) -> Result<(), NotSent>,
         mut take: impl FnMut(usize, Incoming) -> Option<T>,
     ) -> Vec<Exchanged<T>> {
         let generation = self.generation();
         let first = self.next;
         let mut open = 0;
-        let mut results: Vec<Exchanged<T>> = Vec::with_capacity(count);
-        for index in 0..count {
+        let mut results: Vec<Exchanged<T>> = Vec::with_capacity(questions.len());
+        for question in questions {
             let reply = format!("{}.{}", self.prefix, self.next);
             self.next += 1;
-            results.push(match send(&self.store, index, &reply) {
+            results.push(match send(&self.store, question, &reply) {
                 Ok(()) => Exchanged::Silent,
                 Err(not_sent) => Exchanged::NotSent(not_sent),
             });
@@ -93,8 +93,8 @@ impl Inbox {
 
     /// One question with an answer of one message.
     pub fn request(&mut self, subject: &str, payload: &[u8], wait: Duration) -> Exchanged<Incoming> {
-        let send = |store: &Store, _, reply: &str| store.publish(subject, Some(reply), &[], payload);
-        self.exchange(1, wait, send, |_, message| Some(message)).pop().unwrap_or(Exchanged::Silent)
+        let send = |store: &Store, payload: &&[u8], reply: &str| store.publish(subject, Some(reply), &[], payload);
+        self.exchange(&[payload], wait, send, |_, message| Some(message)).pop().unwrap_or(Exchanged::Silent)
     }
 
     /// The next message, as long as one may come: what the lost connection had brought is still taken.

@@ -102,6 +102,16 @@ impl Layout {
         if self.domain.is_some() { format!("{}.{subject}", self.api) } else { subject }
     }
 
+    /// Where any copy of a stream is asked for its messages.
+    pub(super) fn direct_get(&self, stream: &str) -> String {
+        self.api(&format!("DIRECT.GET.{stream}"))
+    }
+
+    /// Where a stream's leader is asked for its messages.
+    pub(super) fn leader_get(&self, stream: &str) -> String {
+        self.api(&format!("STREAM.MSG.GET.{stream}"))
+    }
+
     /// The subject of a JetStream API call: `STREAM.INFO.PERSON_EVENTS` and the like.
     pub fn api(&self, call: &str) -> String {
         format!("{}.{call}", self.api)

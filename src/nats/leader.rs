@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::api::{Shown, read_shown};
 use super::inbox::{Exchanged, Inbox};
 use super::message::Incoming;
-use super::store::{NotSent, Store};
+use super::store::Store;
 use crate::engine::ports::{Sequence, StoredCommit, Unavailable};
 
 /// Asks for the newest message on a subject.
@@ -30,11 +30,10 @@ pub(super) fn ask_leader(
     questions: &[Value],
     wait: Duration,
 ) -> Vec<Result<Option<Shown>, Unavailable>> {
-    let send = |store: &Store, index: usize, reply: &str| match questions.get(index) {
-        Some(question) => store.publish(subject, Some(reply), &[], question.to_string().as_bytes()),
-        None => Err(NotSent::Malformed("index")),
+    let send = |store: &Store, question: &Value, reply: &str| {
+        store.publish(subject, Some(reply), &[], question.to_string().as_bytes())
     };
-    let answers = inbox.exchange(questions.len(), wait, send, |_, answer| Some(shown(&answer)));
+    let answers = inbox.exchange(questions, wait, send, |_, answer| Some(shown(&answer)));
     answers.into_iter().map(|answer| answered(answer).and_then(|shown| shown)).collect()
 }
 

@@ -58,8 +58,9 @@ impl Mend {
     pub fn delete_snapshot(&mut self, person: PersonId) -> Result<(), Unavailable> {
         let subject = self.layout.snapshot_target(person);
         let headers = [("KV-Operation", "PURGE"), ("Nats-Rollup", "sub")];
-        let send = |store: &Store, _, reply: &str| store.publish(&subject, Some(reply), &headers, b"");
-        let answer = self.inbox.exchange(1, CALL_WAIT, send, |_, answer| Some(answer)).pop();
+        let send =
+            |store: &Store, nothing: &&[u8], reply: &str| store.publish(&subject, Some(reply), &headers, nothing);
+        let answer = self.inbox.exchange(&[b"".as_slice()], CALL_WAIT, send, |_, answer| Some(answer)).pop();
         let answer = answered(answer.unwrap_or(Exchanged::Silent))?;
         // Without a bucket there is no snapshot.
         if answer.is_no_responders() { Ok(()) } else { read(answer.payload()).map(drop) }

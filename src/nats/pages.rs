@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::leader::{answered, ask_leader, next_of_subject};
 use super::message::Incoming;
 use super::shunned::Shunned;
-use super::store::{NotSent, Store};
+use super::store::Store;
 use crate::domain::PersonId;
 use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
 use crate::wire::request::Header;
@@ -49,16 +49,15 @@ impl<'a> Reading<'a> {
 
     /// One round: a page each, from any copy.
     pub(super) fn ask_any_copy(&mut self, inbox: &mut Inbox, wait: Duration) {
-        let subject = self.layout.api(&format!("DIRECT.GET.{}", self.layout.stream()));
+        let subject = self.layout.direct_get(self.layout.stream());
         let mut asked: Vec<&mut Draft> = self.drafts.iter_mut().filter(|draft| draft.stage == Stage::AnyCopy).collect();
         let questions: Vec<String> =
             asked.iter().map(|draft| draft.question(&self.layout.event_subject(draft.read.person))).collect();
-        let send = |store: &Store, index: usize, reply: &str| match questions.get(index) {
-            Some(question) => store.publish(&subject, Some(reply), &[], question.as_bytes()),
-            None => Err(NotSent::Malformed("index")),
+        let send = |store: &Store, question: &String, reply: &str| {
+            store.publish(&subject, Some(reply), &[], question.as_bytes())
         };
         let take = |index: usize, answer| asked.get_mut(index).and_then(|draft| draft.take(answer));
-        let ends = inbox.exchange(questions.len(), wait, send, take);
+        let ends = inbox.exchange(&questions, wait, send, take);
         for (draft, end) in asked.into_iter().zip(ends) {
             draft.is_unanswered = matches!(end, Exchanged::Silent);
             draft.stage = match answered(end) {
@@ -75,7 +74,7 @@ impl<'a> Reading<'a> {
 
     /// As many rounds as it takes: the next message each, from the leader, until it has no more.
     pub(super) fn ask_leader(&mut self, inbox: &mut Inbox, wait: Duration) {
-        let subject = self.layout.api(&format!("STREAM.MSG.GET.{}", self.layout.stream()));
+        let subject = self.layout.leader_get(self.layout.stream());
         loop {
             let mut asked: Vec<&mut Draft> =
                 self.drafts.iter_mut().filter(|draft| draft.stage == Stage::Leader).collect();

@@ -86,9 +86,8 @@ impl Scan {
     }
 
     fn of(store: &Store, layout: &Layout, stream: &str) -> Result<Self, NotSent> {
-        let call = |name: &str| layout.api(&format!("{name}.{stream}"));
-        let (info, direct, leader) = (call("STREAM.INFO"), call("DIRECT.GET"), call("STREAM.MSG.GET"));
-        Ok(Self { inbox: store.inbox()?, info, direct, leader })
+        let info = layout.api(&format!("STREAM.INFO.{stream}"));
+        Ok(Self { inbox: store.inbox()?, info, direct: layout.direct_get(stream), leader: layout.leader_get(stream) })
     }
 
     /// How far the stream reaches, by its leader's word; `None` where there is no such stream.
@@ -118,15 +117,12 @@ impl Scan {
             (0..PAGES_AT_ONCE).map(|page| from + page * PAGE_MESSAGES).take_while(|start| *start <= to).collect();
         let mut pages: Vec<Page> = starts.iter().map(|start| Page::begin(*start)).collect();
         let direct = &self.direct;
-        let send = |store: &Store, index: usize, reply: &str| match starts.get(index) {
-            Some(start) => {
-                let question = json!({ "seq": start, "batch": PAGE_MESSAGES, "max_bytes": PAGE_BYTES_MAX }).to_string();
-                store.publish(direct, Some(reply), &[], question.as_bytes())
-            }
-            None => Err(NotSent::Malformed("index")),
+        let send = |store: &Store, start: &Sequence, reply: &str| {
+            let question = json!({ "seq": start, "batch": PAGE_MESSAGES, "max_bytes": PAGE_BYTES_MAX }).to_string();
+            store.publish(direct, Some(reply), &[], question.as_bytes())
         };
         let take = |index: usize, answer: Incoming| pages.get_mut(index).and_then(|page| page.take(answer));
-        self.inbox.exchange(starts.len(), ANSWER_WAIT, send, take);
+        self.inbox.exchange(&starts, ANSWER_WAIT, send, take);
         in_a_row(from, to, pages)
     }
 

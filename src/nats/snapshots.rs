@@ -35,21 +35,18 @@ impl NatsSnapshots {
     }
 
     fn load_chunk(&mut self, persons: &[PersonId]) -> Vec<Option<Vec<u8>>> {
-        let subject = self.layout.api(&format!("DIRECT.GET.{}", self.layout.bucket_stream()));
-        let send = |store: &Store, index: usize, reply: &str| match persons.get(index) {
-            Some(person) => {
-                let question = last_of_subject(&self.layout.snapshot_subject(*person)).to_string();
-                store.publish(&subject, Some(reply), &[], question.as_bytes())
-            }
-            None => Err(NotSent::Malformed("index")),
+        let (subject, layout) = (self.layout.direct_get(&self.layout.bucket_stream()), &self.layout);
+        let send = |store: &Store, person: &PersonId, reply: &str| {
+            let question = last_of_subject(&layout.snapshot_subject(*person)).to_string();
+            store.publish(&subject, Some(reply), &[], question.as_bytes())
         };
-        let answers = self.inbox.exchange(persons.len(), self.wait_max, send, |_, answer| Some(value(answer)));
+        let answers = self.inbox.exchange(persons, self.wait_max, send, |_, answer| Some(value(answer)));
         answers.into_iter().map(|answer| answered(answer).ok().flatten()).collect()
     }
 
     /// What lies there now, by the leader's word.
     fn current(&mut self, person: PersonId) -> Result<Option<Shown>, Unavailable> {
-        let subject = self.layout.api(&format!("STREAM.MSG.GET.{}", self.layout.bucket_stream()));
+        let subject = self.layout.leader_get(&self.layout.bucket_stream());
         let question = [last_of_subject(&self.layout.snapshot_subject(person))];
         let shown = ask_leader(&mut self.inbox, &subject, &question, self.wait_max);
         shown.into_iter().next().unwrap_or_else(|| Err(Unavailable("the bucket was not asked".to_owned())))
@@ -60,13 +57,14 @@ impl NatsSnapshots {
         let subject = self.layout.snapshot_target(person);
         let (revision, stream, layout) = (revision.to_string(), self.layout.bucket_stream(), &self.layout);
         let headers = [("Nats-Expected-Last-Subject-Sequence", revision.as_str())];
-        let send = |store: &Store, _, reply: &str| store.publish(&subject, Some(reply), &headers, snapshot);
+        let send =
+            |store: &Store, snapshot: &&[u8], reply: &str| store.publish(&subject, Some(reply), &headers, snapshot);
         let take = |_, answer: Incoming| match read_ack(answer.payload(), &stream, |domain| layout.is_ours(domain)) {
             Ack::Ours(appended) => Some(appended),
             _ if answer.is_no_responders() => Some(Appended::Unavailable(Unavailable("there is no bucket".to_owned()))),
             Ack::Foreign(_) | Ack::Garbled => None,
         };
-        match self.inbox.exchange(1, self.wait_max, send, take).pop() {
+        match self.inbox.exchange(&[snapshot], self.wait_max, send, take).pop() {
             Some(Exchanged::Answered(appended)) => appended,
             Some(Exchanged::NotSent(why)) => Appended::Unavailable(Unavailable(why.to_string())),
             Some(Exchanged::Silent) | None => Appended::Unknown,

@@ -15,7 +15,7 @@ use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::leader::last_of_subject;
 use super::message::Incoming;
-use super::store::{NotSent, Store};
+use super::store::Store;
 use super::trail::{HEADER, Trail};
 use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit};
 use crate::wire::request::Header;
@@ -56,11 +56,11 @@ pub(super) fn read_backwards(
     reads: &[Read],
     wait: Duration,
 ) -> Vec<Result<Found, NotFound>> {
-    let subject = layout.api(&format!("DIRECT.GET.{}", layout.stream()));
+    let subject = layout.direct_get(layout.stream());
     let mut walks: Vec<Walk> = reads.iter().map(|read| Walk::new(read, layout)).collect();
     let mut bytes = 0;
     for _ in 0..ROUNDS_MAX {
-        let asked: Vec<(usize, Question)> = walks
+        let mut asked: Vec<(usize, Question)> = walks
             .iter_mut()
             .enumerate()
             .flat_map(|(walk, of)| of.questions().map(move |asked| (walk, asked)))
@@ -68,12 +68,13 @@ pub(super) fn read_backwards(
         if asked.is_empty() {
             break;
         }
+        // The server keeps a block of the stream in memory for a while: it is to read each once, not once a person.
+        asked.sort_by_key(|(_, question)| question.sequence);
         for wave in asked.chunks(QUESTIONS_MAX) {
-            let send = |store: &Store, index: usize, reply: &str| match wave.get(index) {
-                Some((_, question)) => store.publish(&subject, Some(reply), &[], question.json.as_bytes()),
-                None => Err(NotSent::Malformed("index")),
+            let send = |store: &Store, (_, question): &(usize, Question), reply: &str| {
+                store.publish(&subject, Some(reply), &[], question.json.as_bytes())
             };
-            let answers = inbox.exchange(wave.len(), wait, send, |_, answer| Some(answer));
+            let answers = inbox.exchange(wave, wait, send, |_, answer| Some(answer));
             for ((walk, question), answer) in wave.iter().zip(answers) {
                 if let Some(walk) = walks.get_mut(*walk) {
                     bytes += walk.take(question, answer);

@@ -231,11 +231,12 @@ fn same_outcome(past: &Past) -> Vec<Finding> {
         };
         // When the service hears of a loss, it gives up an append that got no answer; one that then arrives after all is
         // told as a duplicate of itself.
-        let given_up =
-            |first: &usize, last: Time| past.is_loss_learnt_between(past.sent[*first].delivery.sent_at, last);
-        let excused = deliveries.first().zip(told.first()).is_some_and(|(first, (last, _))| given_up(first, *last));
+        let is_excused = deliveries
+            .first()
+            .zip(told.first())
+            .is_some_and(|(first, (last, _))| past.is_loss_learnt_between(past.sent[*first].delivery.sent_at, *last));
         let never_new = told.len() == deliveries.len() && first_times == 0 && carried.at.is_some();
-        if first_times > 1 || never_new && !excused {
+        if first_times > 1 || never_new && !is_excused {
             wrong.push((Some(person), format!("{}: {first_times} times told that it is new: {told:?}", carried.key)));
         }
         if let Some(other) = told.iter().find(differs) {
