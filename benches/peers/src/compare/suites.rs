@@ -231,7 +231,9 @@ impl Field {
                 let servers = NatsServers::start(&self.binaries, &self.data, Durability::Later, 1)?;
                 let settings = [("SNAPSHOT_FREQ", "0")];
                 let persons = format!("--persons {} --history {commits}", COLD_MESSAGES / commits);
-                let (writer, _) = children::service(&self.binaries, &servers, &settings)?;
+                // Who writes the histories is not to read them again and again meanwhile.
+                let roomy = [settings[0], ("CACHE_BYTES", "4GiB")];
+                let (writer, _) = children::service(&self.binaries, &servers, &roomy)?;
                 prepare(&self.binaries, &servers, &words(&format!("{persons} --in-flight 512")))?;
                 drop(writer);
                 let (service, _) = children::service(&self.binaries, &servers, &settings)?;
