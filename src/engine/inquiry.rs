@@ -12,12 +12,12 @@ use lru::LruCache;
 use crate::domain::{Person, PersonId, PersonView, evolve};
 use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::cache::Cache;
+use crate::engine::link::{Link, Standing};
 use crate::engine::load::{self, Freshness, LoadError, Loading, NotLoaded};
 use crate::engine::ports::{Consistency, EventLog, Read, Sequence, SnapshotStore, Start, StoredCommit};
 use crate::engine::receipts::Receipts;
 use crate::engine::turn::Notice;
 use crate::wire::commit::{self, Commit, CommitError, EventRecord};
-use crate::wire::digest::Digest;
 use crate::wire::query::{Get, History, HistoryPage, Query, RecordedAt, encode_person};
 use crate::wire::reply::{Code, Problem};
 
@@ -103,16 +103,14 @@ impl Inquiry {
         let mut present = BTreeMap::new();
         let mut loadings = load::start(self.snapshots.as_mut(), &cold);
         for (aggregate, tip) in cached.into_iter().zip(tips) {
-            // Where a restored stream has grown again, another commit may lie in the place of the known one.
-            match tip.map(|tip| tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, Digest::of(&tip.payload)))) {
-                Ok(newest) if newest == (aggregate.sequence, aggregate.chain) => {
+            match tip.map(|tip| aggregate.link().against(tip.as_ref())) {
+                Ok(Standing::Newest) => {
                     present.insert(aggregate.person, Ok(aggregate));
                 }
-                Ok((newest, _)) if newest > aggregate.sequence => {
+                Ok(Standing::Behind(newest)) => {
                     loadings.push(Loading::from_cached(aggregate, Freshness::Reaching(newest)));
                 }
-                // The stream has less than it had: what is known is worth nothing.
-                Ok(_) => {
+                Ok(Standing::Void) => {
                     self.notices.push(Notice::LostTail(aggregate.person));
                     loadings.extend(load::start(self.snapshots.as_mut(), &[(aggregate.person, Freshness::Newest)]))
                 }
@@ -209,7 +207,7 @@ impl Inquiry {
         mut visit: impl FnMut(Sequence, EventRecord) -> bool,
     ) -> Result<(), Problem> {
         let bookmark = self.bookmarks.get(&(now.person, from_version)).copied();
-        let mut place = bookmark.map_or(Place::beginning(), |from| Place { from, before: None });
+        let mut place = bookmark.map_or(Place::beginning(), |from| Place { from, link: None });
         let mut consistency = Consistency::Any;
         while place.from <= now.sequence {
             let read = Read { person: now.person, start: Start::Sequence(place.from), consistency, newest: None };
@@ -221,14 +219,14 @@ impl Inquiry {
             // The copy that answered may lag behind the leader, which has been seen to have more.
             let mut is_from_the_leader_next = page.commits.is_empty();
             for stored in page.commits.iter().filter(|stored| stored.sequence <= now.sequence) {
-                match place.check(now.person, stored) {
+                match place.follow(now.person, stored) {
                     // The stream was restored since the place was remembered.
-                    Ok(commit) if place.before.is_none() && commit.first_version() > from_version => {
+                    Ok((_, commit)) if place.link.is_none() && commit.first_version() > from_version => {
                         self.bookmarks.pop(&(now.person, from_version));
                         return self.each_event(now, from_version, visit);
                     }
-                    Ok(commit) => {
-                        place = Place::after(stored, &commit);
+                    Ok((next, commit)) => {
+                        place = next;
                         if !commit.events.into_iter().all(|event| visit(stored.sequence, event)) {
                             return Ok(());
                         }
@@ -259,29 +257,25 @@ impl Inquiry {
 struct Place {
     /// Where the next commit is looked for.
     from: Sequence,
-    /// The version and the digest that the next commit has to build on; `None` where that is not known.
-    before: Option<(u64, Digest)>,
+    /// What the next commit has to continue; `None` where that is not known.
+    link: Option<Link>,
 }
 
 impl Place {
     fn beginning() -> Self {
-        Self { from: 1, before: Some((0, Digest::ZERO)) }
+        Self { from: 1, link: Some(Link::start()) }
     }
 
-    fn after(stored: &StoredCommit, commit: &Commit) -> Self {
-        Self { from: stored.sequence + 1, before: Some((commit.version, Digest::of(&stored.payload))) }
-    }
-
-    /// The next commit, if it is the next.
-    fn check(&self, person: PersonId, stored: &StoredCommit) -> Result<Commit, Broken> {
+    /// The place behind the next commit, and the commit, if it is the next.
+    fn follow(&self, person: PersonId, stored: &StoredCommit) -> Result<(Self, Commit), Broken> {
         let broken = |error| Broken { sequence: stored.sequence, error };
         let commit = commit::decode(&stored.payload).map_err(broken)?;
-        let follows = self.before.is_none_or(|(version, digest)| {
-            commit.first_version().checked_sub(1) == Some(version) && commit.previous == digest
-        });
-        match commit.aggregate_id == person && follows {
-            true => Ok(commit),
-            false => Err(broken(CommitError::Damaged("it does not continue the commit before it".to_owned()))),
-        }
+        let link = match &self.link {
+            Some(link) => link.follow(person, stored, &commit),
+            None if commit.aggregate_id == person => Ok(Link::after(stored, &commit)),
+            None => Err("a commit of another person".to_owned()),
+        };
+        let link = link.map_err(|what| broken(CommitError::Damaged(what)))?;
+        Ok((Self { from: stored.sequence + 1, link: Some(link) }, commit))
     }
 }

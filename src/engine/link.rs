@@ -1,5 +1,7 @@
 //! Where a history stands, and whether a stored commit is the next one of it.
 
+use std::cmp::Ordering;
+
 use bincode::{Decode, Encode};
 
 use crate::domain::{PersonId, Timestamp};
@@ -44,11 +46,38 @@ impl Link {
         if commit.events.first().is_some_and(|first| first.timestamp < self.last_event_at) {
             return Err("time runs backwards".to_owned());
         }
-        Ok(Self {
+        Ok(Self::after(stored, commit))
+    }
+
+    /// The end after this commit, which is `stored` decoded, whatever came before it.
+    pub fn after(stored: &StoredCommit, commit: &Commit) -> Self {
+        Self {
             version: commit.version,
             sequence: stored.sequence,
             chain: Digest::of(&stored.payload),
-            last_event_at: commit.events.last().map_or(self.last_event_at, |event| event.timestamp),
-        })
+            last_event_at: commit.events.last().map_or(Self::start().last_event_at, |event| event.timestamp),
+        }
     }
+
+    /// How this end stands to the newest commit, by the leader's word.
+    pub fn against(&self, tip: Option<&StoredCommit>) -> Standing {
+        let (sequence, chain) = tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, Digest::of(&tip.payload)));
+        match sequence.cmp(&self.sequence) {
+            Ordering::Equal if chain == self.chain => Standing::Newest,
+            Ordering::Greater => Standing::Behind(sequence),
+            // The stream has less than it had; or it was restored and has grown again, and another commit lies here.
+            Ordering::Equal | Ordering::Less => Standing::Void,
+        }
+    }
+}
+
+/// How what is known of a history stands to what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// There is nothing newer.
+    Newest,
+    /// The newest commit lies there.
+    Behind(Sequence),
+    /// What is known is worth nothing.
+    Void,
 }

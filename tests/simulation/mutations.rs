@@ -46,8 +46,8 @@ pub const MUTATIONS: &[Mutation] = &[
         "believe what the leader does not confirm",
         "refused_is_right",
         "engine/worker/storing.rs",
-        "newest == (known, chain)",
-        "true",
+        "link.against(tip.as_ref())",
+        "Standing::Newest",
     ),
     mutation(
         "take refusals for final though something comes before them",
@@ -272,19 +272,19 @@ pub const MUTATIONS: &[Mutation] = &[
         "show what is cached",
         "queries_show_the_newest",
         "engine/inquiry.rs",
-        "newest == (aggregate.sequence, aggregate.chain)",
-        "true",
+        "aggregate.link().against(tip.as_ref())",
+        "Standing::Newest",
     ),
     mutation(
         "do not read on what is cached and grew, and say that it is not to be had",
         "queries_show_the_newest",
         "engine/inquiry.rs",
-        "                Ok((newest, _)) if newest > aggregate.sequence => {",
-        "                Ok((newest, _)) if @ && newest > aggregate.sequence => {
+        "                Ok(Standing::Behind(newest)) => {",
+        "                Ok(Standing::Behind(_)) if @ => {
                     let problem = Problem::new(Code::Unavailable, \"it grew\");
                     present.insert(aggregate.person, Err(problem));
                 }
-                Ok((newest, _)) if newest > aggregate.sequence => {",
+                Ok(Standing::Behind(newest)) => {",
     ),
     mutation(
         "answer without the command's id",

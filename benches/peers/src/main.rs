@@ -8,6 +8,8 @@
 mod ceilings;
 mod compare;
 #[cfg(feature = "rivals")]
+mod follow;
+#[cfg(feature = "rivals")]
 mod rivals;
 #[cfg(feature = "rivals")]
 mod steps;
@@ -33,6 +35,9 @@ enum Peer {
     /// The steps of a command by themselves, without a server
     #[cfg(feature = "rivals")]
     Steps(steps::Steps),
+    /// What it would cost a replica to follow the commits of all others
+    #[cfg(feature = "rivals")]
+    Follow(follow::Follow),
     /// Measures service, ceilings and rivals in turn, and writes tables and plots
     Compare(compare::Compare),
 }
@@ -45,6 +50,8 @@ fn main() -> ExitCode {
         Peer::Rival(it) => it.run(),
         #[cfg(feature = "rivals")]
         Peer::Steps(it) => it.run(),
+        #[cfg(feature = "rivals")]
+        Peer::Follow(it) => it.run(),
         Peer::Compare(it) => it.run(),
     };
     match done {

@@ -3,11 +3,11 @@
 
 use crate::domain::PersonId;
 use crate::engine::draft::Held;
+use crate::engine::link::{Link, Standing};
 use crate::engine::load::Freshness;
 use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
 use crate::engine::turn::{DueSnapshot, Limits, Notice, Turn};
 use crate::engine::worker::{Attempt, Work, Worker};
-use crate::wire::digest::Digest;
 use crate::wire::reply::{Accepted, Code, Outcome, Problem};
 
 /// Conflicts in a row from which on, and after each as many more, a person is said to be in a replay loop.
@@ -207,12 +207,9 @@ impl Work {
 
     fn confirm(&mut self, person: PersonId, tip: Result<Option<StoredCommit>, Unavailable>, turn: &mut Turn) {
         let decided = std::mem::take(&mut self.unconfirmed);
-        let (known, chain) =
-            self.aggregate.as_ref().map_or((0, Digest::ZERO), |aggregate| (aggregate.sequence, aggregate.chain));
-        // Where a restored stream has grown again, another commit may lie in the place of the known one.
-        let tip = tip.map(|tip| tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, Digest::of(&tip.payload))));
-        match tip {
-            Ok(newest) if newest == (known, chain) => {
+        let link = self.aggregate.as_ref().map_or_else(Link::start, |aggregate| aggregate.link());
+        match tip.map(|tip| link.against(tip.as_ref())) {
+            Ok(Standing::Newest) => {
                 for (task, held) in decided {
                     let outcome = match held {
                         Held::IfNewest(outcome) => outcome,
@@ -222,8 +219,8 @@ impl Work {
                     turn.answer(task, outcome);
                 }
             }
-            Ok((newest, _)) if newest > known => self.decide_again(decided, Freshness::Reaching(newest)),
-            Ok(_) => {
+            Ok(Standing::Behind(newest)) => self.decide_again(decided, Freshness::Reaching(newest)),
+            Ok(Standing::Void) => {
                 turn.notices.push(Notice::LostTail(person));
                 self.aggregate = None;
                 self.decide_again(decided, Freshness::Newest);
