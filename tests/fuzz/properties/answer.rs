@@ -20,7 +20,8 @@ pub fn hold(input: &[u8]) {
         assert_eq!(message.payload(), payload);
         for name in ["Status", "Description", "Nats-Sequence", "Nats-Last-Sequence", "Nats-Num-Pending", ""] {
             if let Header::One(value) = message.header(name) {
-                assert_eq!(value, value.trim(), "{name}");
+                // The client joins the lines of a value by spaces, also those that are blank: it may end in one.
+                assert!(!value.contains('\n'), "{name}");
             }
         }
         assert!(!format!("{message:?}").contains("_INBOX"), "it may be anybody's subject");
