@@ -3,7 +3,6 @@
 //! The server checks the expected sequence and stores in one step, so two writers cannot both win. No filter header and
 //! no message id go along: neither is needed for that, and both cost the server more than the check itself.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
@@ -151,25 +150,28 @@ impl EventLog for NatsLog {
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
         let commits: Vec<Commit> =
             appends.iter().map(|append| (append, self.next_trail(append.person, append.expected))).collect();
-        let mut outcomes = self.append_in_batches(&commits);
-        let (places, singly): (Vec<usize>, Vec<&Commit>) =
-            commits.iter().enumerate().filter(|(place, _)| !outcomes.contains_key(place)).unzip();
-        outcomes.extend(places.into_iter().zip(self.append_singly(&singly)));
-        for (index, (append, trail)) in commits.into_iter().enumerate() {
-            if let Some(Appended::Stored(sequence)) = outcomes.get(&index) {
+        let together = self.append_in_batches(&commits);
+        let singly: Vec<&Commit> =
+            commits.iter().zip(&together).filter(|(_, outcome)| outcome.is_none()).map(|(commit, _)| commit).collect();
+        let mut singly = self.append_singly(&singly).into_iter();
+        let outcomes =
+            together.into_iter().map(|outcome| outcome.or_else(|| singly.next()).unwrap_or(Appended::Unknown));
+        let outcomes: Vec<Appended> = outcomes.collect();
+        for ((append, trail), outcome) in commits.into_iter().zip(&outcomes) {
+            if let Appended::Stored(sequence) = outcome {
                 self.trails.put(append.person, (*sequence, trail));
             }
         }
-        outcomes.into_values().collect()
+        outcomes
     }
 }
 
 impl NatsLog {
-    /// The outcomes by index of those commits that went in batches; the others are to be appended singly. Also those of
+    /// The outcome of each commit that went in a batch; `None` for those that are to be appended singly. Also for those of
     /// a batch that was refused: what one of them is refused for is nothing to the others.
-    fn append_in_batches(&mut self, commits: &[Commit]) -> BTreeMap<usize, Appended> {
+    fn append_in_batches(&mut self, commits: &[Commit]) -> Vec<Option<Appended>> {
         if self.batch_len_max == 0 {
-            return BTreeMap::new();
+            return vec![None; commits.len()];
         }
         // The last one may be short, and is among those that are appended singly then.
         let batches: Vec<&[Commit]> =
@@ -183,13 +185,9 @@ impl NatsLog {
         };
         let answers = self.inbox.exchange(&batches, self.wait_max, send, take);
         foreign.complain(layout);
-        let mut outcomes = BTreeMap::new();
-        let mut first = 0;
-        for (batch, answer) in batches.iter().zip(answers) {
-            let of_all = (first..).zip(batch_outcome(answer, batch.len())).take(batch.len());
-            outcomes.extend(of_all);
-            first += batch.len();
-        }
+        let of_each = batches.iter().zip(answers).flat_map(|(batch, answer)| batch_outcome(answer, batch.len()));
+        let mut outcomes: Vec<Option<Appended>> = of_each.collect();
+        outcomes.resize(commits.len(), None);
         outcomes
     }
 
@@ -237,19 +235,19 @@ fn publish_batch(store: &Store, layout: &Layout, batch: &[Commit], reply: &str) 
     Ok(())
 }
 
-/// The outcome of each commit of a batch of this many, in order; nothing where each is to be appended by itself.
-fn batch_outcome(answer: Exchanged<(Appended, usize)>, len: usize) -> Vec<Appended> {
+/// The outcome of each commit of a batch of this many, in order; `None` where each is to be appended by itself.
+fn batch_outcome(answer: Exchanged<(Appended, usize)>, len: usize) -> Vec<Option<Appended>> {
     match answer {
         // They lie one after the other, the last one where the answer says.
         Exchanged::Answered((Appended::Stored(last), stored)) if stored == len => {
-            (0..len).rev().map(|later| Appended::Stored(last.saturating_sub(later as u64))).collect()
+            (0..len).rev().map(|later| Some(Appended::Stored(last.saturating_sub(later as u64)))).collect()
         }
         // A server that knows no batches answered for the last message alone.
         Exchanged::Answered((Appended::Stored(_) | Appended::Unknown, _)) | Exchanged::Silent => {
-            vec![Appended::Unknown; len]
+            vec![Some(Appended::Unknown); len]
         }
         Exchanged::Answered((Appended::Conflict(_) | Appended::Refused(_) | Appended::Unavailable(_), _))
-        | Exchanged::NotSent(_) => Vec::new(),
+        | Exchanged::NotSent(_) => vec![None; len],
     }
 }
 
