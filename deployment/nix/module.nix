@@ -92,47 +92,47 @@ in
 
   config = lib.mkMerge [
     (lib.mkIf cfg.enable {
-        systemd.services.cim-domain-person = {
-          description = "Person service: commands over NATS, events in JetStream";
-          inherit documentation;
-          wantedBy = [ "multi-user.target" ];
-          # It waits for NATS by itself. The order is for the way out: the network and a server on this machine outlive the
-          # drain.
-          after = [
-            "network.target"
-            "nats-server.service"
-            "nats.service"
-          ];
-          # It is never given up: NATS may be away for as long as it takes somebody to mend it.
-          startLimitIntervalSec = 0;
+      systemd.services.cim-domain-person = {
+        description = "Person service: commands over NATS, events in JetStream";
+        inherit documentation;
+        wantedBy = [ "multi-user.target" ];
+        # It waits for NATS by itself. The order is for the way out: the network and a server on this machine outlive the
+        # drain.
+        after = [
+          "network.target"
+          "nats-server.service"
+          "nats.service"
+        ];
+        # It is never given up: NATS may be away for as long as it takes somebody to mend it.
+        startLimitIntervalSec = 0;
 
-          environment = environment // {
-            # Where SIGHUP reads LOG_LEVEL again.
-            ENVIRONMENT_FILE = local;
-          };
-
-          serviceConfig = defaults (
-            secrets
-            // sandbox
-            // {
-              Type = "notify";
-              NotifyAccess = "main";
-              ExecStart = "${lib.getExe cfg.package} run";
-              ExecReload = "/bin/sh -c 'kill -HUP $MAINPID'";
-
-              # It is started when a command would be answered, and that takes as long as NATS is away.
-              TimeoutStartSec = "infinity";
-              # Above DRAIN_TIMEOUT (10s) and what leaving takes beyond it. Whoever raises the one raises the other.
-              TimeoutStopSec = "20s";
-              KillMode = "mixed";
-              WatchdogSec = "30s";
-              Restart = "always";
-              RestartSec = "2s";
-              # Bad usage, a refused sign-in, a bad configuration: these need a person, not another try.
-              RestartPreventExitStatus = "64 77 78";
-            }
-          );
+        environment = environment // {
+          # Where SIGHUP reads LOG_LEVEL again.
+          ENVIRONMENT_FILE = local;
         };
+
+        serviceConfig = defaults (
+          secrets
+          // sandbox
+          // {
+            Type = "notify";
+            NotifyAccess = "main";
+            ExecStart = "${lib.getExe cfg.package} run";
+            ExecReload = "/bin/sh -c 'kill -HUP $MAINPID'";
+
+            # It is started when a command would be answered, and that takes as long as NATS is away.
+            TimeoutStartSec = "infinity";
+            # Above DRAIN_TIMEOUT (10s) and what leaving takes beyond it. Whoever raises the one raises the other.
+            TimeoutStopSec = "20s";
+            KillMode = "mixed";
+            WatchdogSec = "30s";
+            Restart = "always";
+            RestartSec = "2s";
+            # Bad usage, a refused sign-in, a bad configuration: these need a person, not another try.
+            RestartPreventExitStatus = "64 77 78";
+          }
+        );
+      };
     })
 
     (lib.mkIf cfg.verify.enable {
