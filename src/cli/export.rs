@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
-use crate::cli::output::{Out, counted, grouped, private};
+use crate::cli::output::{Out, beside, counted, grouped, private};
 use crate::cli::progress::Progress;
 use crate::cli::reading::Reading;
 use crate::cli::store::{StoreReader, unavailable};
@@ -139,9 +139,7 @@ impl Export {
             let message = format!("--out {}: there is such a file; --force replaces it", path.display());
             return Err(Failure::new(ExitStatus::BadConfiguration, message));
         }
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let beside = path.with_file_name(name);
+        let beside = beside(path);
         let file = private(&beside).map_err(|error| unwritable(path, &error))?;
         Ok(Target::File { writer: BufWriter::new(file), beside, path: path.clone() })
     }

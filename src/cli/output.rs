@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::{File, Permissions};
 use std::io::{self, Stdout, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anstream::AutoStream;
 use anstyle::Style;
@@ -95,6 +95,13 @@ pub fn private(path: &Path) -> io::Result<File> {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
     Ok(file)
+}
+
+/// Where a file is written before it takes the place of this one.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
 }
 
 /// Text without anything that a terminal would obey.

@@ -10,6 +10,7 @@ use std::path::Path;
 use bincode::{Decode, Encode};
 
 use crate::cli::failure::Failure;
+use crate::cli::output::{beside, private};
 use crate::cli::verify::finding::{Finding, Findings};
 use crate::cli::verify::ledger::{Ledger, Packed, Part};
 use crate::domain::PersonId;
@@ -52,11 +53,9 @@ pub fn save(path: &Path, place: &Place, ledger: &Ledger, findings: &Findings) ->
     let refused = |error: &dyn std::fmt::Display| {
         Failure::new(ExitStatus::BadConfiguration, format!("--state {} cannot be written: {error}", path.display()))
     };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = path.with_file_name(name);
+    let beside = beside(path);
     let write = || -> Result<(), Box<dyn std::error::Error>> {
-        let mut writer = Hashing::new(BufWriter::new(crate::cli::output::private(&beside)?));
+        let mut writer = Hashing::new(BufWriter::new(private(&beside)?));
         writer.write_all(MAGIC)?;
         let head = Head {
             place: place.clone(),
