@@ -146,10 +146,13 @@ impl Worker {
         let last_start = Moment(now.0.saturating_add(self.limits.append_micros_max));
         for work in self.desk.values_mut() {
             let too_late = |task: &Task| task.deadline <= last_start;
-            let (late, waiting) = std::mem::take(&mut work.waiting).into_iter().partition(too_late);
-            work.waiting = waiting;
-            for task in Vec::from(late) {
-                turn.answer(task, Outcome::Problem(work.out_of_time()));
+            // Nearly never is anybody late, and then nobody is moved.
+            if work.waiting.iter().any(too_late) {
+                let (late, waiting) = std::mem::take(&mut work.waiting).into_iter().partition(too_late);
+                work.waiting = waiting;
+                for task in Vec::from(late) {
+                    turn.answer(task, Outcome::Problem(work.out_of_time()));
+                }
             }
             work.expire_attempt(last_start, turn);
         }
