@@ -39,9 +39,8 @@ impl Attributes {
     }
 
     /// The latest recorded one of a type.
-    pub fn latest(&self, of: &AttributeType) -> Option<&Attribute> {
-        let place = self.latest_place(of)?;
-        self.recorded.get(place).map(Arc::as_ref)
+    pub fn latest(&self, of: &AttributeType) -> Option<&Arc<Attribute>> {
+        self.recorded.get(self.latest_place(of)?)
     }
 
     /// Whether one of a type is valid on a day.
@@ -54,13 +53,13 @@ impl Attributes {
         binary::encoded_bytes(&self.recorded.len()) + self.items_bytes
     }
 
-    pub(super) fn record(&mut self, attribute: Attribute) {
+    pub(super) fn record(&mut self, attribute: Arc<Attribute>) {
         self.items_bytes += binary::encoded_bytes(&attribute);
-        Arc::make_mut(&mut self.recorded).push(Arc::new(attribute));
+        Arc::make_mut(&mut self.recorded).push(attribute);
     }
 
     /// Puts another attribute in the place of the latest recorded one of a type; nothing where there is none.
-    pub(super) fn replace_latest(&mut self, of: &AttributeType, attribute: Attribute) {
+    pub(super) fn replace_latest(&mut self, of: &AttributeType, attribute: Arc<Attribute>) {
         let Some(place) = self.latest_place(of) else { return };
         if let Some(slot) = Arc::make_mut(&mut self.recorded).get_mut(place) {
             change(slot, &mut self.items_bytes, |old| *old = attribute);
@@ -71,7 +70,8 @@ impl Attributes {
     pub(super) fn invalidate(&mut self, of: &AttributeType, day: Date) {
         for slot in Arc::make_mut(&mut self.recorded) {
             if is_hit(slot, of, day) {
-                change(slot, &mut self.items_bytes, |old| old.temporal.valid_until = Some(day));
+                let end = |old: &mut Arc<Attribute>| Arc::make_mut(old).temporal.valid_until = Some(day);
+                change(slot, &mut self.items_bytes, end);
             }
         }
     }
@@ -85,9 +85,9 @@ fn is_hit(attribute: &Attribute, of: &AttributeType, day: Date) -> bool {
     attribute.attribute_type == *of && attribute.is_valid_on(day)
 }
 
-fn change(slot: &mut Arc<Attribute>, items_bytes: &mut usize, how: impl FnOnce(&mut Attribute)) {
+fn change(slot: &mut Arc<Attribute>, items_bytes: &mut usize, how: impl FnOnce(&mut Arc<Attribute>)) {
     let before = binary::encoded_bytes(slot);
-    how(Arc::make_mut(slot));
+    how(slot);
     *items_bytes = *items_bytes - before + binary::encoded_bytes(slot);
 }
 

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::api::{Ack, batch_len, read_ack};
@@ -27,6 +28,9 @@ pub(super) const QUESTIONS_MAX: usize = 128;
 
 /// Fewer commits are appended each by itself: a batch costs the server about as many syncs as so many messages.
 const BATCH_LEN_MIN: usize = 6;
+
+/// A commit has no more headers than these, unless it is in a batch.
+const HEADERS_MAX: usize = 8;
 
 /// Persons whose trail is remembered, a few hundred bytes each; longest unused out. Whose is forgotten begins a new one.
 const TRAILS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
@@ -260,14 +264,15 @@ fn publish(
     place_in_batch: &[(&str, &str)],
 ) -> Result<(), NotSent> {
     let subject = layout.event_subject(append.person);
-    let (expected, version) = (append.expected.to_string(), append.headers.person_version.to_string());
-    let mut headers = vec![
-        ("Nats-Expected-Last-Subject-Sequence", expected.as_str()),
-        ("Event-Type", append.headers.event_types.as_str()),
-        ("Person-Version", version.as_str()),
-        ("Content-Type", "application/json"),
-    ];
+    let (mut expected, mut version) = (itoa::Buffer::new(), itoa::Buffer::new());
     let trail = trail.to_header();
+    let mut headers: SmallVec<[(&str, &str); HEADERS_MAX]> = SmallVec::new();
+    headers.extend([
+        ("Nats-Expected-Last-Subject-Sequence", expected.format(append.expected)),
+        ("Event-Type", append.headers.event_types.as_str()),
+        ("Person-Version", version.format(append.headers.person_version)),
+        ("Content-Type", "application/json"),
+    ]);
     if let Some(trail) = &trail {
         headers.push((HEADER, trail));
     }
@@ -277,7 +282,7 @@ fn publish(
     if let Some(traceparent) = &append.headers.traceparent {
         headers.push(("traceparent", traceparent));
     }
-    headers.extend(place_in_batch);
+    headers.extend_from_slice(place_in_batch);
     store.publish(&subject, reply, &headers, &append.payload)
 }
 

@@ -9,8 +9,6 @@
 //! A hint and no more: what is read by it counts only if it is linked without gap and its chain of digests holds. Where
 //! a trail is not known, a new one begins.
 
-use std::fmt::Write;
-
 use crate::engine::ports::Sequence;
 
 /// The header that bears it.
@@ -50,8 +48,9 @@ impl Trail {
         let mut known =
             std::iter::once((self.count, sequence)).chain(numbers(self.count).zip(self.named.iter().copied()));
         let count = self.count.saturating_add(1);
-        let named = numbers(count).filter_map(|wanted| known.find(|(number, _)| *number == wanted)).map(|(_, at)| at);
-        Self { count, named: named.collect() }
+        let mut named = Vec::with_capacity(self.named.len() + 1);
+        named.extend(numbers(count).filter_map(|wanted| known.find(|(number, _)| *number == wanted)).map(|(_, at)| at));
+        Self { count, named }
     }
 
     /// How many commits come before it, as far as is known.
@@ -70,11 +69,11 @@ impl Trail {
         const NUMBER_BYTES: usize = 8;
         let mut newer = *self.named.first()?;
         let mut text = String::with_capacity(NUMBER_BYTES * (1 + self.named.len()));
-        // Writing to a string does not fail.
-        let _ = write!(text, "{}:", self.count);
+        let mut digits = itoa::Buffer::new();
+        text.extend([digits.format(self.count), ":"]);
         for (index, older) in self.named.iter().skip(1).enumerate() {
             let comma = if index > 0 { "," } else { "" };
-            let _ = write!(text, "{comma}{}", newer.saturating_sub(*older));
+            text.extend([comma, digits.format(newer.saturating_sub(*older))]);
             newer = *older;
         }
         Some(text)

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::{EventKind, PersonId};
+use crate::domain::{EventKinds, PersonId};
 use crate::wire::commit::Sequence;
 
 /// What became of a command.
@@ -20,7 +20,7 @@ pub struct Accepted {
     /// The person's version after the command.
     pub version: u64,
     /// The types of the events that it made, in order.
-    pub events: Vec<EventKind>,
+    pub events: EventKinds,
     /// Where the commit with its events lies; `None` where nothing was stored.
     pub sequence: Option<Sequence>,
     /// Whether an earlier delivery of the same command did it.

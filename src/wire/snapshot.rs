@@ -11,7 +11,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::domain::{EventKind, Person, PersonId, Timestamp};
+use crate::domain::{EventKinds, Person, PersonId, Timestamp};
 use crate::wire::commit::Sequence;
 use crate::wire::digest::Digest;
 
@@ -60,7 +60,7 @@ pub struct Receipt {
     /// The time of its last event.
     pub at: Timestamp,
     /// The types of its events.
-    pub events: Vec<EventKind>,
+    pub events: EventKinds,
 }
 
 /// Why a snapshot is not believed.
