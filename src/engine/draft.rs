@@ -128,8 +128,12 @@ impl<'a> Draft<'a> {
             [only] => only.traceparent.clone(),
             _ => None,
         };
-        let event_types: Vec<&str> = self.kinds.iter().map(|kind| kind.as_str()).collect();
-        let headers = CommitHeaders { event_types: event_types.join(","), person_version: self.version, traceparent };
+        let headers = CommitHeaders {
+            event_types: self.kinds,
+            person_version: self.version,
+            traceparent,
+            trail: self.base.trail.to_header(),
+        };
         Ok(Some(Sealed {
             chain: Digest::of(&payload),
             append: Append {
@@ -309,6 +313,7 @@ impl Sealed {
     /// Brings the aggregate that it was drafted on to what it is now that the commit is stored at `sequence`.
     pub fn settle(self, aggregate: &mut Aggregate, sequence: Sequence) {
         aggregate.state = self.state;
+        aggregate.trail.advance(sequence);
         aggregate.version = self.version;
         aggregate.sequence = sequence;
         aggregate.chain = self.chain;

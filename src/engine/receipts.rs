@@ -114,6 +114,12 @@ impl Receipts {
     pub fn push(&mut self, receipt: Receipt) {
         let now = receipt.at;
         self.answers.clear();
+        if self.recent.len() == self.recent.capacity() {
+            // Twice as many, but no room that will never be needed.
+            let more = self.recent.len().max(4).min(REMEMBERED + 1 - self.recent.len());
+            self.recent.reserve_exact(more);
+            self.marks.reserve_exact(more);
+        }
         self.marks.push_back(receipt.command.mark());
         self.recent.push_back(receipt);
         if self.recent.len() > REMEMBERED
