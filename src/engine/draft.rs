@@ -209,7 +209,7 @@ impl<'a> Draft<'a> {
             event_id: event_id(request.stamp.nonce, self.version, now),
             event,
             timestamp: now,
-            correlation_id: request.correlation_id.as_str(),
+            correlation_id: request.correlation_id(),
             causation_id: request.command_id.text.as_str(),
             actor: request.actor.as_deref(),
         };

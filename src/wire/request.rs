@@ -56,8 +56,8 @@ pub struct Request {
     pub command_id: CommandId,
     /// Tells these commands from others.
     pub digest: Digest,
-    /// Ties the request to what it belongs to; the command id where none was sent.
-    pub correlation_id: String,
+    /// What was sent to tie the request to what it belongs to; see [`Request::correlation_id`].
+    pub correlation_id: Option<String>,
     /// Who claims to act.
     pub actor: Option<String>,
     /// Decide only at exactly this version.
@@ -66,6 +66,13 @@ pub struct Request {
     pub traceparent: Option<String>,
     /// When it arrived, and its randomness.
     pub stamp: Stamp,
+}
+
+impl Request {
+    /// Ties the request to what it belongs to; the command id where nothing else was sent.
+    pub fn correlation_id(&self) -> &str {
+        self.correlation_id.as_deref().unwrap_or(&self.command_id.text)
+    }
 }
 
 /// A command id.
@@ -127,7 +134,7 @@ pub fn decode(
         digest: Digest::of_encoded(&commands),
         commands,
         is_array,
-        correlation_id: context.correlation_id.unwrap_or_else(|| command_id.text.clone()),
+        correlation_id: context.correlation_id,
         command_id,
         actor: context.actor,
         expected_version: context.expected_version,

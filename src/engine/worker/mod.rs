@@ -164,7 +164,7 @@ impl Worker {
         for work in self.desk.values_mut().filter(|work| work.is_ready()) {
             let Work { waiting, aggregate: Some(aggregate), .. } = work.as_mut() else { continue };
             let mut draft = Draft::on(aggregate, targets, payload_bytes_max);
-            let mut decided = Vec::new();
+            let mut decided = Vec::with_capacity(waiting.len());
             while let Some(task) = waiting.pop_front() {
                 match draft.decide(&task.request) {
                     Verdict::Final(outcome) => turn.answer(task, outcome),
