@@ -77,6 +77,7 @@ impl Entrance for Door {
             Ok(request) => {
                 let arrived = self.clock.now();
                 let deadline = Moment(arrived.0.saturating_add(micros(self.command_timeout)));
+                let request = Box::new(request);
                 let task = Task { request, reply_to: reply_to.map(str::to_owned), arrived, deadline };
                 if let Err(full) = self.pool.submit(task, task_bytes(message)) {
                     self.refuse_overload(full.0);

@@ -343,7 +343,7 @@ mod tests {
         let (subjects, stamp) = (Subjects::new("person"), crate::daemon::clock::stamp());
         let request = decode(&subjects, "person.commands.x", &NoHeaders, archive.as_bytes(), stamp);
         let request = request.map_err(|refused| refused.problem).expect("a valid command");
-        Task { request, reply_to: None, arrived: Moment(0), deadline: Moment(1) }
+        Task { request: Box::new(request), reply_to: None, arrived: Moment(0), deadline: Moment(1) }
     }
 
     #[test]

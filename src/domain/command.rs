@@ -1,5 +1,7 @@
 //! The commands: what somebody asks to be done to one person.
 
+use std::sync::Arc;
+
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -26,7 +28,7 @@ pub enum Command {
         /// Who.
         person_id: PersonId,
         /// The name.
-        name: PersonName,
+        name: Arc<PersonName>,
         /// Where the record comes from; 1 to 256 characters.
         source: String,
     },
@@ -35,7 +37,7 @@ pub enum Command {
         /// Whose.
         person_id: PersonId,
         /// The new name.
-        name: PersonName,
+        name: Arc<PersonName>,
         /// Why; 1 to 256 characters.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -190,11 +192,11 @@ impl Command {
     fn normalise(&mut self) -> Result<(), Invalid> {
         match self {
             Self::CreatePerson { name, source, .. } => {
-                name.normalise().within("name")?;
+                Arc::make_mut(name).normalise().within("name")?;
                 check_not_blank(source, SOURCE_CHARS_MAX).within("source")
             }
             Self::UpdateName { name, reason, .. } => {
-                name.normalise().within("name")?;
+                Arc::make_mut(name).normalise().within("name")?;
                 check_optional_reason(reason.as_deref())
             }
             Self::SetBirthDate { .. } | Self::RecordDeath { .. } => Ok(()),

@@ -3,6 +3,8 @@
 //! The checks come in the contract's order: existence, merged, lifecycle state, the command's own rules. A command is
 //! taken to be [`validated`](Command::validated).
 
+use std::sync::Arc;
+
 use super::attribute::{Attribute, AttributeType};
 use super::binary;
 use super::command::Command;
@@ -16,7 +18,6 @@ use super::value::{Date, Timestamp};
 
 /// What a command that is allowed leads to.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "almost every decision is an event")]
 pub enum Decision {
     /// This happened.
     Happened(Event),
@@ -54,7 +55,7 @@ pub fn decide(state: Option<&Person>, command: &Command, context: &Context) -> R
         (Some(_), Command::CreatePerson { .. }) => Err(Refusal::AlreadyExists),
         (None, Command::CreatePerson { person_id, name, source }) => happened(Event::PersonCreated {
             person_id: *person_id,
-            name: name.clone(),
+            name: Arc::clone(name),
             source: source.clone(),
             created_at: context.now,
         }),
@@ -133,17 +134,17 @@ fn change(person: &Person, command: &Command, context: &Context) -> Result<Decis
 
 fn update_name(
     person: &Person,
-    name: &PersonName,
+    name: &Arc<PersonName>,
     reason: Option<String>,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    if *person.name == *name {
+    if person.name == *name {
         return Ok(Decision::Unchanged);
     }
     happened(Event::NameUpdated {
         person_id: person.id,
-        old_name: PersonName::clone(&person.name),
-        new_name: name.clone(),
+        old_name: Arc::clone(&person.name),
+        new_name: Arc::clone(name),
         reason,
         updated_at: now,
     })
@@ -184,7 +185,11 @@ fn record_attribute(person: &Person, attribute: &Attribute, now: Timestamp) -> R
     if person.attributes.len() >= PERSON_ATTRIBUTES_MAX {
         return Err(Refusal::TooLarge { what: "a person", max: PERSON_ATTRIBUTES_MAX, unit: "attributes" });
     }
-    happened(Event::AttributeRecorded { person_id: person.id, attribute: attribute.recorded_at(now), recorded_at: now })
+    happened(Event::AttributeRecorded {
+        person_id: person.id,
+        attribute: Arc::new(attribute.recorded_at(now)),
+        recorded_at: now,
+    })
 }
 
 fn update_attribute(
@@ -202,8 +207,8 @@ fn update_attribute(
     happened(Event::AttributeUpdated {
         person_id: person.id,
         attribute_type: attribute_type.clone(),
-        old_attribute: old_attribute.clone(),
-        new_attribute: new_attribute.recorded_at(now),
+        old_attribute: Arc::clone(old_attribute),
+        new_attribute: Arc::new(new_attribute.recorded_at(now)),
         updated_at: now,
     })
 }

@@ -1,6 +1,7 @@
 //! The events: what happened to a person. Stored for ever, so a variant or a member may be added, never changed.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,8 @@ use super::command::MergeReason;
 use super::name::PersonName;
 use super::value::{Date, PersonId, Timestamp};
 
-/// Something that happened to a person. Members that this build does not know are ignored.
+/// Something that happened to a person. Members that this build does not know are ignored. What is large is shared with
+/// the state that it came from and the one that it leads to.
 ///
 /// Append only: the binary form is the index of the variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
@@ -21,7 +23,7 @@ pub enum Event {
         /// Who.
         person_id: PersonId,
         /// The name.
-        name: PersonName,
+        name: Arc<PersonName>,
         /// Where the record comes from.
         source: String,
         /// When.
@@ -32,9 +34,9 @@ pub enum Event {
         /// Whose.
         person_id: PersonId,
         /// The name until then.
-        old_name: PersonName,
+        old_name: Arc<PersonName>,
         /// The name from then on.
-        new_name: PersonName,
+        new_name: Arc<PersonName>,
         /// Why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -102,7 +104,7 @@ pub enum Event {
         /// About whom.
         person_id: PersonId,
         /// What.
-        attribute: Attribute,
+        attribute: Arc<Attribute>,
         /// When.
         recorded_at: Timestamp,
     },
@@ -113,9 +115,9 @@ pub enum Event {
         /// Of which type.
         attribute_type: AttributeType,
         /// What stood there.
-        old_attribute: Attribute,
+        old_attribute: Arc<Attribute>,
         /// What stands there now.
-        new_attribute: Attribute,
+        new_attribute: Arc<Attribute>,
         /// When.
         updated_at: Timestamp,
     },

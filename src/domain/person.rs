@@ -97,7 +97,7 @@ impl Person {
         let Event::PersonCreated { person_id, name, created_at, .. } = event else { return None };
         Some(Self {
             id: *person_id,
-            name: Arc::new(name.clone()),
+            name: Arc::clone(name),
             birth_date: None,
             death_date: None,
             lifecycle: Lifecycle::Active,
@@ -110,7 +110,7 @@ impl Person {
     fn apply(&mut self, event: &Event) {
         match event {
             Event::PersonCreated { .. } => return,
-            Event::NameUpdated { new_name, .. } => self.name = Arc::new(new_name.clone()),
+            Event::NameUpdated { new_name, .. } => self.name = Arc::clone(new_name),
             Event::BirthDateSet { birth_date, .. } => self.birth_date = Some(*birth_date),
             Event::DeathRecorded { date_of_death, .. } => {
                 self.death_date = Some(*date_of_death);
@@ -126,9 +126,9 @@ impl Person {
             Event::PersonArchived { reason, archived_at, .. } => {
                 self.lifecycle = Lifecycle::Archived { reason: reason.clone(), since: *archived_at };
             }
-            Event::AttributeRecorded { attribute, .. } => self.attributes.record(attribute.clone()),
+            Event::AttributeRecorded { attribute, .. } => self.attributes.record(Arc::clone(attribute)),
             Event::AttributeUpdated { attribute_type, new_attribute, .. } => {
-                self.attributes.replace_latest(attribute_type, new_attribute.clone());
+                self.attributes.replace_latest(attribute_type, Arc::clone(new_attribute));
             }
             Event::AttributeInvalidated { attribute_type, invalidated_at, .. } => {
                 self.attributes.invalidate(attribute_type, invalidated_at.utc_date());

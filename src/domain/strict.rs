@@ -192,6 +192,10 @@ impl<'de> de::SeqAccess<'de> for Items<'de> {
         self.index += 1;
         seed.deserialize(Sent(value)).map(Some).map_err(|malformed| malformed.within(format_args!("[{index}]")))
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.rest.len())
+    }
 }
 
 /// The chosen variant of an enum, with what belongs to it.

@@ -4,6 +4,7 @@ use crate::domain::{Person, PersonId, Timestamp, evolve};
 use crate::engine::link::Link;
 use crate::engine::ports::{Sequence, StoredCommit};
 use crate::engine::receipts::{Receipts, receipt_of};
+use crate::engine::trail::Trail;
 use crate::wire::commit::{self, Commit, CommitError};
 use crate::wire::digest::Digest;
 use crate::wire::snapshot::{Body, Receipt, Snapshot};
@@ -25,6 +26,8 @@ pub struct Aggregate {
     pub last_event_at: Timestamp,
     /// The commands that were carried out.
     pub receipts: Receipts,
+    /// Where its commits lie, as far as is known: what its next one bears.
+    pub trail: Trail,
 }
 
 /// Why a stored commit does not continue the history.
@@ -48,6 +51,7 @@ impl Aggregate {
             chain: Digest::ZERO,
             last_event_at: Timestamp::from_micros(i64::MIN),
             receipts: Receipts::default(),
+            trail: Trail::of_first(),
         }
     }
 
@@ -62,6 +66,7 @@ impl Aggregate {
             chain,
             last_event_at: body.last_event_at,
             receipts: Receipts::restored(body.receipts, body.receipts_since),
+            trail: Trail::after(sequence),
         }
     }
 
@@ -86,11 +91,19 @@ impl Aggregate {
         let link = next.map_err(|what| broken(CommitError::Damaged(what)))?;
         commit.events.iter().for_each(|record| evolve(&mut self.state, &record.event));
         receipts_in(&commit, stored.sequence).for_each(|receipt| self.receipts.push(receipt));
+        self.trail.advance(link.sequence);
         self.version = link.version;
         self.sequence = link.sequence;
         self.chain = link.chain;
         self.last_event_at = link.last_event_at;
         Ok(())
+    }
+
+    /// Takes over the trail of a commit that was met while reading, if that is its newest one.
+    pub fn learn_trail(&mut self, newest: Sequence, trail: &Trail) {
+        if newest == self.sequence && trail.count() >= self.trail.count() {
+            self.trail = trail.next(newest);
+        }
     }
 
     /// Where its history stands.
@@ -106,6 +119,7 @@ impl Aggregate {
             + size_of::<Person>()
             + STATE_FACTOR * self.state.as_ref().map_or(0, Person::encoded_bytes)
             + self.receipts.size()
+            + self.trail.size()
     }
 }
 

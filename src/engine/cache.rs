@@ -42,12 +42,13 @@ impl Cache {
     /// them, only those are kept that a new command is compared with, in half of the cache at most.
     pub fn put(&mut self, mut aggregate: Box<Aggregate>) {
         const ENTRY_BYTES: usize = size_of::<PersonId>() + size_of::<Cached>() + 48;
-        if self.bytes + ENTRY_BYTES + aggregate.size() > self.bytes_max {
+        let mut bytes = ENTRY_BYTES + aggregate.size();
+        if self.bytes + bytes > self.bytes_max {
             aggregate.receipts.keep_young(self.bytes_max / 2);
+            bytes = ENTRY_BYTES + aggregate.size();
         }
-        let cached = Cached { bytes: ENTRY_BYTES + aggregate.size(), aggregate };
-        self.bytes += cached.bytes;
-        if let Some((_, before)) = self.persons.push(cached.aggregate.person, cached) {
+        self.bytes += bytes;
+        if let Some((_, before)) = self.persons.push(aggregate.person, Cached { bytes, aggregate }) {
             self.bytes -= before.bytes;
         }
         while self.bytes > self.bytes_max

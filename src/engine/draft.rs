@@ -9,7 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::domain::{
-    self, Command, Context, Decision, Event, EventKind, Person, PersonId, Refusal, TargetState, Timestamp,
+    self, Command, Context, Decision, Event, EventKinds, Person, PersonId, Refusal, TargetState, Timestamp,
 };
 use crate::engine::aggregate::Aggregate;
 use crate::engine::ports::{Append, CommitHeaders, Sequence};
@@ -52,7 +52,7 @@ pub struct Draft<'a> {
     version: u64,
     last_event_at: Timestamp,
     commit: CommitBuilder,
-    kinds: Vec<EventKind>,
+    kinds: EventKinds,
     /// Of the commands in the commit, in order.
     receipts: Vec<Receipt>,
 }
@@ -68,7 +68,7 @@ impl<'a> Draft<'a> {
             version: base.version,
             last_event_at: base.last_event_at,
             commit: CommitBuilder::default(),
-            kinds: Vec::new(),
+            kinds: EventKinds::default(),
             receipts: Vec::new(),
         }
     }
@@ -128,8 +128,12 @@ impl<'a> Draft<'a> {
             [only] => only.traceparent.clone(),
             _ => None,
         };
-        let event_types: Vec<&str> = self.kinds.iter().map(|kind| kind.as_str()).collect();
-        let headers = CommitHeaders { event_types: event_types.join(","), person_version: self.version, traceparent };
+        let headers = CommitHeaders {
+            event_types: self.kinds,
+            person_version: self.version,
+            traceparent,
+            trail: self.base.trail.to_header(),
+        };
         Ok(Some(Sealed {
             chain: Digest::of(&payload),
             append: Append {
@@ -205,9 +209,9 @@ impl<'a> Draft<'a> {
             event_id: event_id(request.stamp.nonce, self.version, now),
             event,
             timestamp: now,
-            correlation_id: request.correlation_id.clone(),
-            causation_id: request.command_id.text.clone(),
-            actor: request.actor.clone(),
+            correlation_id: request.correlation_id(),
+            causation_id: request.command_id.text.as_str(),
+            actor: request.actor.as_deref(),
         };
         if self.commit.add_event(&record).is_err() {
             let problem = Problem::new(Code::Invalid, "its event cannot be written as JSON");
@@ -226,7 +230,7 @@ impl<'a> Draft<'a> {
 
     /// Closes a request whose events are in the commit.
     fn admitted(&mut self, checkpoint: &Checkpoint, request: &Request) -> Verdict {
-        let own: Vec<EventKind> = self.kinds.iter().skip(checkpoint.kinds).copied().collect();
+        let own: EventKinds = self.kinds.iter().skip(checkpoint.kinds).copied().collect();
         if !request.command_id.generated {
             self.receipts.push(Receipt {
                 command: request.command_id.digest,
@@ -309,6 +313,7 @@ impl Sealed {
     /// Brings the aggregate that it was drafted on to what it is now that the commit is stored at `sequence`.
     pub fn settle(self, aggregate: &mut Aggregate, sequence: Sequence) {
         aggregate.state = self.state;
+        aggregate.trail.advance(sequence);
         aggregate.version = self.version;
         aggregate.sequence = sequence;
         aggregate.chain = self.chain;
@@ -344,7 +349,9 @@ fn command_of(request: &Request) -> CommitCommand {
 /// A UUIDv7 of the event's time, whose random part is derived from the request's: deciding the same request on the same
 /// version again makes the same id.
 fn event_id(nonce: u128, version: u64, at: Timestamp) -> Uuid {
-    let derived = Digest::of_parts(&[&nonce.to_le_bytes(), &version.to_le_bytes()]).to_bytes();
+    let mut seed = [0; 24];
+    seed.iter_mut().zip(nonce.to_le_bytes().into_iter().chain(version.to_le_bytes())).for_each(|(to, from)| *to = from);
+    let derived = Digest::of(&seed).to_bytes();
     let mut random = [0; 10];
     random.iter_mut().zip(derived).for_each(|(to, from)| *to = from);
     let millis = u64::try_from(at.as_micros() / 1000).unwrap_or(0);

@@ -190,6 +190,9 @@ impl Loading {
                 return self.distrust(broken);
             }
         }
+        if let Some((newest, trail)) = &page.newest {
+            self.aggregate.learn_trail(*newest, trail);
+        }
         if stuck {
             self.end = Some(Err(Unavailable("the stream's copy gave an empty page".to_owned()).into()));
         } else if !page.more {

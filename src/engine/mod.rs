@@ -1,8 +1,10 @@
 //! The order of the steps that a command takes. No thread, no clock, no socket, no randomness.
 //!
 //! In reading order: [`ports`] (what it needs of the world), [`link`] (where a history stands), [`audit`] and [`repair`] (for
-//! the tools), [`aggregate`] (a person as one replica knows it), [`receipts`] (which commands were carried out), [`draft`] (deciding requests into a commit), [`load`] (snapshot and
-//! tail), [`cache`], [`staleness`] (whether to look before deciding), [`followed`] (what others stored meanwhile), [`router`] (which worker owns a person), [`turn`]
+//! the tools), [`aggregate`] (a person as one replica knows it), [`receipts`] (which commands were carried out), [`trail`]
+//! (where earlier commits lie), [`draft`] (deciding requests into a commit), [`load`] (snapshot and tail), [`cache`],
+//! [`staleness`] (whether to look before deciding), [`followed`] (what others stored meanwhile), [`router`] (which worker
+//! owns a person), [`turn`]
 //! (what goes into a turn and comes out of it), [`worker`], where a batch of requests goes through one turn, and
 //! [`inquiry`], which answers questions.
 
@@ -19,5 +21,6 @@ pub mod receipts;
 pub mod repair;
 pub mod router;
 pub mod staleness;
+pub mod trail;
 pub mod turn;
 pub mod worker;

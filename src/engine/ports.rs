@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use crate::domain::{PersonId, Timestamp};
+use crate::domain::{EventKinds, PersonId, Timestamp};
+use crate::engine::trail::Trail;
 pub use crate::wire::commit::Sequence;
 
 /// The log of commits: one JetStream stream, one literal subject a person.
@@ -68,6 +69,8 @@ pub struct Page {
     pub commits: Vec<StoredCommit>,
     /// Whether the answering copy had more, to be read from the sequence after the last one here.
     pub more: bool,
+    /// The newest commit that was met, which may come before the start, with the trail that it bears.
+    pub newest: Option<(Sequence, Trail)>,
 }
 
 /// A commit as it lies in the stream.
@@ -95,12 +98,14 @@ pub struct Append {
 /// What stands beside a commit for readers that do not want to decode it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommitHeaders {
-    /// The types of its events in order, joined by commas.
-    pub event_types: String,
+    /// The types of its events in order.
+    pub event_types: EventKinds,
     /// The person's version after it.
     pub person_version: u64,
     /// The W3C trace context of the command, where the commit has a single one.
     pub traceparent: Option<String>,
+    /// Where earlier commits lie, as [`Trail::to_header`] writes it.
+    pub trail: Option<String>,
 }
 
 /// What became of an append.

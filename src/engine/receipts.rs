@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::domain::Timestamp;
+use crate::domain::{EventKinds, Timestamp};
 use crate::wire::commit::CommitCommand;
 use crate::wire::digest::Digest;
 use crate::wire::request::CommandId;
@@ -26,9 +26,8 @@ pub const RETRY_HORIZON_MICROS: i64 = 15 * 60 * 1_000_000;
 /// behind the newest forgotten command an id must be to be worth a search, in microseconds.
 const CLOCK_SLACK_MICROS: i64 = 1_000_000;
 
-/// About what an elder takes in memory: its place in a table that is two thirds full, its place in the order, and the list of
-/// its events.
-const ELDER_BYTES: usize = size_of::<(Digest, Receipt)>() * 3 / 2 + 2 * size_of::<Digest>() + 32;
+/// About what an elder takes in memory: its place in a table that is two thirds full, and its place in the order.
+const ELDER_BYTES: usize = size_of::<(Digest, Receipt)>() * 3 / 2 + 2 * size_of::<Digest>();
 
 /// What is known of a command id.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,6 +114,12 @@ impl Receipts {
     pub fn push(&mut self, receipt: Receipt) {
         let now = receipt.at;
         self.answers.clear();
+        if self.recent.len() == self.recent.capacity() {
+            // Twice as many, but no room that will never be needed.
+            let more = self.recent.len().max(4).min(REMEMBERED + 1 - self.recent.len());
+            self.recent.reserve_exact(more);
+            self.marks.reserve_exact(more);
+        }
         self.marks.push_back(receipt.command.mark());
         self.recent.push_back(receipt);
         if self.recent.len() > REMEMBERED
@@ -171,7 +176,7 @@ impl Receipts {
 
     /// About how many bytes of memory they take.
     pub fn size(&self) -> usize {
-        const RECENT_BYTES: usize = size_of::<Receipt>() + size_of::<u32>() + 16;
+        const RECENT_BYTES: usize = size_of::<Receipt>() + size_of::<u32>();
         self.recent.capacity() * RECENT_BYTES + self.elders.len() * ELDER_BYTES
     }
 
@@ -200,7 +205,7 @@ impl Receipts {
 /// The receipt of a request that a commit carried out; `None` for one whose id the service made.
 pub fn receipt_of(
     command: &CommitCommand,
-    events: Vec<crate::domain::EventKind>,
+    events: EventKinds,
     version: u64,
     at: Timestamp,
     sequence: u64,

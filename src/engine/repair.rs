@@ -107,10 +107,10 @@ pub fn filling(
         }
         let payload = with_record(builder.encode(person, version, previous)?, &record);
         previous = Digest::of(&payload);
-        let event_types = vec![EventKind::AttributeInvalidated.as_str(); events].join(",");
+        let event_types = std::iter::repeat_n(EventKind::AttributeInvalidated, events).collect();
         commits.push(Filling {
             payload,
-            headers: CommitHeaders { event_types, person_version: version, traceparent: None },
+            headers: CommitHeaders { event_types, person_version: version, ..CommitHeaders::default() },
         });
     }
     Ok(commits)

@@ -16,8 +16,8 @@ pub struct Moment(pub u64);
 /// A request with its way back.
 #[derive(Debug)]
 pub struct Task {
-    /// What was asked.
-    pub request: Request,
+    /// What was asked; apart, since a task is moved from place to place.
+    pub request: Box<Request>,
     /// Where the reply goes; `None` when nobody waits for one.
     pub reply_to: Option<String>,
     /// When it came in.

@@ -48,9 +48,11 @@ pub(super) const TEMPORARILY_UNAVAILABLE: u16 = 10008;
 /// What came back for a published message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct PubAck {
-    stream: String,
-    domain: String,
+struct PubAck<'a> {
+    #[serde(borrow)]
+    stream: Cow<'a, str>,
+    #[serde(borrow)]
+    domain: Cow<'a, str>,
     seq: Sequence,
     count: usize,
     error: Option<ApiError>,
@@ -72,7 +74,7 @@ pub enum Ack {
 pub fn read_ack(payload: &[u8], stream: &str, is_our_domain: impl Fn(&str) -> bool) -> Ack {
     let Ok(ack) = serde_json::from_slice::<PubAck>(payload) else { return Ack::Garbled };
     if ack.stream != stream && !(ack.stream.is_empty() && ack.error.is_some()) {
-        return Ack::Foreign(ack.stream);
+        return Ack::Foreign(ack.stream.into_owned());
     }
     if ack.error.is_none() && !is_our_domain(&ack.domain) {
         return Ack::Foreign(format!("{} of the domain {:?}", ack.stream, ack.domain));

@@ -3,10 +3,10 @@
 //! The server checks the expected sequence and stores in one step, so two writers cannot both win. No filter header and
 //! no message id go along: neither is needed for that, and both cost the server more than the check itself.
 
-use std::num::NonZeroUsize;
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use lru::LruCache;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::api::{Ack, batch_len, read_ack};
@@ -16,11 +16,10 @@ use super::leader::{ask_leader, last_of_subject};
 use super::message::Incoming;
 use super::pages::Reading;
 use super::shunned::Shunned;
-use super::steps::{Found, NotFound, read_backwards};
+use super::steps::{NotFound, read_backwards};
 use super::store::{NotSent, Store};
-use super::trail::{HEADER, Trail};
-use crate::domain::PersonId;
-use crate::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, Sequence, StoredCommit, Unavailable};
+use crate::domain::{EventKind, PersonId};
+use crate::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, StoredCommit, Unavailable};
 
 /// Questions under way at once whose answers may be large.
 pub(super) const QUESTIONS_MAX: usize = 128;
@@ -28,8 +27,11 @@ pub(super) const QUESTIONS_MAX: usize = 128;
 /// Fewer commits are appended each by itself: a batch costs the server about as many syncs as so many messages.
 const BATCH_LEN_MIN: usize = 6;
 
-/// Persons whose trail is remembered, a few hundred bytes each; longest unused out. Whose is forgotten begins a new one.
-const TRAILS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
+/// As many headers as a commit has outside of a batch, and one more.
+const USUAL_HEADERS: usize = 8;
+
+/// The header that bears a commit's trail.
+pub(super) const TRAIL: &str = "Earlier-Commits";
 
 /// The log, for one worker.
 #[derive(Debug)]
@@ -37,8 +39,6 @@ pub struct NatsLog {
     inbox: Inbox,
     layout: Layout,
     wait_max: Duration,
-    /// Where the newest known commit of a person lies, and its trail.
-    trails: LruCache<PersonId, (Sequence, Trail)>,
     /// Commits that are appended in one atomic batch, at most; 0: each by itself.
     batch_len_max: usize,
     /// Persons during whose direct reading the connection was lost.
@@ -49,8 +49,7 @@ impl NatsLog {
     /// The log over this connection; no round of answers is waited for longer than `wait_max`.
     pub fn new(store: &Store, layout: &Layout, wait_max: Duration) -> Result<Self, NotSent> {
         let (inbox, layout) = (store.inbox()?, layout.clone());
-        let (trails, shunned) = (LruCache::new(TRAILS_MAX), Shunned::default());
-        Ok(Self { inbox, layout, wait_max, trails, batch_len_max: 0, shunned })
+        Ok(Self { inbox, layout, wait_max, batch_len_max: 0, shunned: Shunned::default() })
     }
 
     /// The same log, which appends so many commits together where there are that many.
@@ -69,11 +68,10 @@ impl NatsLog {
             let unanswered = direct.iter().zip(&found).filter(|(_, found)| matches!(found, Err(NotFound::Silent)));
             self.shunned.add(unanswered.map(|(read, _)| read.person), Instant::now());
         }
-        let pages: Vec<Option<Result<Page, Unavailable>>> = reads
-            .iter()
-            .zip(found)
-            .map(|(read, found)| match found {
-                Ok(found) => Some(Ok(self.learn(read.person, found))),
+        let pages: Vec<Option<Result<Page, Unavailable>>> = found
+            .into_iter()
+            .map(|found| match found {
+                Ok(page) => Some(Ok(page)),
                 // A store that is too slow for one question is not to be asked a second, larger one.
                 Err(NotFound::Silent) if same_connection => {
                     Some(Err(Unavailable("the store gave no answer in time".to_owned())))
@@ -102,27 +100,10 @@ impl NatsLog {
         reading.into_pages()
     }
 
-    /// The page, once the trail at its end is remembered.
-    fn learn(&mut self, person: PersonId, found: Found) -> Page {
-        if let Some(newest) = found.newest {
-            self.trails.put(person, newest);
-        }
-        found.page
-    }
-
     /// The read, by the leader's word alone for a person who is better not read directly.
     fn unless_shunned(&self, read: &Read) -> Read {
         let shunned = self.shunned.contains(read.person);
         Read { consistency: if shunned { Consistency::Leader } else { read.consistency }, ..*read }
-    }
-
-    /// The trail of the commit that is to follow the one at `expected`.
-    fn next_trail(&mut self, person: PersonId, expected: Sequence) -> Trail {
-        match self.trails.get(&person) {
-            _ if expected == 0 => Trail::of_first(),
-            Some((newest, trail)) if *newest == expected => trail.next(expected),
-            _ => Trail::after(expected),
-        }
     }
 }
 
@@ -148,37 +129,27 @@ impl EventLog for NatsLog {
     }
 
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
-        let commits: Vec<Commit> =
-            appends.iter().map(|append| (append, self.next_trail(append.person, append.expected))).collect();
-        let together = self.append_in_batches(&commits);
-        let singly: Vec<&Commit> =
-            commits.iter().zip(&together).filter(|(_, outcome)| outcome.is_none()).map(|(commit, _)| commit).collect();
+        let together = self.append_in_batches(appends);
+        let singly: Vec<&Append> =
+            appends.iter().zip(&together).filter(|(_, outcome)| outcome.is_none()).map(|(append, _)| append).collect();
         let mut singly = self.append_singly(&singly).into_iter();
-        let outcomes =
-            together.into_iter().map(|outcome| outcome.or_else(|| singly.next()).unwrap_or(Appended::Unknown));
-        let outcomes: Vec<Appended> = outcomes.collect();
-        for ((append, trail), outcome) in commits.into_iter().zip(&outcomes) {
-            if let Appended::Stored(sequence) = outcome {
-                self.trails.put(append.person, (*sequence, trail));
-            }
-        }
-        outcomes
+        together.into_iter().map(|outcome| outcome.or_else(|| singly.next()).unwrap_or(Appended::Unknown)).collect()
     }
 }
 
 impl NatsLog {
     /// The outcome of each commit that went in a batch; `None` for those that are to be appended singly. Also for those of
     /// a batch that was refused: what one of them is refused for is nothing to the others.
-    fn append_in_batches(&mut self, commits: &[Commit]) -> Vec<Option<Appended>> {
+    fn append_in_batches(&mut self, commits: &[Append]) -> Vec<Option<Appended>> {
         if self.batch_len_max == 0 {
             return vec![None; commits.len()];
         }
         // The last one may be short, and is among those that are appended singly then.
-        let batches: Vec<&[Commit]> =
+        let batches: Vec<&[Append]> =
             commits.chunks(self.batch_len_max).filter(|batch| batch.len() >= BATCH_LEN_MIN).collect();
         let layout = &self.layout;
         let mut foreign = Foreign::default();
-        let send = |store: &Store, batch: &&[Commit], reply: &str| publish_batch(store, layout, batch, reply);
+        let send = |store: &Store, batch: &&[Append], reply: &str| publish_batch(store, layout, batch, reply);
         let take = |_, answer: Incoming| {
             let appended = settle(&answer, layout, &mut foreign)?;
             Some((appended, batch_len(answer.payload())))
@@ -192,21 +163,16 @@ impl NatsLog {
     }
 
     /// The outcomes of these commits, each appended by itself.
-    fn append_singly(&mut self, commits: &[&Commit]) -> Vec<Appended> {
+    fn append_singly(&mut self, commits: &[&Append]) -> Vec<Appended> {
         let layout = &self.layout;
         let mut foreign = Foreign::default();
-        let send = |store: &Store, (append, trail): &&Commit, reply: &str| {
-            publish(store, layout, append, trail, Some(reply), &[])
-        };
+        let send = |store: &Store, append: &&Append, reply: &str| publish(store, layout, append, Some(reply), &[]);
         let take = |_, answer: Incoming| settle(&answer, layout, &mut foreign);
         let answers = self.inbox.exchange(commits, self.wait_max, send, take);
         foreign.complain(layout);
         answers.into_iter().map(outcome).collect()
     }
 }
-
-/// A commit to append, with its trail.
-type Commit<'a> = (&'a Append, Trail);
 
 /// Another stream that answered.
 #[derive(Default)]
@@ -222,14 +188,14 @@ impl Foreign {
 
 /// Publishes a batch: the server stages it and stores all of it, or nothing, once the last message is there. Only that
 /// one is answered; where it cannot be sent, what was sent before it is dropped after a while.
-fn publish_batch(store: &Store, layout: &Layout, batch: &[Commit], reply: &str) -> Result<(), NotSent> {
+fn publish_batch(store: &Store, layout: &Layout, batch: &[Append], reply: &str) -> Result<(), NotSent> {
     let id = Uuid::new_v4().simple().to_string();
-    for (number, (append, trail)) in (1..).zip(batch) {
+    for (number, append) in (1..).zip(batch) {
         let number_text = number.to_string();
         let place = [("Nats-Batch-Id", id.as_str()), ("Nats-Batch-Sequence", &number_text), ("Nats-Batch-Commit", "1")];
         match number == batch.len() {
-            false => publish(store, layout, append, trail, None, &place[..2])?,
-            true => publish(store, layout, append, trail, Some(reply), &place)?,
+            false => publish(store, layout, append, None, &place[..2])?,
+            true => publish(store, layout, append, Some(reply), &place)?,
         }
     }
     Ok(())
@@ -255,21 +221,21 @@ fn publish(
     store: &Store,
     layout: &Layout,
     append: &Append,
-    trail: &Trail,
     reply: Option<&str>,
     place_in_batch: &[(&str, &str)],
 ) -> Result<(), NotSent> {
     let subject = layout.event_subject(append.person);
-    let (expected, version) = (append.expected.to_string(), append.headers.person_version.to_string());
-    let mut headers = vec![
-        ("Nats-Expected-Last-Subject-Sequence", expected.as_str()),
-        ("Event-Type", append.headers.event_types.as_str()),
-        ("Person-Version", version.as_str()),
+    let (mut expected, mut version) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let event_types = event_types(&append.headers.event_types);
+    let mut headers: SmallVec<[(&str, &str); USUAL_HEADERS]> = SmallVec::new();
+    headers.extend([
+        ("Nats-Expected-Last-Subject-Sequence", expected.format(append.expected)),
+        ("Event-Type", &event_types),
+        ("Person-Version", version.format(append.headers.person_version)),
         ("Content-Type", "application/json"),
-    ];
-    let trail = trail.to_header();
-    if let Some(trail) = &trail {
-        headers.push((HEADER, trail));
+    ]);
+    if let Some(trail) = &append.headers.trail {
+        headers.push((TRAIL, trail));
     }
     if append.expected == 0 {
         headers.push(("Nats-Expected-Stream", layout.stream()));
@@ -277,8 +243,16 @@ fn publish(
     if let Some(traceparent) = &append.headers.traceparent {
         headers.push(("traceparent", traceparent));
     }
-    headers.extend(place_in_batch);
+    headers.extend_from_slice(place_in_batch);
     store.publish(&subject, reply, &headers, &append.payload)
+}
+
+/// The types, joined by commas; nearly always it is a single one.
+fn event_types(kinds: &[EventKind]) -> Cow<'static, str> {
+    match kinds {
+        [only] => Cow::Borrowed(only.as_str()),
+        _ => Cow::Owned(kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")),
+    }
 }
 
 /// The outcome, once a message decides it. Another stream's word leaves it open, and so does what makes no sense: our

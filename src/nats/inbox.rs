@@ -68,8 +68,11 @@ impl Inbox {
         let first = self.next;
         let mut open = 0;
         let mut results: Vec<Exchanged<T>> = Vec::with_capacity(questions.len());
+        let mut reply = format!("{}.", self.prefix);
+        let prefix_len = reply.len();
         for question in questions {
-            let reply = format!("{}.{}", self.prefix, self.next);
+            reply.truncate(prefix_len);
+            reply.push_str(itoa::Buffer::new().format(self.next));
             self.next += 1;
             results.push(match send(&self.store, question, &reply) {
                 Ok(()) => Exchanged::Silent,
@@ -100,7 +103,10 @@ impl Inbox {
     /// The next message, as long as one may come: what the lost connection had brought is still taken.
     fn next_message(&self, open: usize, deadline: Instant, generation: u64) -> Option<Incoming> {
         let receiver = self.subscription.receiver();
-        if open >= NAP_OPEN_MIN && receiver.is_empty() {
+        if let Ok(message) = receiver.try_recv() {
+            return Some(Incoming::new(message));
+        }
+        if open >= NAP_OPEN_MIN {
             nap();
         }
         loop {

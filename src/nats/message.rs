@@ -1,5 +1,7 @@
 //! A message that arrived, without the client's types around it.
 
+use std::collections::HashSet;
+
 use semver::Version;
 
 use crate::wire::request::{Header, Headers};
@@ -41,7 +43,7 @@ impl Incoming {
     /// The header of exactly this name; upper and lower case differ. The same value given twice counts as one: the
     /// client does not tell.
     pub fn header(&self, name: &str) -> Header<'_> {
-        let mut values = self.0.headers.iter().filter_map(|headers| headers.get_key_value(name)).flat_map(|(_, v)| v);
+        let mut values = self.0.headers.iter().filter_map(|headers| values_of(headers, name)).flatten();
         match (values.next(), values.next()) {
             (None, _) => Header::Absent,
             (Some(value), None) => Header::One(value),
@@ -98,6 +100,15 @@ impl std::fmt::Debug for Incoming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Incoming").field("payload_bytes", &self.0.data.len()).finish_non_exhaustive()
     }
+}
+
+fn values_of<'a>(headers: &'a nats::HeaderMap, name: &str) -> Option<&'a HashSet<String>> {
+    /// So few are compared faster than the name is hashed.
+    const FEW: usize = 8;
+    if headers.len() > FEW {
+        return headers.get_key_value(name).map(|(_, values)| values);
+    }
+    headers.iter().find(|(found, _)| *found == name).map(|(_, values)| values)
 }
 
 #[cfg(test)]

@@ -41,7 +41,6 @@ mod snapshots;
 mod steps;
 mod store;
 mod stream_rules;
-mod trail;
 
 pub use caller::{Answer, Caller};
 pub use connection::{Connection, OpenError, check_files};

@@ -1,7 +1,7 @@
 //! Reading the newest commits of persons backwards, by their sequences.
 //!
 //! Every commit bears, in its header of optimistic concurrency, the sequence of the person's commit before it, and in its
-//! [trail](super::trail) those of others before that. A read by sequence costs the server a look-up, and many are asked
+//! [trail](Trail) those of others before that. A read by sequence costs the server a look-up, and many are asked
 //! for at once; a read by subject has it search between messages that may lie far apart. What is read here is a hint
 //! until the engine has checked its chain; where anything does not fit, the read by subject decides.
 
@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::event_log::QUESTIONS_MAX;
+use super::event_log::{QUESTIONS_MAX, TRAIL};
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::leader::last_of_subject;
 use super::message::Incoming;
 use super::store::Store;
-use super::trail::{HEADER, Trail};
 use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit};
+use crate::engine::trail::Trail;
 use crate::wire::request::Header;
 
 /// Rounds of questions; whoever has not arrived by then reads forwards.
@@ -31,14 +31,6 @@ const BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The same for all persons that are read together.
 const TOGETHER_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// What was found of one person.
-pub(super) struct Found {
-    /// The commits from the start of the read on.
-    pub(super) page: Page,
-    /// The newest commit with its trail.
-    pub(super) newest: Option<(Sequence, Trail)>,
-}
 
 /// Why nothing was found: it has to be read by subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +47,7 @@ pub(super) fn read_backwards(
     layout: &Layout,
     reads: &[Read],
     wait: Duration,
-) -> Vec<Result<Found, NotFound>> {
+) -> Vec<Result<Page, NotFound>> {
     let subject = layout.direct_get(layout.stream());
     let mut walks: Vec<Walk> = reads.iter().map(|read| Walk::new(read, layout)).collect();
     let mut bytes = 0;
@@ -81,11 +73,11 @@ pub(super) fn read_backwards(
                 }
             }
             if bytes > TOGETHER_BYTES_MAX {
-                return walks.into_iter().map(Walk::into_found).collect();
+                return walks.into_iter().map(Walk::into_page).collect();
             }
         }
     }
-    walks.into_iter().map(Walk::into_found).collect()
+    walks.into_iter().map(Walk::into_page).collect()
 }
 
 struct Question {
@@ -221,7 +213,7 @@ impl Walk {
         if before >= sequence {
             return None;
         }
-        let trail = match answer.header(HEADER) {
+        let trail = match answer.header(TRAIL) {
             Header::One(value) => Trail::read(value, before),
             Header::Absent if before == 0 => Some(Trail::of_first()),
             Header::Absent | Header::Several => None,
@@ -230,9 +222,9 @@ impl Walk {
     }
 
     /// The page, if its commits are linked from the newest back to the start without gap.
-    fn into_found(self) -> Result<Found, NotFound> {
+    fn into_page(self) -> Result<Page, NotFound> {
         match self.end {
-            Some(End::Nothing) => return Ok(Found { page: Page::default(), newest: None }),
+            Some(End::Nothing) => return Ok(Page::default()),
             Some(End::NotFound(why)) => return Err(why),
             None => {}
         }
@@ -240,12 +232,12 @@ impl Walk {
         let newest = trail.map(|trail| (sequence, trail));
         let Some((oldest, _)) = self.commits.values().next() else {
             // The newest one comes before the start.
-            return Ok(Found { page: Page::default(), newest });
+            return Ok(Page { newest, ..Page::default() });
         };
         let befores = self.commits.values().skip(1).map(|(before, _)| before);
         let is_linked =
             *oldest < self.from.max(1) && self.commits.keys().zip(befores).all(|(one, before)| one == before);
         let commits = self.commits.into_values().map(|(_, commit)| commit).collect();
-        is_linked.then_some(Found { page: Page { commits, more: false }, newest }).ok_or(NotFound::GivenUp)
+        is_linked.then_some(Page { commits, more: false, newest }).ok_or(NotFound::GivenUp)
     }
 }

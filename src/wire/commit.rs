@@ -67,8 +67,10 @@ pub struct CommitCommand {
 }
 
 /// An event with its place in the person's history.
+///
+/// Its texts are its own where it was read, and borrowed (`&str`) where it is to be written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EventRecord {
+pub struct EventRecord<Text = String> {
     /// The person's version after the event.
     pub sequence: u64,
     /// A UUIDv7 of its own.
@@ -78,12 +80,12 @@ pub struct EventRecord {
     /// When; never before the event before it.
     pub timestamp: Timestamp,
     /// What it belongs to.
-    pub correlation_id: String,
+    pub correlation_id: Text,
     /// The command that caused it.
-    pub causation_id: String,
+    pub causation_id: Text,
     /// Who claimed to act.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor: Option<String>,
+    pub actor: Option<Text>,
 }
 
 /// Why the bytes are no commit that this release can use.
@@ -109,7 +111,12 @@ impl CommitError {
 
 /// Decodes a commit and checks that it is consistent in itself.
 pub fn decode(payload: &[u8]) -> Result<Commit, CommitError> {
-    let commit = match serde_json::from_slice::<Commit>(payload) {
+    // One look at the whole payload is cheaper than one at each text in it.
+    let read = match str::from_utf8(payload) {
+        Ok(text) => serde_json::from_str::<Commit>(text),
+        Err(_) => serde_json::from_slice(payload),
+    };
+    let commit = match read {
         Ok(commit) if commit.schema == SCHEMA => commit,
         _ => decode_older(payload).ok_or_else(|| why_undecodable(payload))?,
     };
@@ -265,7 +272,7 @@ impl CommitBuilder {
     }
 
     /// Adds an event of the command that began last.
-    pub fn add_event(&mut self, record: &EventRecord) -> Result<(), serde_json::Error> {
+    pub fn add_event<Text: Serialize>(&mut self, record: &EventRecord<Text>) -> Result<(), serde_json::Error> {
         /// More than the JSON of most events takes.
         const EVENT_BYTES: usize = 1024;
         self.events.reserve(EVENT_BYTES);

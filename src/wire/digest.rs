@@ -4,15 +4,18 @@ use std::fmt;
 use std::str::FromStr;
 
 use bincode::{Decode, Encode};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use crate::domain::from_text;
 
 /// The first 16 bytes of a BLAKE3 hash.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Decode)]
-pub struct Digest(u128);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Digest([u8; 16]);
 
 impl Digest {
     /// What stands where there is nothing before: 32 zeros.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self([0; 16]);
 
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
@@ -30,27 +33,28 @@ impl Digest {
 
     /// The 16 bytes.
     pub const fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
+        self.0
     }
 
     /// The digest with these 16 bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
+        Self(bytes)
     }
 
     /// A part of it, to tell most others apart by.
     pub const fn mark(self) -> u32 {
-        let [.., a, b, c, d] = self.0.to_le_bytes();
-        u32::from_le_bytes([a, b, c, d])
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
     }
 
     /// The digest of what `value` encodes to in the service's own binary encoding.
     pub fn of_encoded(value: &impl Encode) -> Self {
-        let mut hasher = HashWriter(blake3::Hasher::new());
-        match bincode::encode_into_writer(value, &mut hasher, bincode::config::standard()) {
-            Ok(()) => Self::from_hash(hasher.0.finalize()),
-            // The writer takes everything and our encoders refuse nothing; should that change, the digest of nothing
-            // is one that no command has.
+        // To hash it piece by piece, as it is encoded, would take longer. More than most commands have:
+        const COMMAND_BYTES: usize = 256;
+        let mut bytes = Vec::with_capacity(COMMAND_BYTES);
+        match bincode::encode_into_std_write(value, &mut bytes, bincode::config::standard()) {
+            Ok(_) => Self::of(&bytes),
+            // Our encoders refuse nothing; should that change, the digest of nothing is one that no command has.
             Err(_) => Self::ZERO,
         }
     }
@@ -58,18 +62,30 @@ impl Digest {
     fn from_hash(hash: blake3::Hash) -> Self {
         let mut first = [0; 16];
         first.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
-        Self(u128::from_be_bytes(first))
+        Self(first)
+    }
+
+    /// The same 16 bytes as a UUID has: that is who reads and writes hexadecimal digits here.
+    const fn digits(self) -> uuid::fmt::Simple {
+        Uuid::from_bytes(self.0).simple()
     }
 }
 
-struct HashWriter(blake3::Hasher);
-
-impl bincode::enc::write::Writer for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-        self.0.update(bytes);
-        Ok(())
+/// As the number that the bytes are, the first of them the highest.
+impl Encode for Digest {
+    fn encode<E: bincode::enc::Encoder>(&self, encoder: &mut E) -> Result<(), bincode::error::EncodeError> {
+        u128::from_be_bytes(self.0).encode(encoder)
     }
 }
+
+impl<Context> Decode<Context> for Digest {
+    fn decode<D: bincode::de::Decoder<Context = Context>>(
+        decoder: &mut D,
+    ) -> Result<Self, bincode::error::DecodeError> {
+        u128::decode(decoder).map(|number| Self(number.to_be_bytes()))
+    }
+}
+bincode::impl_borrow_decode!(Digest);
 
 /// The text is not 32 hexadecimal digits in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -80,17 +96,16 @@ impl FromStr for Digest {
     type Err = NotADigest;
 
     fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let shaped = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if !shaped {
-            return Err(NotADigest);
-        }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| NotADigest)
+        // Of 32 characters it takes hexadecimal digits alone, but also those in upper case.
+        let shaped = text.len() == uuid::fmt::Simple::LENGTH && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        let digits = shaped.then(|| Uuid::try_parse(text).ok()).flatten().ok_or(NotADigest)?;
+        Ok(Self(digits.into_bytes()))
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        self.digits().fmt(f)
     }
 }
 
@@ -102,12 +117,12 @@ impl fmt::Debug for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.digits().serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        from_text(deserializer)
     }
 }

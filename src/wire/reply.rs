@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::{EventKind, PersonId};
+use crate::domain::{EventKind, EventKinds, PersonId};
 use crate::wire::commit::Sequence;
 
 /// What became of a command.
@@ -20,7 +20,7 @@ pub struct Accepted {
     /// The person's version after the command.
     pub version: u64,
     /// The types of the events that it made, in order.
-    pub events: Vec<EventKind>,
+    pub events: EventKinds,
     /// Where the commit with its events lies; `None` where nothing was stored.
     pub sequence: Option<Sequence>,
     /// Whether an earlier delivery of the same command did it.
@@ -179,7 +179,7 @@ pub fn encode(command_id: Option<&str>, aggregate_id: Option<PersonId>, outcome:
             aggregate_id,
             version: Some(accepted.version),
             events_generated: Some(accepted.events.len()),
-            events: Some(accepted.events.iter().map(|kind| kind.as_str()).collect()),
+            events: Some(&accepted.events),
             sequence: accepted.sequence,
             duplicate: Some(accepted.duplicate),
             error: None,
@@ -199,8 +199,11 @@ pub fn encode(command_id: Option<&str>, aggregate_id: Option<PersonId>, outcome:
             ..Body::default()
         },
     };
+    /// More than most replies have.
+    const REPLY_BYTES: usize = 320;
+    let mut json = Vec::with_capacity(REPLY_BYTES);
     // Strings, numbers and lists of them: there is nothing in it that JSON cannot say.
-    serde_json::to_vec(&body).unwrap_or_default()
+    serde_json::to_writer(&mut json, &body).map_or_else(|_| Vec::new(), |()| json)
 }
 
 #[derive(Serialize, Default)]
@@ -215,7 +218,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     events_generated: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<&'a str>>,
+    events: Option<&'a [EventKind]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<Sequence>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -56,8 +56,8 @@ pub struct Request {
     pub command_id: CommandId,
     /// Tells these commands from others.
     pub digest: Digest,
-    /// Ties the request to what it belongs to; the command id where none was sent.
-    pub correlation_id: String,
+    /// What was sent to tie the request to what it belongs to; see [`Request::correlation_id`].
+    pub correlation_id: Option<String>,
     /// Who claims to act.
     pub actor: Option<String>,
     /// Decide only at exactly this version.
@@ -66,6 +66,13 @@ pub struct Request {
     pub traceparent: Option<String>,
     /// When it arrived, and its randomness.
     pub stamp: Stamp,
+}
+
+impl Request {
+    /// Ties the request to what it belongs to; the command id where nothing else was sent.
+    pub fn correlation_id(&self) -> &str {
+        self.correlation_id.as_deref().unwrap_or(&self.command_id.text)
+    }
 }
 
 /// A command id.
@@ -127,7 +134,7 @@ pub fn decode(
         digest: Digest::of_encoded(&commands),
         commands,
         is_array,
-        correlation_id: context.correlation_id.unwrap_or_else(|| command_id.text.clone()),
+        correlation_id: context.correlation_id,
         command_id,
         actor: context.actor,
         expected_version: context.expected_version,
@@ -159,7 +166,12 @@ fn read_commands(payload: &[u8]) -> Result<(Vec<Command>, bool), Problem> {
         let message = format!("the payload has {} bytes, {PAYLOAD_BYTES_MAX} are allowed", payload.len());
         return Err(Problem::new(Code::TooLarge, message));
     }
-    match serde_json::from_slice(payload) {
+    // One look at the whole payload is cheaper than one at each text in it.
+    let read = match str::from_utf8(payload) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(payload),
+    };
+    match read {
         Ok(Value::Array(sent)) => Ok((read_array(sent)?, true)),
         Ok(sent) => Ok((vec![read_command(sent, None)?], false)),
         Err(error) => {

@@ -11,7 +11,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::domain::{EventKind, Person, PersonId, Timestamp};
+use crate::domain::{EventKinds, Person, PersonId, Timestamp};
 use crate::wire::commit::Sequence;
 use crate::wire::digest::Digest;
 
@@ -60,7 +60,7 @@ pub struct Receipt {
     /// The time of its last event.
     pub at: Timestamp,
     /// The types of its events.
-    pub events: Vec<EventKind>,
+    pub events: EventKinds,
 }
 
 /// Why a snapshot is not believed.
@@ -76,7 +76,10 @@ pub enum SnapshotError {
 
 /// The bytes of a snapshot.
 pub fn encode(person: PersonId, snapshot: &Snapshot) -> Result<Vec<u8>, bincode::error::EncodeError> {
-    let body = bincode::encode_to_vec(&snapshot.body, bincode::config::standard())?;
+    /// More than those of most persons have.
+    const BODY_BYTES: usize = 8 * 1024;
+    let mut body = Vec::with_capacity(BODY_BYTES);
+    bincode::encode_into_std_write(&snapshot.body, &mut body, bincode::config::standard())?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend(FORMAT.to_le_bytes());
     bytes.extend(snapshot.version.to_le_bytes());

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use uuid::Uuid;
+
 use crate::domain::PersonId;
 
 /// The queue group in which the replicas share commands and queries, and the service's name in the NATS services
@@ -37,7 +39,8 @@ impl Subjects {
 
     /// The one literal subject of a person's commits.
     pub fn events(&self, person: PersonId) -> String {
-        format!("{}.events.{person}", self.prefix)
+        let mut id = Uuid::encode_buffer();
+        [self.prefix.as_str(), ".events.", person.uuid().hyphenated().encode_lower(&mut id)].concat()
     }
 
     /// The person whose commits lie on this subject, exactly as the service writes it; `None` for any other.

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use cim_domain_person::domain::{PersonId, Timestamp};
+use cim_domain_person::domain::{EventKind, PersonId, Timestamp};
 use cim_domain_person::engine::ports::{
     Append, Appended, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, Start,
     StoredCommit,
 };
+use cim_domain_person::engine::trail::Trail;
 
 use crate::support::{eventually, somebody};
 
@@ -66,9 +67,10 @@ pub fn check_snapshot_store(store: &mut dyn SnapshotStore) {
 
 pub fn append(person: PersonId, expected: Sequence, payload: impl Into<Arc<[u8]>>) -> Append {
     let headers = CommitHeaders {
-        event_types: "PersonCreated,NameUpdated".to_owned(),
+        event_types: [EventKind::PersonCreated, EventKind::NameUpdated].into(),
         person_version: 2,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        trail: Trail::after(expected).to_header(),
     };
     Append { person, expected, payload: payload.into(), headers }
 }

@@ -310,7 +310,7 @@ impl World {
         let time_micros = self.letters[self.letter_of[number]].time_micros;
         let arrived = Moment(self.micros);
         let deadline = Moment(self.micros + time_micros);
-        Task { request, reply_to: Some(number.to_string()), arrived, deadline }
+        Task { request: request.into(), reply_to: Some(number.to_string()), arrived, deadline }
     }
 
     pub fn answer_task(&mut self, task: &Task, outcome: &Outcome) {

@@ -123,7 +123,7 @@ fn steps() -> Result<Vec<Step>, Box<dyn Error>> {
     let bytes = snapshot::encode(person, &shot)?;
     eprintln!("a commit of {} bytes, a snapshot of {} bytes", last.payload.len(), bytes.len());
     let accepted =
-        Outcome::Accepted(Accepted { version: 52, events: vec![event.kind()], sequence: Some(52), duplicate: false });
+        Outcome::Accepted(Accepted { version: 52, events: [event.kind()].into(), sequence: Some(52), duplicate: false });
     let (decided_on, digested, unfolded) = (aggregate.clone(), Arc::clone(&last.payload), before.clone());
     Ok(vec![
         ("decode", Box::new(move || drop(black_box(ask(&subjects, person, 7))))),

@@ -297,11 +297,11 @@ fn name(family: &str) -> PersonName {
 }
 
 fn create(person_id: PersonId) -> Command {
-    Command::CreatePerson { person_id, name: name("Person"), source: SOURCE.to_owned() }
+    Command::CreatePerson { person_id, name: name("Person").into(), source: SOURCE.to_owned() }
 }
 
 fn rename(person_id: PersonId, family: &str) -> Command {
-    Command::UpdateName { person_id, name: name(family), reason: None }
+    Command::UpdateName { person_id, name: name(family).into(), reason: None }
 }
 
 fn measure(person_id: PersonId, count: u64) -> Command {

@@ -31,6 +31,7 @@ use crate::domain::{PersonId, Timestamp};
 use crate::engine::audit::Record;
 use crate::engine::ports::{Append, Appended, CommitHeaders, EventLog, Sequence, StoredCommit, Unavailable};
 use crate::engine::repair::{Repaired, filling};
+use crate::engine::trail::Trail;
 use crate::exit::ExitStatus;
 use crate::nats::Mend;
 use crate::wire::commit;
@@ -195,11 +196,13 @@ impl Repair {
         repaired: &Repaired,
     ) -> Result<u64, Failure> {
         let mut expected = plan.tip;
+        let mut trail = Trail::after(expected);
         let mut first = None;
         if plan.given_up > 0 {
             let progress = Progress::new("commits", 1, plan.kept_commits);
             for (number, stored) in (1..).zip(self.kept(reader, plan)?) {
-                expected = self.append(reader, expected, stored.payload.clone(), headers_of(&stored.payload))?;
+                let headers = headers_of(&stored.payload);
+                expected = self.append(reader, expected, stored.payload.clone(), headers, &mut trail)?;
                 first = first.or(Some(expected));
                 progress.reached(number + 1, "");
             }
@@ -208,7 +211,7 @@ impl Repair {
         let filling = filling(self.person, &plan.kept, repaired, Timestamp::now(), Uuid::now_v7)
             .map_err(|error| Failure::new(ExitStatus::Bug, format!("the record cannot be written: {error}")))?;
         for commit in filling {
-            expected = self.append(reader, expected, commit.payload.into(), commit.headers)?;
+            expected = self.append(reader, expected, commit.payload.into(), commit.headers, &mut trail)?;
             first = first.or(Some(expected));
         }
         if let (true, Some(first)) = (plan.given_up > 0, first) {
@@ -252,10 +255,15 @@ impl Repair {
         expected: Sequence,
         payload: Arc<[u8]>,
         headers: CommitHeaders,
+        trail: &mut Trail,
     ) -> Result<Sequence, Failure> {
+        let headers = CommitHeaders { trail: trail.to_header(), ..headers };
         let append = Append { person: self.person, expected, payload, headers };
         match reader.log.append(&[append]).pop() {
-            Some(Appended::Stored(sequence)) => Ok(sequence),
+            Some(Appended::Stored(sequence)) => {
+                *trail = trail.next(sequence);
+                Ok(sequence)
+            }
             Some(Appended::Conflict(_)) => {
                 Err(undone(&Unavailable("somebody else wrote to the person meanwhile".to_owned())))
             }
@@ -280,12 +288,12 @@ impl From<Unavailable> for Failure {
 /// The hints that go beside a commit.
 fn headers_of(payload: &[u8]) -> CommitHeaders {
     let Ok(commit) = commit::decode(payload) else { return CommitHeaders::default() };
-    let kinds: Vec<&str> = commit.events.iter().map(|record| record.event.kind().as_str()).collect();
+    let event_types = commit.events.iter().map(|record| record.event.kind()).collect();
     let traceparent = match commit.commands.as_slice() {
         [only] => only.traceparent.clone(),
         _ => None,
     };
-    CommitHeaders { event_types: kinds.join(","), person_version: commit.version, traceparent }
+    CommitHeaders { event_types, person_version: commit.version, traceparent, trail: None }
 }
 
 fn describe(plan: &Plan, out: &mut Out) {

@@ -117,11 +117,11 @@ impl Build {
         match self {
             Self::Create { person, name, source } => Command::CreatePerson {
                 person_id: person.unwrap_or_else(new_person),
-                name: name.name(),
+                name: name.name().into(),
                 source: source.clone(),
             },
             Self::Rename { person, name, reason } => {
-                Command::UpdateName { person_id: *person, name: name.name(), reason: reason.clone() }
+                Command::UpdateName { person_id: *person, name: name.name().into(), reason: reason.clone() }
             }
             Self::SetBirthDate { person, date } => Command::SetBirthDate { person_id: *person, birth_date: *date },
             Self::RecordDeath { person, date } => Command::RecordDeath { person_id: *person, date_of_death: *date },

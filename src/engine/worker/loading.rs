@@ -143,7 +143,7 @@ impl Worker {
     /// Looks up in the history those command ids that may have been carried out before the remembered ones.
     fn search_for_old_commands(&mut self) {
         for work in self.desk.values_mut().filter(|work| work.is_ready()) {
-            let Work { waiting, aggregate: Some(aggregate), .. } = work else { continue };
+            let Work { waiting, aggregate: Some(aggregate), .. } = work.as_mut() else { continue };
             if aggregate.receipts.are_complete() {
                 continue;
             }

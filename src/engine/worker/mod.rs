@@ -33,7 +33,7 @@ pub struct Worker {
     staleness: Staleness,
     followed: Followed,
     /// What waits, by person; in the order of the ids, so that the same turn is the same each time it is run.
-    desk: BTreeMap<PersonId, Work>,
+    desk: BTreeMap<PersonId, Box<Work>>,
     /// Long histories that were read outside the turn.
     taken_back: Vec<Loading>,
 }
@@ -131,13 +131,13 @@ impl Worker {
 
     /// Whether nobody waits for a next turn.
     pub fn is_idle(&self) -> bool {
-        self.taken_back.is_empty() && self.desk.values().all(Work::is_done)
+        self.taken_back.is_empty() && self.desk.values().all(|work| work.is_done())
     }
 
     /// How many requests are held back for a next turn.
     pub fn backlog(&self) -> usize {
         let held = |work: &Work| work.waiting.len() + work.attempt.as_ref().map_or(0, |attempt| attempt.decided.len());
-        self.desk.values().map(held).sum()
+        self.desk.values().map(|work| held(work)).sum()
     }
 
     /// How many persons are in memory.
@@ -189,9 +189,9 @@ impl Worker {
     fn decide(&mut self, targets: &MergeTargets, turn: &mut Turn) {
         let payload_bytes_max = self.log.payload_bytes_max();
         for work in self.desk.values_mut().filter(|work| work.is_ready()) {
-            let Work { waiting, aggregate: Some(aggregate), .. } = work else { continue };
+            let Work { waiting, aggregate: Some(aggregate), .. } = work.as_mut() else { continue };
             let mut draft = Draft::on(aggregate, targets, payload_bytes_max);
-            let mut decided = Vec::new();
+            let mut decided = Vec::with_capacity(waiting.len());
             while let Some(task) = waiting.pop_front() {
                 match draft.decide(&task.request) {
                     Verdict::Final(outcome) => turn.answer(task, outcome),

@@ -40,7 +40,7 @@ impl Worker {
 
     /// Hands all commits to the log together, and settles each.
     pub(super) fn append(&mut self, turn: &mut Turn) {
-        let appends: Vec<Append> = self.desk.values().filter_map(Work::append_to_send).collect();
+        let appends: Vec<Append> = self.desk.values().filter_map(|work| work.append_to_send()).collect();
         if appends.is_empty() {
             return;
         }

@@ -69,7 +69,7 @@ fn assert_sound(request: &Request) {
     assert_eq!(command_id.digest, Digest::of(command_id.text.as_bytes()));
     assert_eq!(*digest, Digest::of_encoded(commands));
     let _ = command_id.made_at();
-    for text in [Some(correlation_id), actor.as_ref()].into_iter().flatten() {
+    for text in [correlation_id, actor].into_iter().flatten() {
         assert!((1..=HEADER_CHARS_MAX).contains(&text.chars().count()) && !text.contains(char::is_control));
     }
     assert!(traceparent.as_ref().is_none_or(|trace| trace.len() == 55 && trace.is_ascii()));

@@ -196,7 +196,7 @@ fn request(shape: [u8; 2], bytes: &[u8], index: usize, life: &Life) -> Option<Re
         digest: Digest::of_encoded(&commands),
         is_array: commands.len() > 1,
         commands,
-        correlation_id: command_id.text.clone(),
+        correlation_id: None,
         command_id,
         actor: (shape[0] & 32 > 0).then(|| "clerk".to_owned()),
         expected_version: (shape[0] & 0xc0 == 0xc0).then_some(u64::from(shape[1] & 7)),

@@ -130,9 +130,9 @@ pub fn command_for(person_id: PersonId) -> BoxedStrategy<Command> {
     let updated = attribute_type().prop_flat_map(|of| (Just(of.clone()), attribute_of(of)));
     prop_oneof![
         2 => (person_name(), reason())
-            .prop_map(move |(name, source)| Command::CreatePerson { person_id, name, source }),
+            .prop_map(move |(name, source)| Command::CreatePerson { person_id, name: name.into(), source }),
         2 => (person_name(), option::of(reason()))
-            .prop_map(move |(name, reason)| Command::UpdateName { person_id, name, reason }),
+            .prop_map(move |(name, reason)| Command::UpdateName { person_id, name: name.into(), reason }),
         1 => date().prop_map(move |birth_date| Command::SetBirthDate { person_id, birth_date }),
         1 => date().prop_map(move |date_of_death| Command::RecordDeath { person_id, date_of_death }),
         1 => reason().prop_map(move |reason| Command::DeactivatePerson { person_id, reason }),
@@ -165,9 +165,9 @@ pub fn event() -> BoxedStrategy<Event> {
         .prop_flat_map(|(person_id, at)| {
             prop_oneof![
                 2 => (person_name(), reason())
-                    .prop_map(move |(name, source)| Event::PersonCreated { person_id, name, source, created_at: at }),
+                    .prop_map(move |(name, source)| Event::PersonCreated { person_id, name: name.into(), source, created_at: at }),
                 1 => (person_name(), person_name(), option::of(reason())).prop_map(move |(old_name, new_name, reason)| {
-                    Event::NameUpdated { person_id, old_name, new_name, reason, updated_at: at }
+                    Event::NameUpdated { person_id, old_name: old_name.into(), new_name: new_name.into(), reason, updated_at: at }
                 }),
                 1 => date().prop_map(move |birth_date| Event::BirthDateSet { person_id, birth_date, set_at: at }),
                 1 => date().prop_map(move |date_of_death| {
@@ -190,12 +190,12 @@ pub fn event() -> BoxedStrategy<Event> {
 fn attribute_event(person_id: PersonId, at: Timestamp) -> BoxedStrategy<Event> {
     let updated = (attribute_type(), attribute(), attribute());
     prop_oneof![
-        3 => attribute().prop_map(move |attribute| Event::AttributeRecorded { person_id, attribute, recorded_at: at }),
+        3 => attribute().prop_map(move |attribute| Event::AttributeRecorded { person_id, attribute: attribute.into(), recorded_at: at }),
         1 => updated.prop_map(move |(attribute_type, old_attribute, new_attribute)| Event::AttributeUpdated {
             person_id,
             attribute_type,
-            old_attribute,
-            new_attribute,
+            old_attribute: old_attribute.into(),
+            new_attribute: new_attribute.into(),
             updated_at: at
         }),
         1 => (attribute_type(), option::of(reason())).prop_map(move |(attribute_type, reason)| {

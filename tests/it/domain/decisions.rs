@@ -37,7 +37,7 @@ const THEN: &str = "2020-01-01T00:00:00Z";
 fn created() -> Event {
     Event::PersonCreated {
         person_id: id(ANN),
-        name: name("Ann", "Lee"),
+        name: name("Ann", "Lee").into(),
         source: "import".to_owned(),
         created_at: time(THEN),
     }
@@ -70,17 +70,17 @@ fn archived() -> Event {
 
 fn recorded(mut attribute: Attribute) -> Event {
     attribute.temporal.recorded_at = Some(time(THEN));
-    Event::AttributeRecorded { person_id: id(ANN), attribute, recorded_at: time(THEN) }
+    Event::AttributeRecorded { person_id: id(ANN), attribute: attribute.into(), recorded_at: time(THEN) }
 }
 
 // What is asked.
 
 fn create() -> Command {
-    Command::CreatePerson { person_id: id(ANN), name: name("Ann", "Lee"), source: "import".to_owned() }
+    Command::CreatePerson { person_id: id(ANN), name: name("Ann", "Lee").into(), source: "import".to_owned() }
 }
 
 fn rename(name: PersonName) -> Command {
-    Command::UpdateName { person_id: id(ANN), name, reason: Some("marriage".to_owned()) }
+    Command::UpdateName { person_id: id(ANN), name: name.into(), reason: Some("marriage".to_owned()) }
 }
 
 fn set_birth_date(birth_date: &str) -> Command {
@@ -192,13 +192,17 @@ fn what_happens_bears_what_was_asked_and_the_time_of_the_decision() {
     let becomes = |given: &[Event], when: Command, then: Event| {
         check(when.kind(), given, when.clone(), happened(then));
     };
-    let created_now =
-        Event::PersonCreated { person_id, name: name("Ann", "Lee"), source: "import".to_owned(), created_at: now };
+    let created_now = Event::PersonCreated {
+        person_id,
+        name: name("Ann", "Lee").into(),
+        source: "import".to_owned(),
+        created_at: now,
+    };
     becomes(&[], create(), created_now);
     let renamed = Event::NameUpdated {
         person_id,
-        old_name: name("Ann", "Lee"),
-        new_name: name("Ann", "Ray"),
+        old_name: name("Ann", "Lee").into(),
+        new_name: name("Ann", "Ray").into(),
         reason: Some("marriage".to_owned()),
         updated_at: now,
     };
@@ -230,15 +234,15 @@ fn attributes_bear_the_time_of_their_recording() {
         attribute
     };
     let (one, two) = (national_id("1", "", ""), national_id("2", "2020-01-01", ""));
-    let recorded_now = Event::AttributeRecorded { person_id, attribute: at(one.clone(), now), recorded_at: now };
+    let recorded_now = Event::AttributeRecorded { person_id, attribute: at(one.clone(), now).into(), recorded_at: now };
     check("recorded", &[created()], record(one.clone()), happened(recorded_now.clone()));
     let given = [created(), recorded(one.clone())];
     check("recorded again, though the same", &given, record(one.clone()), happened(recorded_now));
     let updated = Event::AttributeUpdated {
         person_id,
         attribute_type: NATIONAL_ID,
-        old_attribute: at(one, time(THEN)),
-        new_attribute: at(two.clone(), now),
+        old_attribute: at(one, time(THEN)).into(),
+        new_attribute: at(two.clone(), now).into(),
         updated_at: now,
     };
     check("updated", &given, update(two), happened(updated));

@@ -13,14 +13,14 @@ const LATER: &str = "2021-06-30T23:30:00Z";
 fn created() -> Event {
     Event::PersonCreated {
         person_id: id(ANN),
-        name: name("Ann", "Lee"),
+        name: name("Ann", "Lee").into(),
         source: "import".to_owned(),
         created_at: time(FIRST),
     }
 }
 
 fn recorded(attribute: Attribute) -> Event {
-    Event::AttributeRecorded { person_id: id(ANN), attribute, recorded_at: time(FIRST) }
+    Event::AttributeRecorded { person_id: id(ANN), attribute: attribute.into(), recorded_at: time(FIRST) }
 }
 
 fn invalidated(at: &str) -> Event {
@@ -56,7 +56,7 @@ fn events_that_do_not_fit_change_nothing() {
     assert_eq!(folded(&[invalidated(LATER)]), None);
     let another = Event::PersonCreated {
         person_id: id(BOB),
-        name: name("Bob", ""),
+        name: name("Bob", "").into(),
         source: "x".to_owned(),
         created_at: time(LATER),
     };
@@ -115,13 +115,13 @@ fn an_update_replaces_the_latest_recorded_of_its_type() {
     let updated = Event::AttributeUpdated {
         person_id: id(ANN),
         attribute_type: NATIONAL_ID,
-        old_attribute: two.clone(),
-        new_attribute: three.clone(),
+        old_attribute: two.clone().into(),
+        new_attribute: three.clone().into(),
         updated_at: time(LATER),
     };
     let person = person(&[recorded(one.clone()), recorded(two), recorded(height.clone()), updated]);
     assert_eq!(attributes(&person), [one, three.clone(), height]);
-    assert_eq!(person.attributes.latest(&NATIONAL_ID), Some(&three));
+    assert_eq!(person.attributes.latest(&NATIONAL_ID).map(AsRef::as_ref), Some(&three));
 }
 
 #[test]

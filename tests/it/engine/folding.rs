@@ -1,5 +1,6 @@
 //! Several commands of one person that wait together, and the limits of a commit.
 
+use cim_domain_person::domain::EventKind;
 use cim_domain_person::wire::commit::{COMMIT_BYTES_MAX, EVENTS_MAX};
 use serde_json::json;
 
@@ -60,7 +61,7 @@ fn the_headers_of_a_commit_describe_it() {
         draft.seal().unwrap().map(|sealed| sealed.append)
     };
     let one = sealed(&[ask("1", json!([create(ANN), note(ANN, "x")])).with("traceparent", TRACE)]).unwrap();
-    assert_eq!(one.headers.event_types, "PersonCreated,AttributeRecorded");
+    assert_eq!(*one.headers.event_types, [EventKind::PersonCreated, EventKind::AttributeRecorded]);
     assert_eq!(one.headers.person_version, 2);
     assert_eq!(one.headers.traceparent.as_deref(), Some(TRACE));
     assert_eq!(one.expected, 0);

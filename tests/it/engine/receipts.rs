@@ -320,7 +320,7 @@ fn receipt(number: u64, at: Timestamp) -> Receipt {
         version: number,
         sequence: number,
         at,
-        events: vec![EventKind::NameUpdated],
+        events: [EventKind::NameUpdated].into(),
     }
 }
 

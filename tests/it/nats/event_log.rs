@@ -5,6 +5,7 @@ use std::time::Duration;
 use cim_domain_person::config::Config;
 use cim_domain_person::domain::{PersonId, Timestamp};
 use cim_domain_person::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, Sequence, Start};
+use cim_domain_person::engine::trail::Trail;
 use cim_domain_person::nats::{NatsLog, prepare};
 use semver::Version;
 use serde_json::json;
@@ -298,11 +299,19 @@ fn a_scattered_history_is_read_by_its_sequences() {
     let store_connection = prepared(&config);
     let mut writer = log(&store_connection, &config);
     let person = somebody();
-    let (mut expected, mut sequences) = (0, Vec::new());
+    let (mut expected, mut sequences, mut trail) = (0, Vec::new(), Trail::of_first());
+    let write = |writer: &mut NatsLog, expected, payload: &str, trail: &Trail| {
+        let mut append = append(person, expected, payload.as_bytes());
+        append.headers.trail = trail.to_header();
+        match writer.append(&[append])[..] {
+            [Appended::Stored(sequence)] => (sequence, trail.next(sequence)),
+            ref other => panic!("expected it to be stored: {other:?}"),
+        }
+    };
     for number in 0..COMMITS {
         let strangers: Vec<_> = (0..number % 7).map(|_| append(somebody(), 0, *b"somebody else's")).collect();
         writer.append(&strangers);
-        expected = store(&mut writer, person, expected, number.to_string().as_bytes());
+        (expected, trail) = write(&mut writer, expected, &number.to_string(), &trail);
         sequences.push(expected);
     }
     let mut observer = Raw::connect(server.port());
@@ -319,7 +328,9 @@ fn a_scattered_history_is_read_by_its_sequences() {
     }
     reads_like_the_leader(&mut reader, person, [sequences[7], sequences[150] + 1, sequences[299], sequences[299] + 1]);
     // Who has read it goes on with its trail.
-    let next = store(&mut reader, person, expected, b"next");
+    let (newest, found) = page.newest.expect("the newest commit's trail");
+    assert_eq!((newest, found.next(newest)), (expected, trail.clone()));
+    let (next, _) = write(&mut reader, expected, "next", &trail);
     let page = read(&mut log(&store_connection, &config), person, 1, Consistency::Any);
     assert_eq!((page.commits.len(), page.commits.last().map(|commit| commit.sequence)), (COMMITS + 1, Some(next)));
 }

@@ -75,12 +75,18 @@ impl History {
 
     pub fn created(&self, given: &str) -> Event {
         let source = "tests".to_owned();
-        Event::PersonCreated { person_id: self.person, name: name(given), source, created_at: self.at }
+        Event::PersonCreated { person_id: self.person, name: name(given).into(), source, created_at: self.at }
     }
 
     pub fn renamed(&self, old: &str, new: &str) -> Event {
         let (old_name, new_name) = (name(old), name(new));
-        Event::NameUpdated { person_id: self.person, old_name, new_name, reason: None, updated_at: self.at }
+        Event::NameUpdated {
+            person_id: self.person,
+            old_name: old_name.into(),
+            new_name: new_name.into(),
+            reason: None,
+            updated_at: self.at,
+        }
     }
 
     pub fn merged_into(&self, target: PersonId) -> Event {

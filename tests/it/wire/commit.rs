@@ -38,21 +38,26 @@ fn one_of_each() -> Vec<Event> {
     let at = |second: i64| time("2026-01-02T03:04:05Z").plus_micros(second * 1_000_000);
     let (person_id, national) = (id(ANN), national_id("AB 123", "2001-01-01", "2031-01-01"));
     vec![
-        Event::PersonCreated { person_id, name: name("Ann", "Lee"), source: "test".to_owned(), created_at: at(0) },
+        Event::PersonCreated {
+            person_id,
+            name: name("Ann", "Lee").into(),
+            source: "test".to_owned(),
+            created_at: at(0),
+        },
         Event::NameUpdated {
             person_id,
-            old_name: name("Ann", "Lee"),
-            new_name: name("Ann", "Cruz"),
+            old_name: name("Ann", "Lee").into(),
+            new_name: name("Ann", "Cruz").into(),
             reason: Some("marriage".to_owned()),
             updated_at: at(1),
         },
         Event::BirthDateSet { person_id, birth_date: day("2000-02-29"), set_at: at(2) },
-        Event::AttributeRecorded { person_id, attribute: recorded(&national, at(3)), recorded_at: at(3) },
+        Event::AttributeRecorded { person_id, attribute: recorded(&national, at(3)).into(), recorded_at: at(3) },
         Event::AttributeUpdated {
             person_id,
             attribute_type: national.attribute_type.clone(),
-            old_attribute: recorded(&national, at(3)),
-            new_attribute: recorded(&national_id("CD 456", "", ""), at(4)),
+            old_attribute: recorded(&national, at(3)).into(),
+            new_attribute: recorded(&national_id("CD 456", "", ""), at(4)).into(),
             updated_at: at(4),
         },
         Event::AttributeInvalidated {

@@ -10,7 +10,7 @@ use super::check_golden_text;
 use crate::domain::{ANN, BOB, id};
 
 fn accepted(version: u64, events: &[EventKind], sequence: Option<u64>, duplicate: bool) -> Outcome {
-    Outcome::Accepted(Accepted { version, events: events.to_vec(), sequence, duplicate })
+    Outcome::Accepted(Accepted { version, events: events.iter().copied().collect(), sequence, duplicate })
 }
 
 #[test]

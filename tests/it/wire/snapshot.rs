@@ -16,7 +16,7 @@ fn person() -> Person {
     let person = folded(&[
         cim_domain_person::domain::Event::PersonCreated {
             person_id: id(ANN),
-            name: name("Ann", "Lee"),
+            name: name("Ann", "Lee").into(),
             source: "test".to_owned(),
             created_at: time("2026-01-02T03:04:05Z"),
         },
@@ -27,7 +27,8 @@ fn person() -> Person {
         },
         cim_domain_person::domain::Event::AttributeRecorded {
             person_id: id(ANN),
-            attribute: recorded(&national_id("AB 123", "2001-01-01", "2031-01-01"), time("2026-01-04T03:04:05Z")),
+            attribute: recorded(&national_id("AB 123", "2001-01-01", "2031-01-01"), time("2026-01-04T03:04:05Z"))
+                .into(),
             recorded_at: time("2026-01-04T03:04:05Z"),
         },
         cim_domain_person::domain::Event::PersonDeactivated {
@@ -46,7 +47,7 @@ fn snapshot() -> Snapshot {
         version: 4,
         sequence: 1234,
         at: time("2026-01-05T03:04:05.678901Z"),
-        events: vec![EventKind::PersonDeactivated],
+        events: [EventKind::PersonDeactivated].into(),
     };
     let body = Body {
         person: person(),
@@ -104,7 +105,7 @@ proptest! {
             version,
             sequence,
             at: event.happened_at(),
-            events: vec![event.kind()],
+            events: [event.kind()].into(),
         });
         let owner = person.id;
         let body = Body { person, last_event_at, receipts: receipts.collect(), receipts_since };

@@ -9,15 +9,11 @@
 //! A hint and no more: what is read by it counts only if it is linked without gap and its chain of digests holds. Where
 //! a trail is not known, a new one begins.
 
-use std::fmt::Write;
-
 use crate::engine::ports::Sequence;
-
-/// The header that bears it.
-pub(super) const HEADER: &str = "Earlier-Commits";
 
 /// How many of the nearest are named, and how many steps make one of the next size.
 const WIDTH: u64 = 8;
+const NEAREST: usize = WIDTH as usize;
 
 /// How many sizes of steps there are besides the smallest.
 const LEVELS: u32 = 3;
@@ -26,8 +22,8 @@ const LEVELS: u32 = 3;
 const NAMED_MAX: usize = 64;
 
 /// The trail of one commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trail {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trail {
     /// How many commits come before it, as far as is known.
     count: u64,
     /// Where those lie whose numbers [`numbers`] gives, the newest first.
@@ -36,52 +32,71 @@ pub(super) struct Trail {
 
 impl Trail {
     /// That of a person's first commit.
-    pub(super) const fn of_first() -> Self {
+    pub const fn of_first() -> Self {
         Self { count: 0, named: Vec::new() }
     }
 
-    /// That of a commit of which nothing is known but the one before it.
-    pub(super) fn after(before: Sequence) -> Self {
-        Self { count: 1, named: vec![before] }
+    /// That of a commit of which nothing is known but the one before it; of a first one, where that is 0.
+    pub fn after(before: Sequence) -> Self {
+        if before == 0 { Self::of_first() } else { Self { count: 1, named: vec![before] } }
+    }
+
+    /// Becomes that of the commit after the one whose trail this is, and which lies at `sequence`.
+    pub fn advance(&mut self, sequence: Sequence) {
+        let newest = self.count;
+        self.count = newest.saturating_add(1);
+        self.named.insert(0, sequence);
+        if newest.is_multiple_of(WIDTH * WIDTH) {
+            // A block is full: of its steps only the larger ones stay.
+            let mut known = std::iter::once(newest).chain(numbers(newest)).zip(std::mem::take(&mut self.named));
+            let wanted = numbers(self.count).filter_map(|wanted| known.find(|(number, _)| *number == wanted));
+            self.named = wanted.map(|(_, sequence)| sequence).collect();
+        } else if newest.checked_sub(WIDTH).is_some_and(|number| !number.is_multiple_of(WIDTH)) {
+            // The ninth before is no longer one of the nearest, and no step either.
+            self.named.remove(NEAREST);
+        }
     }
 
     /// That of the commit after the one whose trail this is, and which lies at `sequence`.
-    pub(super) fn next(&self, sequence: Sequence) -> Self {
-        let mut known =
-            std::iter::once((self.count, sequence)).chain(numbers(self.count).zip(self.named.iter().copied()));
-        let count = self.count.saturating_add(1);
-        let named = numbers(count).filter_map(|wanted| known.find(|(number, _)| *number == wanted)).map(|(_, at)| at);
-        Self { count, named: named.collect() }
+    pub fn next(&self, sequence: Sequence) -> Self {
+        let mut next = self.clone();
+        next.advance(sequence);
+        next
+    }
+
+    /// How many bytes of memory it takes, besides itself.
+    pub fn size(&self) -> usize {
+        self.named.capacity() * size_of::<Sequence>()
     }
 
     /// How many commits come before it, as far as is known.
-    pub(super) const fn count(&self) -> u64 {
+    pub const fn count(&self) -> u64 {
         self.count
     }
 
     /// The sequences that it names, the newest first.
-    pub(super) fn named(&self) -> &[Sequence] {
+    pub fn named(&self) -> &[Sequence] {
         &self.named
     }
 
     /// The header: the count, and the distance from each to the next older one. The newest is not in it: the header of
     /// optimistic concurrency names it. `None` for the first commit.
-    pub(super) fn to_header(&self) -> Option<String> {
+    pub fn to_header(&self) -> Option<String> {
         const NUMBER_BYTES: usize = 8;
         let mut newer = *self.named.first()?;
         let mut text = String::with_capacity(NUMBER_BYTES * (1 + self.named.len()));
-        // Writing to a string does not fail.
-        let _ = write!(text, "{}:", self.count);
+        let mut digits = itoa::Buffer::new();
+        text.extend([digits.format(self.count), ":"]);
         for (index, older) in self.named.iter().skip(1).enumerate() {
             let comma = if index > 0 { "," } else { "" };
-            let _ = write!(text, "{comma}{}", newer.saturating_sub(*older));
+            text.extend([comma, digits.format(newer.saturating_sub(*older))]);
             newer = *older;
         }
         Some(text)
     }
 
     /// The trail that a commit's headers give; `None` when that is none.
-    pub(super) fn read(header: &str, before: Sequence) -> Option<Self> {
+    pub fn read(header: &str, before: Sequence) -> Option<Self> {
         let (count, distances) = header.split_once(':')?;
         let count: u64 = count.parse().ok()?;
         let mut named = vec![before];
