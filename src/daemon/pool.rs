@@ -208,7 +208,6 @@ pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pul
                 Vec::new()
             }
             Next::Order(Order::ForgetEverything) => {
-                ear.forget();
                 worker.forget_everything();
                 continue;
             }
@@ -222,7 +221,9 @@ pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pul
         meter.waited(began, &arrivals);
         let load = Load::of(arrivals.len(), turn_room, backlog);
         let is_late = arrivals.first().is_some_and(|first| admission.is_late(first.arrived, began));
-        ear.listen(began, &mut worker);
+        if let Some(newest) = ear.listen(began, &mut worker) {
+            around.statistics.heard_of(newest);
+        }
         let turn = pulse.while_busy(|| worker.turn(began, arrivals));
         meter.turn(&TurnEnd {
             began,

@@ -11,7 +11,7 @@ use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
 use crate::daemon::door::{Door, Doorkeeper, Doorkeepers, Entrance};
-use crate::daemon::follower::{Ear, Follower};
+use crate::daemon::follower::{Ear, Follower, Hearsay};
 use crate::daemon::monitor::{Monitor, Sources};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
@@ -67,6 +67,7 @@ pub struct Service {
     pub background: Vec<JoinHandle<()>>,
     /// The way to the threads that answer queries.
     pub query_door: Option<Arc<QueryDoor>>,
+    hearsay: Hearsay,
     door: Arc<Door>,
     discovery: Arc<Discovery>,
 }
@@ -112,6 +113,7 @@ impl Service {
             command_timeout: config.command_timeout,
         });
         let (query_door, query_lanes) = QueryDoor::new(door.subjects.clone(), replier.clone(), config.command_timeout);
+        let (follower, ears) = Follower::new(config.workers, intake.generations());
         let mut service = Self {
             layout: Layout::new(config).found_in(prepared.domain),
             stream: prepared.stream,
@@ -130,6 +132,7 @@ impl Service {
                 replier: replier.clone(),
                 monitor: Arc::clone(monitor),
             }),
+            hearsay: follower.hearsay(),
             door,
             query_door: Some(Arc::new(query_door)),
             store,
@@ -151,10 +154,15 @@ impl Service {
         };
         service.start_background(&ports, inlets)?;
         service.start_queries(&ports, query_lanes, &around)?;
-        let (follower, ears) = Follower::new(config.workers);
         service.start_workers(&ports, seats.into_iter().zip(ears), &around)?;
         service.start_follower(&ports, follower, clock)?;
         Ok(service)
+    }
+
+    /// Makes every worker forget what it has in memory, and what is under way to it.
+    pub fn forget_everything(&self) {
+        self.hearsay.forget();
+        self.pool.forget_everything();
     }
 
     /// Joins the queue group: from now on commands and queries come in.

@@ -141,7 +141,7 @@ impl Statistics {
         });
     }
 
-    /// The highest position in the stream that was acknowledged to this replica.
+    /// The highest position in the stream that was acknowledged to this replica, or that it heard of.
     pub fn highest_sequence(&self) -> Sequence {
         self.highest_sequence.load(Ordering::Relaxed)
     }
@@ -153,8 +153,13 @@ impl Statistics {
             Outcome::Problem(_) => None,
         };
         if let Some(highest) = answers.iter().filter_map(sequence).max() {
-            self.highest_sequence.fetch_max(highest, Ordering::Relaxed);
+            self.heard_of(highest);
         }
+    }
+
+    /// Takes in that something was stored at this position.
+    pub fn heard_of(&self, sequence: Sequence) {
+        self.highest_sequence.fetch_max(sequence, Ordering::Relaxed);
     }
 
     /// Begins to count positions anew: the stream is not the one that it was.

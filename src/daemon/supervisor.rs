@@ -246,7 +246,7 @@ impl<'a> Supervisor<'a> {
     fn check_stream(&mut self) {
         self.stream_checked_at = Instant::now();
         self.stream_to_check = false;
-        // Taken before the question: while the answer is on its way, more is acknowledged.
+        // Taken before the question: while the answer is on its way, more is acknowledged, and heard of.
         let acknowledged = self.service.statistics.highest_sequence();
         let found = match stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) {
             Ok(found) => found,
@@ -263,7 +263,7 @@ impl<'a> Supervisor<'a> {
             // suspicion, upon which to forget what is cached costs a few reads.
             let suspect_since = *self.stream_suspect_since.get_or_insert_with(|| {
                 log::warn!("the stream seems to have lost its newest part; if so, it is confirmed within seconds");
-                self.service.pool.forget_everything();
+                self.service.forget_everything();
                 Instant::now()
             });
             if suspect_since.elapsed() < DEPOSED_MAX {
@@ -279,7 +279,7 @@ impl<'a> Supervisor<'a> {
             found.last_sequence,
             self.service.stream.created,
         );
-        self.service.pool.forget_everything();
+        self.service.forget_everything();
         self.service.statistics.forget_sequences();
         self.service.stream = found;
     }

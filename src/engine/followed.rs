@@ -10,18 +10,15 @@ use crate::domain::PersonId;
 use crate::engine::aggregate::Aggregate;
 use crate::engine::ports::{Sequence, StoredCommit};
 
-/// Bytes of commits that are kept, over all persons of a worker. When there are more, all are given up: who is asked for
-/// then is found stale by the append, or by the next commit that is heard of.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// What a commit takes besides its payload, in bytes.
-const ENTRY_BYTES: usize = 128;
+const ENTRY_BYTES: usize = 192;
 
 /// The commits that one worker heard of and has not folded yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Followed {
     commits: HashMap<PersonId, Vec<StoredCommit>>,
     bytes: usize,
+    bytes_max: usize,
     newest: Sequence,
     /// Where the worker's own newest commits lay after the turn before the last one, and after the last one.
     own: [Sequence; 2],
@@ -39,6 +36,12 @@ pub enum Caught {
 }
 
 impl Followed {
+    /// Nothing heard of, and room for about this many bytes of commits. Where there are more, all are given up: that a
+    /// person is stale then shows when it is asked for.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { commits: HashMap::new(), bytes: 0, bytes_max, newest: 0, own: [0; 2] }
+    }
+
     /// Takes in that something was stored there.
     pub fn heard_of(&mut self, sequence: Sequence) {
         self.newest = self.newest.max(sequence);
@@ -47,7 +50,7 @@ impl Followed {
     /// Keeps a commit of a person that is in memory.
     pub fn keep(&mut self, person: PersonId, commit: StoredCommit) {
         self.bytes += ENTRY_BYTES + commit.payload.len();
-        if self.bytes > BYTES_MAX {
+        if self.bytes > self.bytes_max {
             self.clear();
             return;
         }
@@ -83,7 +86,7 @@ impl Followed {
 
     /// Forgets everything, and that anything was heard.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.bytes_max);
     }
 
     fn take(&mut self, person: PersonId) -> Vec<StoredCommit> {
@@ -105,11 +108,11 @@ mod tests {
 
     #[test]
     fn more_than_there_is_room_for_is_given_up() {
-        let commit = |sequence| StoredCommit { sequence, payload: vec![0; 512 * 1024].into() };
+        let commit = |sequence| StoredCommit { sequence, payload: vec![0; 1000].into() };
         let person = |number| PersonId::from_uuid(Uuid::from_u128(number));
-        let mut followed = Followed::default();
-        (1..=31).for_each(|number| followed.keep(person(number.into()), commit(number)));
-        assert_eq!(followed.commits.len(), 31);
+        let mut followed = Followed::new(32 * 1024);
+        (1..=27).for_each(|number| followed.keep(person(number.into()), commit(number)));
+        assert_eq!(followed.commits.len(), 27);
         assert_eq!(followed.take(person(1)).len(), 1);
         followed.keep(person(1), commit(32));
         followed.keep(person(2), commit(33));
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn it_is_current_while_the_commits_before_the_last_turn_were_heard_of() {
-        let mut followed = Followed::default();
+        let mut followed = Followed::new(1024);
         assert!(!followed.is_current(), "nothing was heard of");
         followed.heard_of(7);
         followed.turn_ended(Some(7));

@@ -1,4 +1,5 @@
-//! How often what is in memory turns out to be stale, and what follows from it.
+//! How often what is in memory turns out to be stale, and what follows from it: following what others store, and looking
+//! for it where what is heard is not enough.
 //!
 //! A worker whose replica is alone finds its memory fresh: a commit decided on it is stored at once. With three replicas
 //! that share the commands of a person by chance, two of three times another one was there last. A commit decided on a
@@ -28,9 +29,14 @@ impl Staleness {
         }
     }
 
-    /// Whether to look for newer commits before something is decided on what is in memory.
+    /// Whether it pays to learn of newer commits before something is decided on what is in memory.
     pub const fn is_high(self) -> bool {
         self.part >= LOOK_FIRST_MIN
+    }
+
+    /// Whether more is stale than not.
+    pub const fn is_the_rule(self) -> bool {
+        self.part > WHOLE / 2
     }
 }
 

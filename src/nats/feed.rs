@@ -111,16 +111,17 @@ fn refusal(answer: &[u8]) -> Option<Unavailable> {
 /// The commit that was delivered, and whose it is.
 fn commit_in(message: Incoming, layout: &Layout) -> Option<(PersonId, StoredCommit)> {
     let person = layout.person_of_event(message.subject())?;
-    let sequence = stream_sequence(message.reply()?)?;
+    let sequence = stream_sequence(message.reply()?, layout.stream())?;
     Some((person, StoredCommit { sequence, payload: message.into_payload().into() }))
 }
 
-/// The position in the stream that the subject for an acknowledgement names. After `$JS.ACK.` come stream, consumer, number
+/// The position in this stream that the subject for an acknowledgement names. After `$JS.ACK.` come stream, consumer, number
 /// of the delivery and this; where the server says more, domain and account come before.
-fn stream_sequence(ack_subject: &str) -> Option<u64> {
+fn stream_sequence(ack_subject: &str, stream: &str) -> Option<u64> {
     let tokens = ack_subject.strip_prefix("$JS.ACK.")?;
-    let place = if tokens.split('.').count() >= 9 { 5 } else { 3 };
-    tokens.split('.').nth(place)?.parse().ok().filter(|sequence| *sequence > 0)
+    let mut tokens = tokens.split('.').skip(if tokens.split('.').count() >= 9 { 2 } else { 0 });
+    let is_ours = tokens.next() == Some(stream);
+    tokens.nth(2)?.parse().ok().filter(|sequence| is_ours && *sequence > 0)
 }
 
 #[cfg(test)]
@@ -135,10 +136,12 @@ mod tests {
             ("$JS.ACK.hub.hash.PERSON_EVENTS.c.1.17.3.1700000000000000000.0.random", Some(17)),
             ("$JS.ACK.PERSON_EVENTS.c.1.0.3.1700000000000000000.0", None),
             ("$JS.ACK.PERSON_EVENTS.c.1.x.3.1700000000000000000.0", None),
+            ("$JS.ACK.OTHER.c.1.17.3.1700000000000000000.0", None),
+            ("$JS.ACK.hub.PERSON_EVENTS.OTHER.c.1.17.3.1700000000000000000.0", None),
             ("$JS.ACK.PERSON_EVENTS", None),
             ("_INBOX.abc", None),
         ] {
-            assert_eq!(stream_sequence(subject), sequence, "{subject}");
+            assert_eq!(stream_sequence(subject, "PERSON_EVENTS"), sequence, "{subject}");
         }
     }
 

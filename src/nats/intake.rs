@@ -1,5 +1,7 @@
 //! The intake: the connection that receives what strangers send.
 //!
+//! And what a replica follows of the commits ([`super::feed`]), some of which strangers may have stored.
+//!
 //! A message with malformed headers, or with a white space of some script in its subject, makes the client drop the
 //! connection that brought it, and whoever may send commands may send that. So this connection does nothing but receive
 //! them: a poisoned message costs one quick reconnect, and no append that is under way.
@@ -33,6 +35,12 @@ impl Intake {
     /// How the connection is doing.
     pub fn health(&self) -> Health {
         self.connection.health()
+    }
+
+    /// Tells which of its lives the connection is in.
+    pub fn generations(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
+        let connection = Arc::clone(&self.connection);
+        Arc::new(move || connection.generation())
     }
 
     /// The connection itself, for what the server denied on it.

@@ -52,7 +52,7 @@ pub fn try_all(place: &mut Place<'_>, found: &Found, report: &mut Report) {
             .wrong("permissions", format!("the attempt to {what} was stored although it named an impossible sequence"));
     }
     for subject in &spared {
-        let instead = "what other replicas store is read instead, at about twice the cost";
+        let instead = "what other replicas store is read instead, which costs more";
         report.note("permissions", format!("this user may not {FOLLOW} (publish to {subject}): {instead}"));
     }
     if lacking.is_empty() && silent.is_empty() && spared.is_empty() {

@@ -36,7 +36,7 @@ impl Worker {
             .collect();
         loadings.extend(load::start(self.snapshots.as_mut(), &cold));
         let (mut done, unfinished) = load::run(self.log.as_mut(), loadings, TURN_PAGES_MAX);
-        done.iter().filter_map(Loading::found_stale).for_each(|is_stale| self.staleness.note(is_stale));
+        done.iter().filter_map(Loading::found_stale).for_each(|is_stale| self.found(is_stale));
         done.append(&mut self.taken_back);
         done.into_iter().for_each(|loading| self.take_loaded(loading, turn));
         for loading in unfinished {
@@ -48,14 +48,13 @@ impl Worker {
         self.search_for_old_commands();
     }
 
-    /// What is cached needs no loading, or a tail alone; where it was stale so often lately that a look is cheaper than
-    /// the conflicts, there may be one. A person that is to be created is presumed not to exist: the
-    /// append will tell.
+    /// What is cached is brought up to date by what was heard, and needs no loading then, or a tail alone. Where it was
+    /// stale so often lately that a look is cheaper than the conflicts, there may be one, unless what is heard is enough. A
+    /// person that is to be created is presumed not to exist: the append will tell.
     fn extend_or_presume(&mut self, turn: &mut Turn) -> Vec<Loading> {
         let mut loadings = Vec::new();
-        let is_current = self.followed.is_current();
+        let looks_first = self.staleness.is_high() && !self.trusts_what_it_hears();
         for (person, work) in self.desk.iter_mut().filter(|(_, work)| work.wants_aggregate()) {
-            let mut is_news = false;
             if work.aggregate.is_none() {
                 work.aggregate = self.cache.take(*person);
                 turn.counts.cache_hits += u64::from(work.aggregate.is_some());
@@ -66,8 +65,8 @@ impl Worker {
                 match self.followed.catch_up(aggregate) {
                     Caught::Nothing => {}
                     Caught::Up => {
-                        is_news = true;
                         turn.counts.followed += 1;
+                        self.staleness.note(true);
                     }
                     Caught::Gap(sequence) => work.reload = Some(work.reload.unwrap_or(Freshness::Reaching(sequence))),
                 }
@@ -81,15 +80,12 @@ impl Worker {
                 (Some(aggregate), Some(freshness)) if aggregate.version > 0 => {
                     loadings.push(Loading::from_cached(aggregate, freshness));
                 }
-                (Some(aggregate), None) if aggregate.version > 0 && self.staleness.is_high() && !is_current => {
+                (Some(aggregate), None) if aggregate.version > 0 && looks_first => {
                     loadings.push(Loading::from_cached(aggregate, Freshness::Guess));
                 }
                 (Some(aggregate), None) => {
                     work.aggregate = Some(aggregate);
-                    work.is_unread = !is_current;
-                    if is_current {
-                        self.staleness.note(is_news);
-                    }
+                    work.is_unread = true;
                 }
                 (None, None) if work.begins_with_creation() => {
                     work.aggregate = Some(Box::new(Aggregate::absent(*person)));

@@ -24,6 +24,9 @@ use crate::engine::staleness::Staleness;
 use crate::engine::turn::{Limits, Moment, Task, Turn};
 use crate::wire::reply::{Code, Outcome, Problem};
 
+/// The part of the memory for persons that commits may take on top which were heard of and not folded yet.
+const FOLLOWED_DIVISOR: usize = 8;
+
 /// Owns the persons whose ids hash to it.
 pub struct Worker {
     log: Box<dyn EventLog + Send>,
@@ -32,6 +35,8 @@ pub struct Worker {
     cache: Cache,
     staleness: Staleness,
     followed: Followed,
+    /// How often that was not enough.
+    missed: Staleness,
     /// What waits, by person; in the order of the ids, so that the same turn is the same each time it is run.
     desk: BTreeMap<PersonId, Box<Work>>,
     /// Long histories that were read outside the turn.
@@ -49,7 +54,7 @@ struct Work {
     unconfirmed: Vec<(Task, Held)>,
     /// What is known of the person, while the turn works on it.
     aggregate: Option<Box<Aggregate>>,
-    /// Whether that was in memory before, and nobody looked in this turn whether it is still the newest.
+    /// Whether that was in memory before, with what was heard of, and nobody looked in this turn whether it is still the newest.
     is_unread: bool,
     /// Set when the aggregate is known to be stale.
     reload: Option<Freshness>,
@@ -81,8 +86,10 @@ impl Worker {
     /// A worker with an empty cache.
     pub fn new(log: Box<dyn EventLog + Send>, snapshots: Box<dyn SnapshotStore + Send>, limits: Limits) -> Self {
         let cache = Cache::new(limits.cache_bytes);
-        let (staleness, followed) = (Staleness::default(), Followed::default());
-        Self { log, snapshots, limits, cache, staleness, followed, desk: BTreeMap::new(), taken_back: Vec::new() }
+        let followed = Followed::new(limits.cache_bytes / FOLLOWED_DIVISOR);
+        let (staleness, missed) = (Staleness::default(), Staleness::default());
+        let (desk, taken_back) = (BTreeMap::new(), Vec::new());
+        Self { log, snapshots, limits, cache, staleness, followed, missed, desk, taken_back }
     }
 
     /// Takes what arrived, and what was left over, through one turn.
@@ -129,6 +136,24 @@ impl Worker {
         self.followed.is_current()
     }
 
+    /// Whether what it hears is worth deciding on without a look.
+    fn trusts_what_it_hears(&self) -> bool {
+        self.followed.is_current() && !self.missed.is_the_rule()
+    }
+
+    /// Takes in whether what was in memory, with all that was heard, was stale.
+    fn found(&mut self, is_stale: bool) {
+        self.staleness.note(is_stale);
+        if self.followed.is_current() {
+            self.missed.note(is_stale);
+        }
+    }
+
+    /// Forgets what it heard: it may be of a log that is no more.
+    pub fn forget_what_was_heard(&mut self) {
+        self.followed.forget();
+    }
+
     /// Whether nobody waits for a next turn.
     pub fn is_idle(&self) -> bool {
         self.taken_back.is_empty() && self.desk.values().all(|work| work.is_done())
@@ -148,7 +173,7 @@ impl Worker {
     /// Forgets all that was cached: the stream is not the one that it was.
     pub fn forget_everything(&mut self) {
         self.cache.clear();
-        self.followed.forget();
+        self.forget_what_was_heard();
         for work in self.desk.values_mut() {
             match &mut work.attempt {
                 // Whether the new stream has it is still to be found out.

@@ -47,8 +47,9 @@ impl Worker {
         let appended = self.log.append(&appends);
         for (append, appended) in appends.iter().zip(appended) {
             if let Some(work) = self.desk.get_mut(&append.person) {
-                work.was_memory_stale(&appended).into_iter().for_each(|is_stale| self.staleness.note(is_stale));
+                let was_stale = work.was_memory_stale(&appended);
                 work.settle(append.person, appended, &self.limits, turn);
+                was_stale.into_iter().for_each(|is_stale| self.found(is_stale));
             }
         }
     }

@@ -1,5 +1,16 @@
 //! Replicas that share a person follow what the others store.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use cim_domain_person::daemon::clock::Clock;
+use cim_domain_person::daemon::follower::{Ear, Follower};
+use cim_domain_person::daemon::pulse::Pulses;
+use cim_domain_person::engine::ports::Sequence;
+use cim_domain_person::engine::turn::{Limits, Moment};
+use cim_domain_person::engine::worker::Worker;
+use cim_domain_person::memory::{MemoryLog, MemorySnapshots};
+use cim_domain_person::nats::{Feed, Intake, Layout, Store};
 use serde_json::{Value, json};
 
 use super::client::{Client, Command};
@@ -71,4 +82,87 @@ fn replicas_that_share_persons_follow_each_other_and_stop_when_they_are_done() {
     assert!(total(&services, "followed") > 0);
     assert!(services.iter().all(|service| !service.log().contains("ERROR")));
     eventually("the server takes their consumers away", || consumers(&mut client) == 0);
+}
+
+/// A worker beside a server's stream: it shows what is heard there, by the positions alone.
+struct Listener {
+    ear: Ear,
+    worker: Worker,
+    clock: Clock,
+}
+
+impl Listener {
+    fn hears(&mut self) -> Option<Sequence> {
+        self.ear.listen(self.clock.now(), &mut self.worker)
+    }
+}
+
+/// A worker whose memory proved stale again and again.
+fn worried() -> Worker {
+    let log = MemoryLog::new();
+    let limits = Limits { cache_bytes: 1 << 20, snapshot_frequency: 0, append_micros_max: 1 };
+    let mut worker = Worker::new(Box::new(log.clone()), Box::new(MemorySnapshots::new()), limits);
+    let person = somebody();
+    let mut rival = Worker::new(Box::new(log), Box::new(MemorySnapshots::new()), limits);
+    let tell = |worker: &mut Worker, body: &Value| {
+        let task = super::threads::task(Clock::start(), body, None);
+        let mut turn = worker.turn(Moment(0), vec![task]);
+        while turn.answers.is_empty() {
+            turn = worker.turn(Moment(0), Vec::new());
+        }
+    };
+    tell(&mut worker, &create(&person));
+    for number in 0..200 {
+        tell(&mut rival, &record(&person, &format!("theirs {number}")));
+        tell(&mut worker, &record(&person, &format!("ours {number}")));
+    }
+    assert!(worker.wants_to_follow());
+    worker
+}
+
+/// What was handed over before a reconnect, or before everything was to be forgotten, may be of a stream that lost its
+/// newest part since. It was heard all the same, and believed.
+#[test]
+fn what_is_under_way_is_not_heard_after_a_reconnect_or_when_all_is_forgotten() {
+    let server = NatsServer::start();
+    let config = crate::support::config(&server.url());
+    let store = Store::new(Arc::new(cim_domain_person::nats::Connection::open(&config.nats, "store").unwrap()));
+    cim_domain_person::nats::prepare(&store, &config).unwrap();
+    let (intake, layout) = (Intake::open(&config.nats).unwrap(), Layout::new(&config));
+    let life = Arc::new(AtomicU64::new(0));
+    let generation = Arc::clone(&life);
+    let (follower, mut ears) = Follower::new(1, Arc::new(move || generation.load(SeqCst)));
+    let (hearsay, clock) = (follower.hearsay(), Clock::start());
+    let mut listener = Listener { ear: ears.pop().unwrap(), worker: worried(), clock };
+    let pulse = Pulses::new(clock).add("follower");
+    let mut client = Client::connect(server.port());
+    let store_one = |client: &mut Client| {
+        let reply = client.ask(&format!("person.events.{}", somebody()), &[], b"{}", crate::support::PATIENCE);
+        reply.expect("an acknowledgement").json()["seq"].as_u64().expect("a sequence")
+    };
+    std::thread::scope(|scope| {
+        let open = || Feed::open(&store, &intake, &layout, &somebody(), crate::support::PATIENCE);
+        let thread = scope.spawn(move || follower.run(clock, &pulse, open));
+        let hears = |client: &mut Client, listener: &mut Listener| {
+            eventually("it hears", || {
+                let stored = store_one(client);
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                listener.hears() == Some(stored)
+            });
+        };
+        hears(&mut client, &mut listener);
+        for is_reconnect in [true, false] {
+            store_one(&mut client);
+            // Long enough for it to be under way, and if it is not, nothing is heard either.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            match is_reconnect {
+                true => _ = life.fetch_add(1, SeqCst),
+                false => hearsay.forget(),
+            }
+            assert_eq!(listener.hears(), None, "{is_reconnect}");
+            hears(&mut client, &mut listener);
+        }
+        drop(listener);
+        thread.join().expect("it ends with the last worker");
+    });
 }

@@ -114,7 +114,7 @@ impl Threads {
         };
         let (pulses, shared) = (Pulses::new(clock), MemoryLog::new());
         let limits = Limits { cache_bytes: 1 << 20, snapshot_frequency: 0, append_micros_max: 1 };
-        let (_, ears) = Follower::new(workers);
+        let (_, ears) = Follower::new(workers, Arc::new(|| 0));
         let start = |(number, (seat, ear)): (usize, (Seat, Ear))| {
             let log = Jittery {
                 log: shared.clone(),
@@ -132,7 +132,7 @@ impl Threads {
 }
 
 /// A command, to be answered at this subject.
-fn task(clock: Clock, body: &Value, reply_to: Option<String>) -> Task {
+pub fn task(clock: Clock, body: &Value, reply_to: Option<String>) -> Task {
     let message = Incoming::parse("person.commands.x", None, None, body.to_string().as_bytes()).unwrap();
     let request = decode(&Subjects::new("person"), message.subject(), &message, message.payload(), stamp());
     let arrived = clock.now();

@@ -141,3 +141,28 @@ fn who_hears_of_its_own_commits_does_not_look() {
     assert_eq!(replica.faults.calls(), ["read", "append"]);
     assert_eq!(world.history(ANN).version, 407);
 }
+
+/// A feed that is opened late brings nothing of what was stored before. Each of those persons met a conflict that was not
+/// counted: the replica took its memory for fresh, gave up following, and decided blindly.
+#[test]
+fn who_hears_too_little_looks_all_the_same() {
+    let world = World::new();
+    let persons: Vec<String> = (0..300).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+    world.given(persons.iter().map(|person| ask("", create(person))));
+    let mut replica = world.replica();
+    persons.iter().for_each(|person| drop(replica.tell([ask("", rename(person, "Ann"))])));
+    // All are written by others, which it does not hear; from then on it hears all.
+    world.given(persons.iter().map(|person| ask("", note(person, "x"))));
+    let mut looked = 0;
+    for (number, person) in persons.iter().enumerate() {
+        replica.faults.calls();
+        replica.tell([ask("", note(person, "y"))]);
+        looked += usize::from(replica.faults.calls().first() == Some(&"read"));
+        let newest = world.log.commits(id(person)).last().unwrap().sequence;
+        hear(&mut replica, person, &[newest]);
+        assert!(number < 100 || replica.worker.is_current());
+    }
+    assert!(replica.worker.wants_to_follow());
+    assert!((150..300).contains(&looked), "{looked}");
+    assert!(replica.counts.conflicts < 150, "{}", replica.counts.conflicts);
+}
