@@ -26,7 +26,7 @@ use crate::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, 
 pub(super) const QUESTIONS_MAX: usize = 128;
 
 /// Fewer commits are appended each by itself: a batch costs the server about as many syncs as so many messages.
-const BATCH_LEN_MIN: usize = 6;
+pub const BATCH_LEN_MIN: usize = 6;
 
 /// Persons whose trail is remembered, a few hundred bytes each; longest unused out. Whose is forgotten begins a new one.
 const TRAILS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
@@ -230,6 +230,10 @@ fn publish_batch(store: &Store, layout: &Layout, batch: &[Commit], reply: &str) 
         match number == batch.len() {
             false => publish(store, layout, append, trail, None, &place[..2])?,
             true => publish(store, layout, append, trail, Some(reply), &place)?,
+        }
+        if number == 1 {
+            // With it the server makes the place where it stages the batch, syncs and all, while the others are written.
+            store.mark_dirty();
         }
     }
     Ok(())
