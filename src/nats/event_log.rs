@@ -231,10 +231,6 @@ fn publish_batch(store: &Store, layout: &Layout, batch: &[Commit], reply: &str) 
             false => publish(store, layout, append, trail, None, &place[..2])?,
             true => publish(store, layout, append, trail, Some(reply), &place)?,
         }
-        if number == 1 {
-            // With it the server makes the place where it stages the batch, syncs and all, while the others are written.
-            store.mark_dirty();
-        }
     }
     Ok(())
 }
