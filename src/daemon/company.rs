@@ -13,6 +13,9 @@ use crate::nats::BATCH_LEN_MIN;
 
 /// The part of the time that the last batch took which may be waited for the next one's commits.
 const WAIT_DIVISOR: u32 = 2;
+/// Where more are expected nobody is waited for: most of a batch's time is that of its commits then, and while half of
+/// them are stored the others are decoded.
+const LEN_MAX: usize = 256;
 /// Nothing arrived for this long: nobody else is on the way.
 const QUIET: Duration = Duration::from_micros(500);
 
@@ -32,10 +35,11 @@ impl Company {
     /// Those who come after a turn that stored so many commits within `append`, while `waiting` others arrived, and that
     /// answered so many.
     pub fn after(commits: u64, append: Duration, waiting: usize, answered: usize) -> Self {
-        if commits < BATCH_LEN_MIN as u64 {
+        let len = waiting.saturating_add(answered);
+        if commits < BATCH_LEN_MIN as u64 || len > LEN_MAX {
             return Self::NONE;
         }
-        Self { len: waiting.saturating_add(answered), within: append / WAIT_DIVISOR }
+        Self { len, within: append / WAIT_DIVISOR }
     }
 
     /// Adds what else arrives to what is there, until as many are there as are expected, but no more than `room`, or it
@@ -67,6 +71,9 @@ mod tests {
         // Of few commits each went by itself, and whoever waits for them only loses time.
         assert_eq!(Company::after(BATCH_LEN_MIN as u64 - 1, append, 60, 5), Company::NONE);
         assert_ne!(Company::after(BATCH_LEN_MIN as u64, append, 60, 6), Company::NONE);
+        // And large batches need no company.
+        assert_ne!(Company::after(56, append, LEN_MAX - 56, 56), Company::NONE);
+        assert_eq!(Company::after(56, append, LEN_MAX - 55, 56), Company::NONE);
     }
 
     /// How many are taken of so many that are there, by whoever has three already.
