@@ -21,6 +21,8 @@ const WORKERS: RangeInclusive<u64> = 1..=256;
 /// Threads of the pool by default. At least two, so that one decides while the other waits for the store; no more than
 /// eight, since nats-server is what limits the service, and a turn shared by more commands costs it less.
 const WORKERS_AUTO: RangeInclusive<usize> = 2..=8;
+/// The same where commits go in batches: the server stores one batch after the other, and what waits is to share one.
+const WORKERS_IN_BATCHES: usize = 1;
 /// Commits in one atomic batch. nats-server takes no more by default.
 const STREAM_BATCH: RangeInclusive<u64> = 0..=1000;
 /// Events of a person between two snapshots.
@@ -39,9 +41,11 @@ impl Config {
     pub fn resolve(typed: &Typed) -> Result<Self, ConfigError> {
         let subject_prefix = prefix("SUBJECT_PREFIX", &typed.subject_prefix)?;
         let log_level = level("LOG_LEVEL", &typed.log_level)?;
+        let (nats, store) = (nats(typed)?, store(typed)?);
+        let batch_len_max = store.batch_len_max;
         Ok(Self {
-            nats: nats(typed)?,
-            store: store(typed)?,
+            nats,
+            store,
             reply_subjects: reply_patterns("REPLY_SUBJECTS", &typed.reply_subjects, &subject_prefix)?,
             subject_prefix,
             snapshot_frequency: number("SNAPSHOT_FREQ", &typed.snapshot_freq, SNAPSHOT_FREQ)?,
@@ -49,7 +53,7 @@ impl Config {
             log_level_source: LevelSource::new(typed, log_level),
             log_format: format("LOG_FORMAT", &typed.log_format)?,
             metrics: metrics(typed)?,
-            workers: workers("WORKERS", &typed.workers)?,
+            workers: workers("WORKERS", &typed.workers, batch_len_max)?,
             queue_len_max: count("QUEUE_CAPACITY", &typed.queue_capacity, QUEUE_CAPACITY)?,
             cache_bytes: size("CACHE_BYTES", &typed.cache_bytes, CACHE_BYTES)?,
             command_timeout: duration("COMMAND_TIMEOUT", &typed.command_timeout, COMMAND_TIMEOUT)?,
@@ -124,7 +128,10 @@ fn replicas(option: &'static str, given: &OsStr) -> Result<u8, ConfigError> {
     }
 }
 
-fn workers(option: &'static str, given: &OsStr) -> Result<usize, ConfigError> {
+fn workers(option: &'static str, given: &OsStr, batch_len_max: usize) -> Result<usize, ConfigError> {
+    if given == AUTO && batch_len_max > 0 {
+        return Ok(WORKERS_IN_BATCHES);
+    }
     if given == AUTO {
         let cores = available_parallelism().map_or(*WORKERS_AUTO.start(), usize::from);
         return Ok(cores.clamp(*WORKERS_AUTO.start(), *WORKERS_AUTO.end()));

@@ -116,7 +116,7 @@ pub struct Typed {
     #[arg(long, env, value_name = "N", default_value = "100", help_heading = "Work")]
     pub snapshot_freq: OsString,
 
-    /// Threads of the pool: auto (from the cores, 2 to 8), or 1 to 256
+    /// Threads of the pool: auto (from the cores, 2 to 8; 1 with STREAM_BATCH), or 1 to 256
     #[arg(long, env, value_name = "N", default_value = AUTO, help_heading = "Work")]
     pub workers: OsString,
 

@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod background;
 pub mod clock;
+pub mod company;
 pub mod discovery;
 pub mod door;
 pub mod figures;

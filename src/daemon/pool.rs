@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never, s
 use crate::daemon::admission::{Admission, Bounds, Load, TURN_TASKS_MAX};
 use crate::daemon::background::Background;
 use crate::daemon::clock::Clock;
+use crate::daemon::company::Company;
 use crate::daemon::follower::Ear;
 use crate::daemon::notices::Notices;
 use crate::daemon::pulse::Pulse;
@@ -70,6 +71,8 @@ pub struct Full(pub Task);
 pub struct Surroundings {
     /// The time.
     pub clock: Clock,
+    /// Whether the store takes commits in batches.
+    pub in_batches: bool,
     /// The way back to the clients.
     pub replier: Replier,
     /// Where turns are counted.
@@ -197,11 +200,12 @@ pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pul
     let meter = around.statistics.meter();
     let mut admission = Admission::new(seat.bounds);
     let mut pause = Duration::ZERO;
+    let mut company = Company::NONE;
     let mut finishing = false;
     while !(finishing && worker.is_idle() && seat.tasks.is_empty()) {
         let backlog = worker.backlog();
         let turn_room = admission.turn_room_beside(backlog);
-        let arrivals = match seat.next(&worker, pause, turn_room) {
+        let arrivals = match seat.next(&worker, pause, turn_room, company) {
             Next::Tasks(tasks) => tasks,
             Next::Order(Order::TakeBack(loading)) => {
                 worker.take_back(loading);
@@ -225,10 +229,13 @@ pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pul
             around.statistics.heard_of(newest);
         }
         let turn = pulse.while_busy(|| worker.turn(began, arrivals));
+        let stages = stages.take();
+        // Before the answers leave: who waits by then is not one of those who come again.
+        company = if around.in_batches { seat.company(&turn, stages.append) } else { Company::NONE };
         meter.turn(&TurnEnd {
             began,
             ended: around.clock.now(),
-            stages: stages.take(),
+            stages,
             answers: &turn.answers,
             counts: &turn.counts,
             cached_persons: worker.cached_persons(),
@@ -289,16 +296,25 @@ enum Next {
 }
 
 impl Seat {
+    /// Whom to wait for after this turn, which took so long to store its commits.
+    fn company(&self, turn: &Turn, append_micros: u64) -> Company {
+        let append = Duration::from_micros(append_micros);
+        Company::after(turn.counts.commits, append, self.tasks.len(), turn.answers.len())
+    }
+
     /// Waits for something to do, of which there is so much room in the turn: for ever when nothing is left over from the
-    /// last turn, else for the pause.
-    fn next(&self, worker: &Worker, pause: Duration, room: usize) -> Next {
+    /// last turn, and then for company too; else for the pause.
+    fn next(&self, worker: &Worker, pause: Duration, room: usize, company: Company) -> Next {
         let tasks = if room == 0 { &never() } else { &self.tasks };
         let pause = if worker.is_idle() { &never() } else { &after(pause) };
         select! {
             recv(self.orders) -> order => order.map_or(Next::Order(Order::Finish), Next::Order),
             recv(tasks) -> first => {
-                let first = first.into_iter();
-                Next::Tasks(first.chain(tasks.try_iter().take(room - 1)).map(|queued| self.unpack(queued)).collect())
+                let mut taken: Vec<Queued> = first.into_iter().chain(tasks.try_iter().take(room - 1)).collect();
+                if worker.is_idle() {
+                    company.gather(tasks, room, &mut taken);
+                }
+                Next::Tasks(taken.into_iter().map(|queued| self.unpack(queued)).collect())
             }
             recv(pause) -> _ => Next::Nothing,
         }

@@ -141,6 +141,7 @@ impl Service {
         let (background, inlets) = Background::new();
         let around = Surroundings {
             clock,
+            in_batches: prepared.batch_len_max > 0,
             replier,
             statistics: Arc::clone(&service.statistics),
             notices: Arc::new(Notices::default()),

@@ -25,7 +25,7 @@ use crate::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, 
 pub(super) const QUESTIONS_MAX: usize = 128;
 
 /// Fewer commits are appended each by itself: a batch costs the server about as many syncs as so many messages.
-const BATCH_LEN_MIN: usize = 6;
+pub const BATCH_LEN_MIN: usize = 6;
 
 /// As many headers as a commit has outside of a batch, and one more.
 const USUAL_HEADERS: usize = 8;

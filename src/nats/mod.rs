@@ -45,7 +45,7 @@ mod stream_rules;
 pub use caller::{Answer, Caller};
 pub use connection::{Connection, OpenError, check_files};
 pub use drift::{Drift, Judgement, Kept, expected, judge};
-pub use event_log::NatsLog;
+pub use event_log::{BATCH_LEN_MIN, NatsLog};
 pub use examiner::{Examiner, Question, Said};
 pub use feed::Feed;
 pub use health::Health;

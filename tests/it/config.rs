@@ -115,6 +115,8 @@ fn values_are_taken_at_their_limits_and_in_their_notations() {
     assert_eq!(accepted("--reply-subjects", "_INBOX_ada.*, replies.>").reply_subjects, ["_INBOX_ada.*", "replies.>"]);
     assert_eq!(["0", "1000000"].map(|v| accepted("--snapshot-freq", v).snapshot_frequency), [0, 1_000_000]);
     assert_eq!(["1", "256"].map(|v| accepted("--workers", v).workers), [1, 256]);
+    // With batches, one worker unless it is said.
+    assert_eq!(accepted("--stream-batch", "1000").workers, 1);
     assert_eq!(["1", "1048576"].map(|v| accepted("--queue-capacity", v).queue_len_max), [1, 1_048_576]);
     let sizes = ["1MiB", "64MiB", "64 mib", "2MB", "1048576", "1.5GiB", "1TiB"]
         .map(|v| accepted("--cache-bytes", v).cache_bytes);

@@ -10,6 +10,8 @@ mod compare;
 #[cfg(feature = "rivals")]
 mod follow;
 #[cfg(feature = "rivals")]
+mod instructions;
+#[cfg(feature = "rivals")]
 mod rivals;
 #[cfg(feature = "rivals")]
 mod steps;
@@ -32,9 +34,9 @@ enum Peer {
     /// A rival: another way to keep events, made into a person service
     #[cfg(feature = "rivals")]
     Rival(rivals::Rival),
-    /// The steps of a command by themselves, without a server
+    /// The instructions of the steps of a command, counted by valgrind's callgrind
     #[cfg(feature = "rivals")]
-    Steps(steps::Steps),
+    Instructions(instructions::Instructions),
     /// What it would cost a replica to follow the commits of all others
     #[cfg(feature = "rivals")]
     Follow(follow::Follow),
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "rivals")]
         Peer::Rival(it) => it.run(),
         #[cfg(feature = "rivals")]
-        Peer::Steps(it) => it.run(),
+        Peer::Instructions(it) => it.run(),
         #[cfg(feature = "rivals")]
         Peer::Follow(it) => it.run(),
         Peer::Compare(it) => it.run(),

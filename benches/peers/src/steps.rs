@@ -1,11 +1,8 @@
-//! The steps of a command by themselves, without a server: time, or instructions counted by callgrind, which other work
-//! on the machine does not disturb.
+//! The steps of a command by themselves, without a server: what `cargo bench` times and `peers instructions` counts.
 
 use std::error::Error;
 use std::hint::black_box;
-use std::process::Command as Program;
 use std::sync::Arc;
-use std::time::Instant;
 
 use cim_domain_person::domain::{Event, Person, PersonId, Timestamp, evolve};
 use cim_domain_person::engine::aggregate::Aggregate;
@@ -16,91 +13,17 @@ use cim_domain_person::wire::request::{self, Header, Headers, Request, Stamp};
 use cim_domain_person::wire::snapshot;
 use cim_domain_person::wire::subject::Subjects;
 use cim_domain_person::wire::{commit, digest::Digest};
-use clap::Args;
 
 /// Largest payload of a commit.
 const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
 /// Changes that the person has behind it.
 const HISTORY: u64 = 50;
-/// Times that a batch is measured; the median is told.
-const BATCHES: usize = 31;
-/// Runs under callgrind: what the start of the process takes is the same in both and falls out.
-const COUNTED: [u64; 2] = [200, 1200];
-
-/// Measures the steps.
-#[derive(Args)]
-pub struct Steps {
-    /// Count instructions with valgrind's callgrind instead of measuring time
-    #[arg(long)]
-    instructions: bool,
-    /// Do one step so many times and say nothing
-    #[arg(long, value_name = "STEP", hide = true, requires = "times")]
-    only: Option<String>,
-    /// See --only
-    #[arg(long, hide = true)]
-    times: Option<u64>,
-}
 
 /// A step by its name.
-type Step = (&'static str, Box<dyn Fn()>);
-
-impl Steps {
-    /// Measures, and prints a table.
-    pub fn run(&self) -> Result<(), Box<dyn Error>> {
-        let steps = steps()?;
-        if let (Some(only), Some(times)) = (&self.only, self.times) {
-            let (_, step) = steps.iter().find(|(name, _)| name == only).ok_or("no such step")?;
-            (0..times).for_each(|_| step());
-            return Ok(());
-        }
-        println!("| step | {} |\n|---|---|", if self.instructions { "instructions" } else { "µs" });
-        for (name, step) in &steps {
-            if self.instructions {
-                println!("| {name} | {} |", instructions(name)?);
-            } else {
-                println!("| {name} | {:.2} |", micros(step));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The median time of one step, in microseconds.
-fn micros(step: &dyn Fn()) -> f64 {
-    let times = 2000;
-    (0..times).for_each(|_| step());
-    let batch = || {
-        let began = Instant::now();
-        (0..times).for_each(|_| step());
-        began.elapsed().as_secs_f64() * 1e6 / f64::from(times)
-    };
-    let mut batches: Vec<f64> = (0..BATCHES).map(|_| batch()).collect();
-    batches.sort_by(f64::total_cmp);
-    batches[BATCHES / 2]
-}
-
-/// The instructions of one step.
-fn instructions(step: &str) -> Result<u64, Box<dyn Error>> {
-    let count = |times: u64| -> Result<u64, Box<dyn Error>> {
-        let folder = tempfile::tempdir()?;
-        let out = folder.path().join("out");
-        let mut valgrind = Program::new("valgrind");
-        valgrind.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", out.display()));
-        let output = valgrind
-            .arg(std::env::current_exe()?)
-            .args(["steps", "--only", step, "--times", &times.to_string()])
-            .output()
-            .map_err(|error| format!("valgrind: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let line = said.lines().find_map(|line| line.split_once("Collected :"));
-        Ok(line.ok_or_else(|| said.clone().into_owned())?.1.trim().parse()?)
-    };
-    let [few, many] = COUNTED;
-    Ok((count(many)? - count(few)?) / (many - few))
-}
+pub type Step = (&'static str, Box<dyn Fn()>);
 
 /// A person with a history, and what happens when one more change comes.
-fn steps() -> Result<Vec<Step>, Box<dyn Error>> {
+pub fn all() -> Result<Vec<Step>, Box<dyn Error>> {
     let subjects = Subjects::new("bench");
     let person: PersonId = "0197c5a0-5b3c-7d3e-9a52-6f7d0c1b2a30".parse()?;
     let mut aggregate = Aggregate::absent(person);

@@ -1,5 +1,6 @@
 //! The service as real processes on a real server: what the contract promises, seen from outside.
 
+mod batches;
 pub mod client;
 mod contract;
 mod drain;

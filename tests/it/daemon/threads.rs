@@ -107,6 +107,8 @@ impl Threads {
         let (background, inlets) = Background::new();
         let around = Surroundings {
             clock,
+            // Also with turns that wait for company.
+            in_batches: seed.is_multiple_of(2),
             replier: Replier::new(store.clone(), ReplyRule::new(&["_INBOX.>".to_owned()]), Arc::clone(&statistics)),
             statistics,
             notices: Arc::new(Notices::default()),

@@ -15,6 +15,8 @@ use super::measure::{Load, Sample, measure, prepare};
 const PERSONS: &str = "--persons 10000";
 /// How long an idle service is watched.
 const IDLE: Duration = Duration::from_secs(10);
+/// Commits in a batch, at most: more than a turn has.
+const BATCH: u64 = 1000;
 /// Messages in the stream from which cold persons are loaded.
 const COLD_MESSAGES: u64 = 1_000_000;
 /// Cold persons that are met.
@@ -93,14 +95,16 @@ impl Field {
                 let (later, before) =
                     (load("written later, 64 in flight"), load("on disk before the reply, 64 in flight"));
                 let rivals = ["eventsourced", "cqrs-es", "evented", "sql"].map(Who::Rival);
-                let rivals = [&[Who::Service(1)], &rivals[..]].concat();
-                self.interleaved(&rivals, &ground(Durability::Later, 1, later))?;
-                self.interleaved(&rivals, &ground(Durability::Before, 1, before))
+                let service = Who::Service(1);
+                self.interleaved(&[&[service], &rivals[..]].concat(), &ground(Durability::Later, 1, later))?;
+                // Batches are for disks that are synced.
+                let all = [&[service, Who::Batched(BATCH)], &rivals[..]].concat();
+                self.interleaved(&all, &ground(Durability::Before, 1, before))
             }
             Suite::Always => {
                 let loads = self.over_in_flight(&[1, 64, 512, 4096]);
                 let batches = [1, 50, 500].map(Who::Publish);
-                let everybody = [&[Who::Service(1), Who::Batched(500), Who::Loop("nats")], &batches[..]].concat();
+                let everybody = [&[Who::Service(1), Who::Batched(BATCH), Who::Loop("nats")], &batches[..]].concat();
                 self.interleaved(&everybody, &ground(Durability::Before, 1, loads))
             }
             Suite::Cluster => {
