@@ -9,6 +9,7 @@ pub mod clock;
 pub mod discovery;
 pub mod door;
 pub mod figures;
+pub mod follower;
 pub mod journal;
 pub mod latencies;
 pub mod logging;

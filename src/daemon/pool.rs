@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never, s
 use crate::daemon::admission::{Admission, Bounds, Load, TURN_TASKS_MAX};
 use crate::daemon::background::Background;
 use crate::daemon::clock::Clock;
+use crate::daemon::follower::Ear;
 use crate::daemon::notices::Notices;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
@@ -192,7 +193,7 @@ fn queue(bounds: Bounds) -> (Queue, Seat) {
 }
 
 /// Takes turn after turn, until it is told to finish and nothing is left.
-pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse, around: &Surroundings) {
+pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pulse: &Pulse, around: &Surroundings) {
     let meter = around.statistics.meter();
     let mut admission = Admission::new(seat.bounds);
     let mut pause = Duration::ZERO;
@@ -207,6 +208,7 @@ pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse,
                 Vec::new()
             }
             Next::Order(Order::ForgetEverything) => {
+                ear.forget();
                 worker.forget_everything();
                 continue;
             }
@@ -220,6 +222,7 @@ pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse,
         meter.waited(began, &arrivals);
         let load = Load::of(arrivals.len(), turn_room, backlog);
         let is_late = arrivals.first().is_some_and(|first| admission.is_late(first.arrived, began));
+        ear.listen(began, &mut worker);
         let turn = pulse.while_busy(|| worker.turn(began, arrivals));
         meter.turn(&TurnEnd {
             began,
@@ -261,7 +264,7 @@ fn next_pause(last: Duration, turn: &Turn, is_idle: bool) -> Duration {
 }
 
 fn deliver(turn: Turn, worker: &mut Worker, around: &Surroundings) {
-    let Turn { answers, snapshots, long_loads, notices, counts: _ } = turn;
+    let Turn { answers, snapshots, long_loads, notices, counts: _, newest_stored: _ } = turn;
     around.statistics.acknowledged(&answers);
     around.replier.answer_all(answers);
     around.notices.log(notices);

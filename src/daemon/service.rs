@@ -11,6 +11,7 @@ use crate::daemon::background::{self, Background, Inlets};
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
 use crate::daemon::door::{Door, Doorkeeper, Doorkeepers, Entrance};
+use crate::daemon::follower::{Ear, Follower};
 use crate::daemon::monitor::{Monitor, Sources};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
@@ -27,7 +28,7 @@ use crate::engine::ports::SnapshotStore;
 use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
 use crate::memory::MemorySnapshots;
-use crate::nats::{Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
+use crate::nats::{Feed, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
 use crate::wire::service::{ALL_SERVICES, Instance};
 use crate::wire::snapshot::claimed_version;
 use crate::wire::subject::{SERVICE_NAME, Subjects};
@@ -47,7 +48,7 @@ pub struct Service {
     /// Appends, reads and replies.
     pub store: Store,
     /// What strangers send.
-    pub intake: Intake,
+    pub intake: Arc<Intake>,
     /// The names of things in the store.
     pub layout: Layout,
     /// The stream as it was found.
@@ -132,7 +133,7 @@ impl Service {
             door,
             query_door: Some(Arc::new(query_door)),
             store,
-            intake,
+            intake: Arc::new(intake),
         };
         let (background, inlets) = Background::new();
         let around = Surroundings {
@@ -150,7 +151,9 @@ impl Service {
         };
         service.start_background(&ports, inlets)?;
         service.start_queries(&ports, query_lanes, &around)?;
-        service.start_workers(&ports, seats, &around)?;
+        let (follower, ears) = Follower::new(config.workers);
+        service.start_workers(&ports, seats.into_iter().zip(ears), &around)?;
+        service.start_follower(&ports, follower, clock)?;
         Ok(service)
     }
 
@@ -204,8 +207,13 @@ impl Service {
         Ok(())
     }
 
-    fn start_workers(&mut self, ports: &Ports, seats: Vec<Seat>, around: &Surroundings) -> io::Result<()> {
-        for (number, seat) in seats.into_iter().enumerate() {
+    fn start_workers(
+        &mut self,
+        ports: &Ports,
+        seats: impl Iterator<Item = (Seat, Ear)>,
+        around: &Surroundings,
+    ) -> io::Result<()> {
+        for (number, (seat, ear)) in seats.enumerate() {
             let name = format!("worker-{number}");
             let stages = Arc::new(StageClock::default());
             let log = MeasuredLog { log: ports.log(self)?, clock: Arc::clone(&stages) };
@@ -213,9 +221,22 @@ impl Service {
             let worker = Worker::new(Box::new(log), Box::new(snapshots), ports.limits());
             let pulse = self.pulses.add(&name);
             let around = around.clone();
-            let body = move || pool::work(worker, &seat, &stages, &pulse, &around);
+            let body = move || pool::work(worker, &seat, &ear, &stages, &pulse, &around);
             self.answering.push(threads::start(&name, &self.poison, body)?);
         }
+        Ok(())
+    }
+
+    fn start_follower(&mut self, ports: &Ports, follower: Follower, clock: Clock) -> io::Result<()> {
+        let (store, intake, layout) = (self.store.clone(), Arc::clone(&self.intake), self.layout.clone());
+        let wait = ports.wait_max;
+        let open = move || {
+            let name = format!("person-service-{}", uuid::Uuid::new_v4().simple());
+            Feed::open(&store, &intake, &layout, &name, wait)
+        };
+        let pulse = self.pulses.add("follower");
+        let body = move || follower.run(clock, &pulse, open);
+        self.background.push(threads::start("follower", &self.poison, body)?);
         Ok(())
     }
 

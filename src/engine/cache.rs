@@ -4,6 +4,7 @@ use lru::LruCache;
 
 use crate::domain::PersonId;
 use crate::engine::aggregate::Aggregate;
+use crate::engine::ports::Sequence;
 
 /// Persons in memory. Each is a guess that the log can prove stale.
 pub struct Cache {
@@ -28,6 +29,11 @@ impl Cache {
         let cached = self.persons.pop(&person)?;
         self.bytes -= cached.bytes;
         Some(cached.aggregate)
+    }
+
+    /// Where the newest commit of a person lies as far as is known here; `None` for one who is not in memory.
+    pub fn newest_of(&self, person: PersonId) -> Option<Sequence> {
+        self.persons.peek(&person).map(|cached| cached.aggregate.sequence)
     }
 
     /// Keeps a person, letting go of those that were not used for longest.

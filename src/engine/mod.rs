@@ -2,7 +2,9 @@
 //!
 //! In reading order: [`ports`] (what it needs of the world), [`link`] (where a history stands), [`audit`] and [`repair`] (for
 //! the tools), [`aggregate`] (a person as one replica knows it), [`receipts`] (which commands were carried out), [`trail`]
-//! (where earlier commits lie), [`draft`] (deciding requests into a commit), [`load`] (snapshot and tail), [`cache`], [`staleness`] (whether to look before deciding), [`router`] (which worker owns a person), [`turn`]
+//! (where earlier commits lie), [`draft`] (deciding requests into a commit), [`load`] (snapshot and tail), [`cache`],
+//! [`staleness`] (whether to look before deciding), [`followed`] (what others stored meanwhile), [`router`] (which worker
+//! owns a person), [`turn`]
 //! (what goes into a turn and comes out of it), [`worker`], where a batch of requests goes through one turn, and
 //! [`inquiry`], which answers questions.
 
@@ -10,6 +12,7 @@ pub mod aggregate;
 pub mod audit;
 pub mod cache;
 pub mod draft;
+pub mod followed;
 pub mod inquiry;
 pub mod link;
 pub mod load;

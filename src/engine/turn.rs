@@ -3,6 +3,7 @@
 use crate::domain::PersonId;
 use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::load::Loading;
+use crate::engine::ports::Sequence;
 use crate::wire::commit::CommitError;
 use crate::wire::reply::Outcome;
 use crate::wire::request::Request;
@@ -95,6 +96,8 @@ pub struct Counts {
     pub loads: u64,
     /// Persons of whom the newer commits alone were loaded: after a conflict, or to look whether there are any.
     pub tails: u64,
+    /// Persons who were brought up to date by what was followed.
+    pub followed: u64,
     /// Persons whose commits met conflict after conflict.
     pub replay_loops: u64,
 }
@@ -109,6 +112,7 @@ impl Counts {
         self.cache_misses += other.cache_misses;
         self.loads += other.loads;
         self.tails += other.tails;
+        self.followed += other.followed;
         self.replay_loops += other.replay_loops;
     }
 }
@@ -123,6 +127,8 @@ pub struct Turn {
     /// Persons whose histories are too long to be read within a turn; to be given back by
     /// [`Worker::take_back`](crate::engine::worker::Worker::take_back).
     pub long_loads: Vec<Loading>,
+    /// The highest position at which a commit was stored.
+    pub newest_stored: Option<Sequence>,
     /// For the log.
     pub notices: Vec<Notice>,
     /// For the statistics.

@@ -106,6 +106,18 @@ impl Ledger {
         losses.filter(|known_at| **known_at == Time::MAX).for_each(|known_at| *known_at = at);
     }
 
+    /// What was stored since so many changes, and how many there are now.
+    pub fn stored_since(&self, seen: usize) -> (Vec<(PersonId, StoredCommit)>, usize) {
+        let inner = self.lock();
+        let stored = inner.changes.iter().skip(seen).filter_map(|change| match &change.what {
+            Change::Stored { person, sequence, payload } => {
+                Some((*person, StoredCommit { sequence: *sequence, payload: Arc::clone(payload) }))
+            }
+            Change::LostAfter { .. } => None,
+        });
+        (stored.collect(), inner.changes.len())
+    }
+
     /// All that happened.
     pub fn changes(&self) -> Vec<LogChange> {
         self.lock().changes.clone()

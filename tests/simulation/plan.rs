@@ -62,6 +62,8 @@ pub struct Plan {
     pub outages: u64,
     /// How often a read from any copy comes from one that lags.
     pub stale_reads: u64,
+    /// How often a replica hears of a commit that was stored.
+    pub heard: u64,
     pub snapshots_unread: u64,
     pub snapshots_harmed: u64,
     pub tails_lost: u64,
@@ -139,6 +141,7 @@ impl Plan {
             read_unavailable: fault(chance, 150),
             outages: fault(chance, 10),
             stale_reads: if is_entangled { 100 + chance.draw(800) } else { fault(chance, 600) },
+            heard: *chance.pick(&[0, 800, 1000]),
             snapshots_unread: fault(chance, 300),
             snapshots_harmed: fault(chance, 30),
             tails_lost: if loses_tails { fault(chance, 6) } else { 0 },

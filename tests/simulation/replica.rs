@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::inquiry::Inquiry;
 use cim_domain_person::engine::load::Loading;
 use cim_domain_person::engine::ports::{Appended, Page, StoredCommit, Unavailable};
@@ -35,6 +36,9 @@ pub struct Desk {
     pub doing: Doing,
     pub is_idle: bool,
     pub taken_back: Vec<Loading>,
+    /// What it is told that was stored, and how many of the changes of the log were considered for that.
+    pub heard: VecDeque<(PersonId, StoredCommit)>,
+    pub changes_seen: usize,
     /// From which step on it is to forget everything.
     pub forget_at: Option<u64>,
     /// The rest of this turn reaches nobody.
@@ -76,6 +80,8 @@ impl Desk {
             doing: Doing::Nothing,
             is_idle: true,
             taken_back: Vec::new(),
+            heard: VecDeque::new(),
+            changes_seen: 0,
             forget_at: None,
             is_cut: false,
         }

@@ -28,6 +28,7 @@ pub struct Errand {
     pub now: Moment,
     pub arrivals: Vec<Task>,
     pub taken_back: Vec<Loading>,
+    pub heard: Vec<(PersonId, StoredCommit)>,
     pub forget: bool,
 }
 
@@ -115,6 +116,7 @@ impl Port {
                     worker.forget_everything();
                 }
                 errand.taken_back.into_iter().for_each(|loading| worker.take_back(loading));
+                errand.heard.into_iter().for_each(|(person, commit)| worker.hear(person, commit));
                 worker.turn(errand.now, errand.arrivals)
             }));
             let done = match turn {

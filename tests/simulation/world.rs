@@ -422,6 +422,7 @@ impl World {
             }
             desk.queue.clear();
             desk.taken_back.clear();
+            desk.heard.clear();
             (desk.doing, desk.is_idle, desk.is_cut) = (Doing::Nothing, true, false);
             // Whoever begins with nothing in memory has nothing to forget.
             desk.forget_at = None;

@@ -12,6 +12,8 @@ use crate::nats::{Kept, Question, Said};
 use crate::wire::service::ALL_SERVICES;
 use crate::wire::subject::SERVICE_NAME;
 
+/// The only thing that the service can do without.
+const FOLLOW: &str = "follow commits";
 /// No message of a stream has this sequence.
 const NO_SEQUENCE: u64 = u64::MAX;
 
@@ -22,9 +24,11 @@ pub fn try_all(place: &mut Place<'_>, found: &Found, report: &mut Report) {
     let asked: Vec<Question> = questions.iter().map(|(_, question)| question.clone()).collect();
     let answers = place.examiner.ask(&asked);
     let mut stored = Vec::new();
+    let mut spared = Vec::new();
     let mut silent = Vec::new();
     for ((what, question), said) in questions.iter().zip(&answers) {
         match said {
+            Said::Denied if *what == FOLLOW => spared.push(pattern(place, &question.subject)),
             Said::Denied => lacking.push(format!("{what} (publish to {})", pattern(place, &question.subject))),
             Said::Silent => silent.push(format!("{what} ({})", pattern(place, &question.subject))),
             Said::Message(_)
@@ -47,7 +51,11 @@ pub fn try_all(place: &mut Place<'_>, found: &Found, report: &mut Report) {
         report
             .wrong("permissions", format!("the attempt to {what} was stored although it named an impossible sequence"));
     }
-    if lacking.is_empty() && silent.is_empty() {
+    for subject in &spared {
+        let instead = "what other replicas store is read instead, at about twice the cost";
+        report.note("permissions", format!("this user may not {FOLLOW} (publish to {subject}): {instead}"));
+    }
+    if lacking.is_empty() && silent.is_empty() && spared.is_empty() {
         report.ok("permissions", format!("this user may do all {tried} things that were tried"));
     }
     let missing: Vec<&str> = [(found.commits, "stream"), (found.snapshots, "bucket")]
@@ -106,6 +114,11 @@ fn questions(place: &Place<'_>, found: &Found) -> Vec<(&'static str, Question)> 
         add(write, Question { headers, ..Question::new(target, "") });
         add(read, Question::new(place.layout.api(&format!("DIRECT.GET.{name}")), &last));
         add(lead, Question::new(place.layout.api(&format!("STREAM.MSG.GET.{name}")), &last));
+        if kept == Kept::Commits {
+            // No definition at all: it is refused as soon as it is read.
+            let subject = place.layout.api(&format!("CONSUMER.CREATE.{name}.{}", place.nobody));
+            add(FOLLOW, Question::new(subject, "none"));
+        }
     }
     if found.jetstream && place.config.store.create && !(found.commits && found.snapshots) {
         // No configuration at all: it is refused as soon as it is read.

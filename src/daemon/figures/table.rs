@@ -128,6 +128,14 @@ pub static FIGURES: &[Figure] = &[
     )
     .minute("tails"),
     figure(
+        "followed_total",
+        "Persons in memory who were brought up to date by commits of other replicas that had been followed.",
+        Counter,
+        Commands,
+        |now| one(now.tally.turns.followed),
+    )
+    .minute("followed"),
+    figure(
         "replay_loops_total",
         "Times that one person's commands met conflict after conflict, and it was loaded again and again.",
         Counter,

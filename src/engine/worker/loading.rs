@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::domain::{Command, PersonId, TargetState};
 use crate::engine::aggregate::{Aggregate, receipts_in};
 use crate::engine::draft::MergeTargets;
+use crate::engine::followed::Caught;
 use crate::engine::load::{self, Freshness, LoadError, Loading, NotLoaded};
 use crate::engine::ports::{Consistency, EventLog, Read, Start};
 use crate::engine::receipts::Known;
@@ -52,23 +53,43 @@ impl Worker {
     /// append will tell.
     fn extend_or_presume(&mut self, turn: &mut Turn) -> Vec<Loading> {
         let mut loadings = Vec::new();
+        let is_current = self.followed.is_current();
         for (person, work) in self.desk.iter_mut().filter(|(_, work)| work.wants_aggregate()) {
+            let mut is_news = false;
             if work.aggregate.is_none() {
                 work.aggregate = self.cache.take(*person);
                 turn.counts.cache_hits += u64::from(work.aggregate.is_some());
                 // Who is to be loaded anew was counted when that was first tried.
                 turn.counts.cache_misses += u64::from(work.aggregate.is_none() && work.reload.is_none());
             }
+            if let Some(aggregate) = &mut work.aggregate {
+                match self.followed.catch_up(aggregate) {
+                    Caught::Nothing => {}
+                    Caught::Up => {
+                        is_news = true;
+                        turn.counts.followed += 1;
+                    }
+                    Caught::Gap(sequence) => work.reload = Some(work.reload.unwrap_or(Freshness::Reaching(sequence))),
+                }
+                if let Some(Freshness::Reaching(sequence)) = work.reload
+                    && aggregate.sequence >= sequence
+                {
+                    work.reload = None;
+                }
+            }
             match (work.aggregate.take(), work.reload) {
                 (Some(aggregate), Some(freshness)) if aggregate.version > 0 => {
                     loadings.push(Loading::from_cached(aggregate, freshness));
                 }
-                (Some(aggregate), None) if aggregate.version > 0 && self.staleness.is_high() => {
+                (Some(aggregate), None) if aggregate.version > 0 && self.staleness.is_high() && !is_current => {
                     loadings.push(Loading::from_cached(aggregate, Freshness::Guess));
                 }
                 (Some(aggregate), None) => {
                     work.aggregate = Some(aggregate);
-                    work.is_unread = true;
+                    work.is_unread = !is_current;
+                    if is_current {
+                        self.staleness.note(is_news);
+                    }
                 }
                 (None, None) if work.begins_with_creation() => {
                     work.aggregate = Some(Box::new(Aggregate::absent(*person)));

@@ -17,8 +17,9 @@ use crate::domain::PersonId;
 use crate::engine::aggregate::Aggregate;
 use crate::engine::cache::Cache;
 use crate::engine::draft::{Draft, Held, MergeTargets, Sealed, Verdict};
+use crate::engine::followed::Followed;
 use crate::engine::load::{Freshness, Loading};
-use crate::engine::ports::{EventLog, SnapshotStore, Unavailable};
+use crate::engine::ports::{EventLog, SnapshotStore, StoredCommit, Unavailable};
 use crate::engine::staleness::Staleness;
 use crate::engine::turn::{Limits, Moment, Task, Turn};
 use crate::wire::reply::{Code, Outcome, Problem};
@@ -30,6 +31,7 @@ pub struct Worker {
     limits: Limits,
     cache: Cache,
     staleness: Staleness,
+    followed: Followed,
     /// What waits, by person; in the order of the ids, so that the same turn is the same each time it is run.
     desk: BTreeMap<PersonId, Box<Work>>,
     /// Long histories that were read outside the turn.
@@ -79,8 +81,8 @@ impl Worker {
     /// A worker with an empty cache.
     pub fn new(log: Box<dyn EventLog + Send>, snapshots: Box<dyn SnapshotStore + Send>, limits: Limits) -> Self {
         let cache = Cache::new(limits.cache_bytes);
-        let staleness = Staleness::default();
-        Self { log, snapshots, limits, cache, staleness, desk: BTreeMap::new(), taken_back: Vec::new() }
+        let (staleness, followed) = (Staleness::default(), Followed::default());
+        Self { log, snapshots, limits, cache, staleness, followed, desk: BTreeMap::new(), taken_back: Vec::new() }
     }
 
     /// Takes what arrived, and what was left over, through one turn.
@@ -94,6 +96,7 @@ impl Worker {
         self.decide(&targets, &mut turn);
         self.append(&mut turn);
         self.confirm(&mut turn);
+        self.followed.turn_ended(turn.newest_stored);
         self.clear_desk();
         turn
     }
@@ -101,6 +104,29 @@ impl Worker {
     /// Takes back a history that was read outside the turn, done or not; the next turn goes on with it.
     pub fn take_back(&mut self, loading: Loading) {
         self.taken_back.push(loading);
+    }
+
+    /// Takes in a commit that somebody stored, maybe this worker: for one who is in memory it may be the next. Commits may
+    /// be left out, and a person's come in the order of the log.
+    pub fn hear(&mut self, person: PersonId, commit: StoredCommit) {
+        self.followed.heard_of(commit.sequence);
+        let is_wanted = match self.cache.newest_of(person) {
+            Some(newest) => newest < commit.sequence,
+            None => self.desk.contains_key(&person),
+        };
+        if is_wanted {
+            self.followed.keep(person, commit);
+        }
+    }
+
+    /// Whether it would help to [`hear`](Self::hear) what others store.
+    pub fn wants_to_follow(&self) -> bool {
+        self.staleness.is_high()
+    }
+
+    /// Whether what it hears is up to date.
+    pub fn is_current(&self) -> bool {
+        self.followed.is_current()
     }
 
     /// Whether nobody waits for a next turn.
@@ -122,6 +148,7 @@ impl Worker {
     /// Forgets all that was cached: the stream is not the one that it was.
     pub fn forget_everything(&mut self) {
         self.cache.clear();
+        self.followed.forget();
         for work in self.desk.values_mut() {
             match &mut work.attempt {
                 // Whether the new stream has it is still to be found out.

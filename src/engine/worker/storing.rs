@@ -163,6 +163,7 @@ impl Work {
 
     fn stored(&mut self, attempt: Attempt, sequence: Sequence, limits: &Limits, turn: &mut Turn) {
         turn.counts.commits += 1;
+        turn.newest_stored = turn.newest_stored.max(Some(sequence));
         self.conflicts_in_a_row = 0;
         if let Some(aggregate) = &mut self.aggregate {
             let before = aggregate.version;

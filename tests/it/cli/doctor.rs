@@ -104,7 +104,7 @@ fn a_healthy_system_is_found_healthy_and_left_as_it_is() {
         ("stream", "holds 1 commit of 1 person in"),
         ("stream", "PERSON_EVENTS is configured as the service would have it"),
         ("bucket", "KV_PERSON_EVENTS_SNAPSHOTS is configured as the service would have it"),
-        ("permissions", "may do all 9 things"),
+        ("permissions", "may do all 10 things"),
         ("round trips", "a read of the leader"),
         ("clock", "ours, give or take"),
         ("replicas", &format!("1 replica runs: 1 of version {0}; this is {0}", env!("CARGO_PKG_VERSION"))),
@@ -195,7 +195,7 @@ fn a_sign_in_that_is_refused_is_77_and_a_bad_configuration_78() {
 }
 
 /// What the service needs, and not a subject more.
-const PUBLISH: [&str; 8] = [
+const PUBLISH: [&str; 9] = [
     "person.events.*",
     "$KV.PERSON_EVENTS_SNAPSHOTS.v1.*",
     "$JS.API.INFO",
@@ -203,6 +203,7 @@ const PUBLISH: [&str; 8] = [
     "$JS.API.STREAM.CREATE.*",
     "$JS.API.STREAM.MSG.GET.*",
     "$JS.API.DIRECT.GET.*",
+    "$JS.API.CONSUMER.CREATE.PERSON_EVENTS.*",
     "_INBOX.>",
 ];
 const SUBSCRIBE: [&str; 4] =
@@ -231,7 +232,7 @@ const SOME: [(&str, &str); 2] = [("NATS_USER", "some"), ("NATS_PASSWORD", "some"
 #[test]
 fn every_permission_that_is_lacking_is_named_and_no_other() {
     let found = Found::on(&server_for(&PUBLISH, &SUBSCRIBE), &SOME).ended(0);
-    found.says("ok", "permissions", "may do all 9 things");
+    found.says("ok", "permissions", "may do all 10 things");
     for (lacking, about, words) in [
         ("person.events.*", "permissions", "store commits (publish to person.events.*)"),
         ("$KV.PERSON_EVENTS_SNAPSHOTS.v1.*", "permissions", "store snapshots (publish to $KV."),
@@ -250,10 +251,13 @@ fn every_permission_that_is_lacking_is_named_and_no_other() {
         let wrong = found.all("wrong").len();
         assert!(wrong <= 2, "{lacking}: {:?}", found.all("wrong"));
     }
+    let apart = [&PUBLISH[..7], &PUBLISH[8..]].concat();
+    let found = Found::on(&server_for(&apart, &SUBSCRIBE), &SOME).ended(0);
+    found.says("note", "permissions", "follow commits (publish to $JS.API.CONSUMER.CREATE.PERSON_EVENTS.*)");
     let deaf: Vec<&str> = SUBSCRIBE[..3].to_vec();
     let found = Found::on(&server_for(&PUBLISH, &deaf), &SOME).ended(69);
     found.says("wrong", "permissions", "no answer can be received");
-    let silent: Vec<&str> = PUBLISH[..7].to_vec();
+    let silent: Vec<&str> = PUBLISH[..8].to_vec();
     let found = Found::on(&server_for(&silent, &SUBSCRIBE), &SOME).ended(0);
     found.says("note", "replies", "may not send to inboxes");
 }
@@ -394,7 +398,7 @@ fn a_cluster_is_healthy_and_with_a_server_away_it_is_a_warning() {
     let found = Found::with(&environment);
     assert!(text(&info(&found)["says"]).contains("when 2 of 3 servers have it in a file"));
     found.says("ok", "server", "nats-server ");
-    found.says("ok", "permissions", "may do all 9 things");
+    found.says("ok", "permissions", "may do all 10 things");
     let servers = found.all("ok").iter().filter(|line| line.contains("cluster trio")).count();
     assert_eq!(servers, 3, "{:#}", found.json);
 

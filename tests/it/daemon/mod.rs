@@ -4,6 +4,7 @@ pub mod client;
 mod contract;
 mod drain;
 pub mod flood;
+mod following;
 mod latency;
 mod monitoring;
 mod outages;

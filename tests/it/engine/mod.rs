@@ -8,6 +8,7 @@ mod damage;
 mod deadlines;
 pub mod faults;
 mod folding;
+mod followed;
 mod freshness;
 mod merges;
 mod outages;

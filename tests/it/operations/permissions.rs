@@ -329,6 +329,36 @@ fn without_a_right_that_only_work_needs_the_log_says_so() {
     });
 }
 
+/// With it replicas that share a person hear of each other's commits; without it they read them, and say so.
+#[test]
+fn without_the_right_to_follow_they_read_instead() {
+    let whole = documented("users.conf");
+    for (configuration, follows) in [(whole.clone(), true), (without(&whole, &["CONSUMER.CREATE"]), false)] {
+        let mut place = Place::new(&configuration);
+        let services = [place.service(&[]), place.service(&[])];
+        let person = somebody();
+        place.client.accepted(&person, &create(&person));
+        let mut number = 0;
+        eventually(&format!("it follows: {follows}"), || {
+            for _ in 0..50 {
+                number += 1;
+                place.client.accepted(&person, &rename(&person, &format!("Ada {number}")));
+            }
+            let stream = place.operator.api("STREAM.INFO.PERSON_EVENTS", &json!(null));
+            let is_told = services.iter().any(|service| {
+                let log = service.log();
+                log.contains("what other replicas store cannot be followed, it is read instead: no answer")
+                    && log.contains("Permissions Violation for Publish to \"$JS.API.CONSUMER.CREATE.PERSON_EVENTS.")
+            });
+            assert!(!(follows && is_told), "{}", services[0].log());
+            if follows { stream["state"]["consumer_count"] == 2 } else { is_told }
+        });
+        if follows {
+            services.iter().for_each(check_no_complaint);
+        }
+    }
+}
+
 /// Rights that are taken away while it serves: it leaves the commands to others, and takes them again when it may.
 #[test]
 fn rights_that_change_while_it_serves() {

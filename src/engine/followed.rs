@@ -1,0 +1,138 @@
+//! What others stored of the persons in memory, heard of without asking.
+//!
+//! A replica that follows the log is handed commits soon after they are stored, its own among them. They are hints: one may
+//! be missing, and each is folded only when its person is asked for, and only where it continues what is in memory. The
+//! append proves what is decided on them, as it proves all memory.
+
+use std::collections::HashMap;
+
+use crate::domain::PersonId;
+use crate::engine::aggregate::Aggregate;
+use crate::engine::ports::{Sequence, StoredCommit};
+
+/// Bytes of commits that are kept, over all persons of a worker. When there are more, all are given up: who is asked for
+/// then is found stale by the append, or by the next commit that is heard of.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a commit takes besides its payload, in bytes.
+const ENTRY_BYTES: usize = 128;
+
+/// The commits that one worker heard of and has not folded yet.
+#[derive(Debug, Default)]
+pub struct Followed {
+    commits: HashMap<PersonId, Vec<StoredCommit>>,
+    bytes: usize,
+    newest: Sequence,
+    /// Where the worker's own newest commits lay after the turn before the last one, and after the last one.
+    own: [Sequence; 2],
+}
+
+/// What became of a person by what was heard.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Caught {
+    /// Nothing newer was heard of.
+    Nothing,
+    /// It was brought up to date as far as was heard.
+    Up,
+    /// A commit at this position was heard of, and what comes before it was not.
+    Gap(Sequence),
+}
+
+impl Followed {
+    /// Takes in that something was stored there.
+    pub fn heard_of(&mut self, sequence: Sequence) {
+        self.newest = self.newest.max(sequence);
+    }
+
+    /// Keeps a commit of a person that is in memory.
+    pub fn keep(&mut self, person: PersonId, commit: StoredCommit) {
+        self.bytes += ENTRY_BYTES + commit.payload.len();
+        if self.bytes > BYTES_MAX {
+            self.clear();
+            return;
+        }
+        self.commits.entry(person).or_default().push(commit);
+    }
+
+    /// Brings a person up to date by what was heard of it.
+    pub fn catch_up(&mut self, aggregate: &mut Aggregate) -> Caught {
+        let mut caught = Caught::Nothing;
+        for commit in self.take(aggregate.person) {
+            if commit.sequence <= aggregate.sequence {
+                continue;
+            }
+            if aggregate.fold(&commit).is_err() {
+                return Caught::Gap(commit.sequence);
+            }
+            caught = Caught::Up;
+        }
+        caught
+    }
+
+    /// A turn is over, in which the worker's own newest commit was stored there, if any was.
+    pub fn turn_ended(&mut self, own: Option<Sequence>) {
+        let [_, last] = self.own;
+        self.own = [last, own.unwrap_or(last)];
+    }
+
+    /// Whether what is heard is up to date: the worker has heard of its own commits, but for those of the last turn.
+    pub fn is_current(&self) -> bool {
+        let [own, _] = self.own;
+        self.newest > 0 && self.newest >= own
+    }
+
+    /// Forgets everything, and that anything was heard.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    fn take(&mut self, person: PersonId) -> Vec<StoredCommit> {
+        let commits = self.commits.remove(&person).unwrap_or_default();
+        self.bytes -= commits.iter().map(|commit| ENTRY_BYTES + commit.payload.len()).sum::<usize>();
+        commits
+    }
+
+    fn clear(&mut self) {
+        self.commits.clear();
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn more_than_there_is_room_for_is_given_up() {
+        let commit = |sequence| StoredCommit { sequence, payload: vec![0; 512 * 1024].into() };
+        let person = |number| PersonId::from_uuid(Uuid::from_u128(number));
+        let mut followed = Followed::default();
+        (1..=31).for_each(|number| followed.keep(person(number.into()), commit(number)));
+        assert_eq!(followed.commits.len(), 31);
+        assert_eq!(followed.take(person(1)).len(), 1);
+        followed.keep(person(1), commit(32));
+        followed.keep(person(2), commit(33));
+        assert_eq!((followed.commits.len(), followed.bytes), (0, 0));
+        followed.keep(person(2), commit(34));
+        assert_eq!(followed.take(person(2)).len(), 1);
+    }
+
+    #[test]
+    fn it_is_current_while_the_commits_before_the_last_turn_were_heard_of() {
+        let mut followed = Followed::default();
+        assert!(!followed.is_current(), "nothing was heard of");
+        followed.heard_of(7);
+        followed.turn_ended(Some(7));
+        followed.turn_ended(Some(9));
+        assert!(followed.is_current());
+        followed.turn_ended(None);
+        assert!(!followed.is_current(), "9 is late");
+        followed.heard_of(8);
+        assert!(!followed.is_current());
+        followed.heard_of(10);
+        assert!(followed.is_current());
+        followed.forget();
+        assert!(!followed.is_current());
+    }
+}
