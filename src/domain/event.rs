@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::attribute::{Attribute, AttributeType};
 use super::choices::choices;
 use super::command::MergeReason;
+use super::few::Few;
 use super::name::PersonName;
 use super::value::{Date, PersonId, Timestamp};
 
@@ -142,6 +143,9 @@ choices! {
         PersonMergedInto, PersonArchived, AttributeRecorded, AttributeUpdated, AttributeInvalidated,
     }
 }
+
+/// The types of the events of one command or several, in order. Nearly every command makes one.
+pub type EventKinds = Few<EventKind, 16>;
 
 /// The name is not that of an event type that this build knows: a newer release may have written it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use super::choices::choices;
+use super::few::{Few, Text};
 use super::invalid::{Invalid, Within, check_length, check_not_blank};
 use super::limits::{NAME_COMPONENT_CHARS_MAX, NAME_COMPONENTS_MAX, STRING_CHARS_MAX};
 use super::value::null_as_default;
@@ -16,7 +17,7 @@ pub struct PersonName {
     pub components: NameComponents,
     /// How the person likes to be called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preferred_form: Option<String>,
+    pub preferred_form: Option<Text>,
     /// How the components are written together; Western when it was not given.
     #[serde(default, deserialize_with = "null_as_default")]
     pub naming_convention: NamingConvention,
@@ -27,22 +28,22 @@ pub struct PersonName {
 pub struct NameComponents {
     /// Given names, in the order in which they are written.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub given_names: Vec<String>,
+    pub given_names: Few<Text, 1>,
     /// Family names, in the order in which they are written; particles (`van der`) belong to them.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub family_names: Vec<String>,
+    pub family_names: Few<Text, 1>,
     /// The name made of the father's, such as `Nikolayevich` or `Jónsson`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub patronymic: Option<String>,
+    pub patronymic: Option<Text>,
     /// The name made of the mother's, such as `Helgudóttir`; with the Spanish convention the mother's surname.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub matronymic: Option<String>,
+    pub matronymic: Option<Text>,
     /// What stands before the name, such as `Dr.`.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub prefixes: Vec<String>,
+    pub prefixes: Few<Text, 1>,
     /// What stands after the name, such as `Jr.` or `PhD`.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub suffixes: Vec<String>,
+    pub suffixes: Few<Text, 1>,
 }
 
 choices! {
@@ -91,18 +92,18 @@ impl NameComponents {
     }
 }
 
-fn normalise_list(parts: &mut [String]) -> Result<(), Invalid> {
+fn normalise_list(parts: &mut [Text]) -> Result<(), Invalid> {
     check_length(parts, NAME_COMPONENTS_MAX, "components")?;
     let mut parts = parts.iter_mut().enumerate();
     parts.try_for_each(|(index, part)| normalise_part(part, NAME_COMPONENT_CHARS_MAX).within(format_args!("[{index}]")))
 }
 
-fn normalise_optional(part: &mut Option<String>, chars_max: usize) -> Result<(), Invalid> {
+fn normalise_optional(part: &mut Option<Text>, chars_max: usize) -> Result<(), Invalid> {
     part.as_mut().map_or(Ok(()), |part| normalise_part(part, chars_max))
 }
 
 /// The limits hold for the normal form, for that is what will be stored.
-fn normalise_part(part: &mut String, chars_max: usize) -> Result<(), Invalid> {
+fn normalise_part(part: &mut Text, chars_max: usize) -> Result<(), Invalid> {
     if is_nfc_quick(part.chars()) != IsNormalized::Yes {
         *part = part.nfc().collect();
     }

@@ -1,6 +1,6 @@
 //! A person as one replica knows it: the fold of its commits, and what is needed to prove and to extend it.
 
-use crate::domain::{Person, PersonId, Timestamp, evolve};
+use crate::domain::{Person, PersonId, PersonName, Timestamp, evolve};
 use crate::engine::link::Link;
 use crate::engine::ports::{Sequence, StoredCommit};
 use crate::engine::receipts::{Receipts, receipt_of};
@@ -117,6 +117,7 @@ impl Aggregate {
         const STATE_FACTOR: usize = 3;
         size_of::<Self>()
             + size_of::<Person>()
+            + size_of::<PersonName>()
             + STATE_FACTOR * self.state.as_ref().map_or(0, Person::encoded_bytes)
             + self.receipts.size()
             + self.trail.size()

@@ -219,7 +219,7 @@ pub const MUTATIONS: &[Mutation] = &[
         "leave while something is under way",
         "drained_is_answered",
         "engine/worker/mod.rs",
-        "self.taken_back.is_empty() && self.desk.values().all(Work::is_done)",
+        "self.taken_back.is_empty() && self.desk.values().all(|work| work.is_done())",
         "true",
     ),
     mutation(

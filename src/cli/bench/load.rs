@@ -287,8 +287,8 @@ fn hashed(text: &str) -> PersonId {
 fn name(family: &str) -> PersonName {
     PersonName {
         components: NameComponents {
-            given_names: vec!["Bench".to_owned()],
-            family_names: vec![family.to_owned()],
+            given_names: ["Bench".into()].into(),
+            family_names: [family.into()].into(),
             ..NameComponents::default()
         },
         preferred_form: None,

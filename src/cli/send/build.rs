@@ -5,7 +5,7 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
-use crate::domain::{Command, Date, MergeReason, NameComponents, NamingConvention, PersonId, PersonName};
+use crate::domain::{Command, Date, Few, MergeReason, NameComponents, NamingConvention, PersonId, PersonName, Text};
 
 /// A command made from flags.
 #[derive(Debug, Subcommand)]
@@ -145,17 +145,21 @@ impl Name {
     fn name(&self) -> PersonName {
         PersonName {
             components: NameComponents {
-                given_names: self.given.clone(),
-                family_names: self.family.clone(),
-                patronymic: self.patronymic.clone(),
-                matronymic: self.matronymic.clone(),
-                prefixes: self.title.clone(),
-                suffixes: self.suffix.clone(),
+                given_names: texts(&self.given),
+                family_names: texts(&self.family),
+                patronymic: self.patronymic.as_deref().map(Text::from),
+                matronymic: self.matronymic.as_deref().map(Text::from),
+                prefixes: texts(&self.title),
+                suffixes: texts(&self.suffix),
             },
-            preferred_form: self.preferred.clone(),
+            preferred_form: self.preferred.as_deref().map(Text::from),
             naming_convention: self.convention,
         }
     }
+}
+
+fn texts(parts: &[String]) -> Few<Text, 1> {
+    parts.iter().map(Text::from).collect()
 }
 
 /// One of a closed list of names.

@@ -5,7 +5,7 @@
 use cim_domain_person::domain::{
     Attribute, AttributeType, AttributeValue, BiologicalSex, BloodType, Command, Confidence, Date, Event, EyeColor,
     HairColor, Handedness, JsonValue, MergeReason, NameComponents, NamingConvention, PersonId, PersonName, Precision,
-    Provenance, Temporal, Timestamp, Transformation, ValueKind, ValueSource,
+    Provenance, Temporal, Text, Timestamp, Transformation, ValueKind, ValueSource,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -35,19 +35,20 @@ pub fn date() -> impl Strategy<Value = Date> {
 
 /// A name in normal form C, by any convention.
 pub fn person_name() -> BoxedStrategy<PersonName> {
-    let part = || select(NAME_PARTS).prop_map(str::to_owned);
-    let components =
-        (
-            vec(part(), 1..3),
-            vec(part(), 0..3),
-            option::of(part()),
-            option::of(part()),
-            vec(part(), 0..2),
-            vec(select(&["Jr.", "III", "PhD", "様"][..]).prop_map(str::to_owned), 0..3),
-        )
-            .prop_map(|(given_names, family_names, patronymic, matronymic, prefixes, suffixes)| {
-                NameComponents { given_names, family_names, patronymic, matronymic, prefixes, suffixes }
-            });
+    let part = || select(NAME_PARTS).prop_map(Text::from);
+    let components = (
+        vec(part(), 1..3),
+        vec(part(), 0..3),
+        option::of(part()),
+        option::of(part()),
+        vec(part(), 0..2),
+        vec(select(&["Jr.", "III", "PhD", "様"][..]).prop_map(Text::from), 0..3),
+    )
+        .prop_map(|(given_names, family_names, patronymic, matronymic, prefixes, suffixes)| {
+            let [given_names, family_names, prefixes, suffixes] =
+                [given_names, family_names, prefixes, suffixes].map(|parts| parts.into_iter().collect());
+            NameComponents { given_names, family_names, patronymic, matronymic, prefixes, suffixes }
+        });
     (components, option::of(part()), select(NamingConvention::ALL))
         .prop_map(|(components, preferred_form, naming_convention)| PersonName {
             components,

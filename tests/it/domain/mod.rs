@@ -36,7 +36,7 @@ pub fn day(text: &str) -> Date {
 }
 
 pub fn name(given: &str, family: &str) -> PersonName {
-    let list = |name: &str| Vec::from_iter((!name.is_empty()).then(|| name.to_owned()));
+    let list = |name: &str| (!name.is_empty()).then(|| name.into()).into_iter().collect();
     PersonName {
         components: NameComponents {
             given_names: list(given),

@@ -102,7 +102,7 @@ fn a_name_may_be_in_any_script_and_is_brought_into_normal_form_c() {
         json = with(json, "name.preferred_form", json!(sent));
         json = with(json, "name.components.given_names", json!([sent, sent]));
         let Command::CreatePerson { name, .. } = accepted(json) else { panic!("another command") };
-        assert_eq!(name.components.given_names, [stored, stored]);
+        assert_eq!(name.components.given_names, [stored.into(), stored.into()].into());
         assert_eq!(name.components.patronymic.as_deref(), Some(stored));
         assert_eq!(name.preferred_form.as_deref(), Some(stored));
     }

@@ -19,7 +19,7 @@ fn snapshots_lie_in_a_bucket_of_the_standard_layout() {
     let snapshot = snapshot_of(&mut client, &person, 30);
     assert_eq!(snapshot.version, 34, "the version after the commit that passed 30");
     assert_eq!(snapshot.sequence, current["sequence"].as_u64().unwrap() + 1);
-    assert_eq!(snapshot.body.person.name.components.given_names, ["Ada 34"]);
+    assert_eq!(snapshot.body.person.name.components.given_names, ["Ada 34".into()].into());
 
     let info = client.api(&format!("STREAM.INFO.{BUCKET}"), &json!({ "subjects_filter": ">" }));
     let config = &info["config"];

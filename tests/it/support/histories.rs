@@ -33,7 +33,7 @@ pub struct History {
 /// A person's name.
 pub fn name(given: &str) -> PersonName {
     PersonName {
-        components: NameComponents { given_names: vec![given.to_owned()], ..NameComponents::default() },
+        components: NameComponents { given_names: [given.into()].into(), ..NameComponents::default() },
         preferred_form: None,
         naming_convention: NamingConvention::Western,
     }
