@@ -414,6 +414,7 @@ impl World {
     pub fn begin_anew(&mut self, at: usize) {
         self.incarnations += 1;
         let inquiry = self.inquiry();
+        let (_, changes) = self.ledger.stored_since(usize::MAX);
         let replica = &mut self.replicas[at];
         for desk in &mut replica.desks {
             match desk.seat.go_on(Order::Crash) {
@@ -422,7 +423,9 @@ impl World {
             }
             desk.queue.clear();
             desk.taken_back.clear();
+            // Who begins anew hears of what is stored from then on.
             desk.heard.clear();
+            desk.changes_seen = changes;
             (desk.doing, desk.is_idle, desk.is_cut) = (Doing::Nothing, true, false);
             // Whoever begins with nothing in memory has nothing to forget.
             desk.forget_at = None;
