@@ -6,6 +6,9 @@ use crate::domain::PersonId;
 use crate::engine::aggregate::Aggregate;
 use crate::engine::ports::Sequence;
 
+/// About what an entry takes besides the person.
+const ENTRY_BYTES: usize = size_of::<PersonId>() + size_of::<Cached>() + 48;
+
 /// Persons in memory. Each is a guess that the log can prove stale.
 pub struct Cache {
     persons: LruCache<PersonId, Cached>,
@@ -36,12 +39,22 @@ impl Cache {
         self.persons.peek(&person).map(|cached| cached.aggregate.sequence)
     }
 
+    /// Changes a person who is in memory, where it stands.
+    pub fn change(&mut self, person: PersonId, change: impl FnOnce(&mut Aggregate)) {
+        if let Some(cached) = self.persons.peek_mut(&person) {
+            change(&mut cached.aggregate);
+            let bytes = ENTRY_BYTES + cached.aggregate.size();
+            self.bytes = self.bytes - cached.bytes + bytes;
+            cached.bytes = bytes;
+        }
+        self.let_go();
+    }
+
     /// Keeps a person, letting go of those that were not used for longest.
     ///
     /// A busy person's older commands take more room than all else, and can be searched for: before others have to go for
     /// them, only those are kept that a new command is compared with, in half of the cache at most.
     pub fn put(&mut self, mut aggregate: Box<Aggregate>) {
-        const ENTRY_BYTES: usize = size_of::<PersonId>() + size_of::<Cached>() + 48;
         let mut bytes = ENTRY_BYTES + aggregate.size();
         if self.bytes + bytes > self.bytes_max {
             aggregate.receipts.keep_young(self.bytes_max / 2);
@@ -51,6 +64,10 @@ impl Cache {
         if let Some((_, before)) = self.persons.push(aggregate.person, Cached { bytes, aggregate }) {
             self.bytes -= before.bytes;
         }
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
         while self.bytes > self.bytes_max
             && let Some((_, oldest)) = self.persons.pop_lru()
         {

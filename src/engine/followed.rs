@@ -36,8 +36,7 @@ pub enum Caught {
 }
 
 impl Followed {
-    /// Nothing heard of, and room for about this many bytes of commits. Where there are more, all are given up: that a
-    /// person is stale then shows when it is asked for.
+    /// Nothing heard of, and room for about this many bytes of commits.
     pub fn new(bytes_max: usize) -> Self {
         Self { commits: HashMap::new(), bytes: 0, bytes_max, newest: 0, own: [0; 2] }
     }
@@ -47,14 +46,23 @@ impl Followed {
         self.newest = self.newest.max(sequence);
     }
 
-    /// Keeps a commit of a person that is in memory.
-    pub fn keep(&mut self, person: PersonId, commit: StoredCommit) {
+    /// Keeps a commit of a person that is in memory. Whether there is room for more: if not, everybody is to
+    /// [catch up](Self::catch_up).
+    #[must_use]
+    pub fn keep(&mut self, person: PersonId, commit: StoredCommit) -> bool {
         self.bytes += ENTRY_BYTES + commit.payload.len();
-        if self.bytes > self.bytes_max {
-            self.clear();
-            return;
-        }
         self.commits.entry(person).or_default().push(commit);
+        self.bytes <= self.bytes_max
+    }
+
+    /// Everybody of whom something was heard.
+    pub fn persons(&self) -> Vec<PersonId> {
+        self.commits.keys().copied().collect()
+    }
+
+    /// Gives up what was heard of a person.
+    pub fn give_up(&mut self, person: PersonId) {
+        drop(self.take(person));
     }
 
     /// Brings a person up to date by what was heard of it.
@@ -94,11 +102,6 @@ impl Followed {
         self.bytes -= commits.iter().map(|commit| ENTRY_BYTES + commit.payload.len()).sum::<usize>();
         commits
     }
-
-    fn clear(&mut self) {
-        self.commits.clear();
-        self.bytes = 0;
-    }
 }
 
 #[cfg(test)]
@@ -107,18 +110,19 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn more_than_there_is_room_for_is_given_up() {
+    fn it_says_when_there_is_no_more_room() {
         let commit = |sequence| StoredCommit { sequence, payload: vec![0; 1000].into() };
         let person = |number| PersonId::from_uuid(Uuid::from_u128(number));
-        let mut followed = Followed::new(32 * 1024);
-        (1..=27).for_each(|number| followed.keep(person(number.into()), commit(number)));
-        assert_eq!(followed.commits.len(), 27);
-        assert_eq!(followed.take(person(1)).len(), 1);
-        followed.keep(person(1), commit(32));
-        followed.keep(person(2), commit(33));
-        assert_eq!((followed.commits.len(), followed.bytes), (0, 0));
-        followed.keep(person(2), commit(34));
-        assert_eq!(followed.take(person(2)).len(), 1);
+        let mut followed = Followed::new(4 * 1024);
+        assert!(followed.keep(person(1), commit(1)));
+        assert!(followed.keep(person(2), commit(2)));
+        assert!(followed.keep(person(1), commit(3)));
+        assert!(!followed.keep(person(1), commit(4)));
+        followed.give_up(person(1));
+        assert_eq!(followed.persons(), [person(2)]);
+        assert!(followed.keep(person(2), commit(5)));
+        followed.give_up(person(2));
+        assert_eq!(followed.bytes, 0);
     }
 
     #[test]

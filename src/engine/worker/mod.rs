@@ -17,7 +17,7 @@ use crate::domain::PersonId;
 use crate::engine::aggregate::Aggregate;
 use crate::engine::cache::Cache;
 use crate::engine::draft::{Draft, Held, MergeTargets, Sealed, Verdict};
-use crate::engine::followed::Followed;
+use crate::engine::followed::{Caught, Followed};
 use crate::engine::load::{Freshness, Loading};
 use crate::engine::ports::{EventLog, SnapshotStore, StoredCommit, Unavailable};
 use crate::engine::staleness::Staleness;
@@ -37,6 +37,8 @@ pub struct Worker {
     followed: Followed,
     /// How often that was not enough.
     missed: Staleness,
+    /// How often a rival was quicker, on whatever a commit was decided.
+    rivalry: Staleness,
     /// What waits, by person; in the order of the ids, so that the same turn is the same each time it is run.
     desk: BTreeMap<PersonId, Box<Work>>,
     /// Long histories that were read outside the turn.
@@ -87,9 +89,9 @@ impl Worker {
     pub fn new(log: Box<dyn EventLog + Send>, snapshots: Box<dyn SnapshotStore + Send>, limits: Limits) -> Self {
         let cache = Cache::new(limits.cache_bytes);
         let followed = Followed::new(limits.cache_bytes / FOLLOWED_DIVISOR);
-        let (staleness, missed) = (Staleness::default(), Staleness::default());
+        let [staleness, missed, rivalry] = [Staleness::default(); 3];
         let (desk, taken_back) = (BTreeMap::new(), Vec::new());
-        Self { log, snapshots, limits, cache, staleness, followed, missed, desk, taken_back }
+        Self { log, snapshots, limits, cache, staleness, followed, missed, rivalry, desk, taken_back }
     }
 
     /// Takes what arrived, and what was left over, through one turn.
@@ -121,14 +123,27 @@ impl Worker {
             Some(newest) => newest < commit.sequence,
             None => self.desk.contains_key(&person),
         };
-        if is_wanted {
-            self.followed.keep(person, commit);
+        if is_wanted && !self.followed.keep(person, commit) {
+            self.let_all_catch_up();
+        }
+    }
+
+    /// No room is left for what was heard: everybody in memory is brought up to date at once.
+    fn let_all_catch_up(&mut self) {
+        for person in self.followed.persons() {
+            // Who misses something will be found stale when asked for.
+            let mut caught = Caught::Nothing;
+            self.cache.change(person, |aggregate| caught = self.followed.catch_up(aggregate));
+            if caught == Caught::Up {
+                self.staleness.note(true);
+            }
+            self.followed.give_up(person);
         }
     }
 
     /// Whether it would help to [`hear`](Self::hear) what others store.
     pub fn wants_to_follow(&self) -> bool {
-        self.staleness.is_high()
+        self.staleness.is_high() || self.rivalry.is_high()
     }
 
     /// Whether what it hears is up to date.

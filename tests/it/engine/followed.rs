@@ -166,3 +166,54 @@ fn who_hears_too_little_looks_all_the_same() {
     assert!((150..300).contains(&looked), "{looked}");
     assert!(replica.counts.conflicts < 150, "{}", replica.counts.conflicts);
 }
+
+/// It was given up when it did not fit, all of it and again and again, and everybody was found stale.
+#[test]
+fn what_has_no_room_to_wait_is_folded() {
+    let world = World::new();
+    let persons: Vec<String> = (0..50).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+    world.given(persons.iter().map(|person| ask("", create(person))));
+    // Room for all persons, and for a dozen commits.
+    let mut replica = world.replica_with(Limits { cache_bytes: 256 * 1024, ..LIMITS });
+    persons.iter().for_each(|person| drop(replica.tell([ask("", rename(person, "Ann"))])));
+    for words in ["x", "y"] {
+        world.given(persons.iter().map(|person| ask("", note(person, words))));
+    }
+    for person in &persons {
+        world.log.commits(id(person)).into_iter().for_each(|commit| replica.worker.hear(id(person), commit));
+    }
+    replica.faults.calls();
+    for person in &persons {
+        assert_eq!(replica.tell([ask("", note(person, "z"))]).len(), 1);
+        assert_eq!(replica.faults.calls(), ["append"]);
+        assert_eq!(world.history(person).version, 4);
+        let own = world.log.commits(id(person)).last().unwrap().sequence;
+        hear(&mut replica, person, &[own]);
+    }
+    assert_eq!(replica.worker.cached_persons(), 50);
+    assert!(replica.counts.followed < 50, "some were folded before they were asked for");
+}
+
+/// One busy person: what is decided on what was just read meets a conflict too, and looking first would not help.
+#[test]
+fn rivals_that_are_always_quicker_are_reason_enough_to_follow() {
+    let world = World::new();
+    world.given([ask("0", create(ANN))]);
+    let mut replica = world.replica();
+    for number in 0..60 {
+        let mine = ask(&format!("mine-{number}"), note(ANN, "x"));
+        let mut answers = replica.turn([mine]);
+        // A rival comes between the read and the append, twice.
+        for rival in 0..2 {
+            if answers.is_empty() {
+                world.given([ask(&format!("theirs-{number}-{rival}"), note(ANN, "y"))]);
+                answers = replica.turn([]);
+            }
+        }
+        world.given([ask(&format!("theirs-{number}"), note(ANN, "z"))]);
+        while answers.is_empty() {
+            answers = replica.turn([]);
+        }
+    }
+    assert!(replica.worker.wants_to_follow());
+}
