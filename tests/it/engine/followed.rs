@@ -203,7 +203,7 @@ fn rivals_that_are_quicker_are_reason_enough_to_follow() {
     let mut replica = world.replica();
     for _ in 0..40 {
         (0..4).for_each(|_| drop(replica.tell([ask("", note(ANN, "x"))])));
-        replica.faults.on_append([OnAppend::VagueConflict; 5]);
+        replica.faults.on_append((0..5).map(|_| OnAppend::VagueConflict));
         replica.tell([ask("", note(ANN, "y"))]);
     }
     assert!(replica.worker.wants_to_follow());
