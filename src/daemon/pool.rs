@@ -225,9 +225,7 @@ pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pul
         meter.waited(began, &arrivals);
         let load = Load::of(arrivals.len(), turn_room, backlog);
         let is_late = arrivals.first().is_some_and(|first| admission.is_late(first.arrived, began));
-        if let Some(newest) = ear.listen(began, &mut worker) {
-            around.statistics.heard_of(newest);
-        }
+        ear.listen(began, &mut worker).into_iter().for_each(|newest| around.statistics.heard_of(newest));
         let turn = pulse.while_busy(|| worker.turn(began, arrivals));
         let stages = stages.take();
         // Before the answers leave: who waits by then is not one of those who come again.
