@@ -1,6 +1,5 @@
-//! The intake: the connection that receives what strangers send.
-//!
-//! And what a replica follows of the commits ([`super::feed`]), some of which strangers may have stored.
+//! The intake: the connection that receives what strangers send, and the commits that a replica follows
+//! ([`super::feed`]), some of which strangers may have stored.
 //!
 //! A message with malformed headers, or with a white space of some script in its subject, makes the client drop the
 //! connection that brought it, and whoever may send commands may send that. So this connection does nothing but receive
@@ -22,7 +21,7 @@ use crate::config;
 pub struct Intake {
     connection: Arc<Connection>,
     /// The number that the client gave to the latest subscription. It does not tell, but it counts from 1 in each
-    /// connection, and here nobody else subscribes.
+    /// connection, and here nobody subscribes but by `join`.
     latest: Mutex<u64>,
 }
 
