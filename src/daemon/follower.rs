@@ -2,7 +2,7 @@
 //!
 //! What is heard is of the stream as it was while one connection stood. After a reconnect, or when everything is to be
 //! forgotten, it may be of a stream that lost its newest part: then the feed is opened anew, and what was heard before and
-//! not used yet counts for nothing. [`Life`] tells the two apart.
+//! not used yet counts for nothing. `Life` tells them apart.
 
 use std::cell::Cell;
 use std::sync::Arc;
