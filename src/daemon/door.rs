@@ -18,7 +18,7 @@ use crate::wire::request::{self, NotARequest};
 use crate::wire::subject::Subjects;
 
 /// How soon a request to leave is noticed when nothing arrives.
-const LOOK_UP: Duration = Duration::from_millis(50);
+const LOOK_UP: Duration = Duration::from_millis(100);
 /// The same while the group is left for a moment: a worker may run out of work meanwhile.
 const PAUSED_LOOK_UP: Duration = Duration::from_millis(2);
 /// Messages that may wait at a door. The client puts no limit on them, and a command that waits here is in nobody's queue
