@@ -218,7 +218,13 @@ fn same_outcome(past: &Past) -> Vec<Finding> {
     let mut wrong = Vec::new();
     // What was lost may be carried out again, and in the same place.
     for (person, _, carried) in past.all_carried().filter(|(_, line, _)| !line.is_harmed) {
-        let Some(deliveries) = past.by_key.get(&carried.key) else { continue };
+        // An id may have been used for several persons, of whom each has its own.
+        let is_for_them = |at: &&usize| past.sent[**at].asked().is_some_and(|(asked, _)| asked == person);
+        let deliveries: Vec<usize> =
+            past.by_key.get(&carried.key).into_iter().flatten().filter(is_for_them).copied().collect();
+        if deliveries.is_empty() {
+            continue;
+        }
         let told: Vec<(Time, &Answer)> = deliveries
             .iter()
             .flat_map(|at| &past.sent[*at].answers)
