@@ -67,6 +67,10 @@ impl Followed {
 
     /// Brings a person up to date by what was heard of it.
     pub fn catch_up(&mut self, aggregate: &mut Aggregate) -> Caught {
+        // As ever where nothing is followed: then each command is spared the look-up.
+        if self.commits.is_empty() {
+            return Caught::Nothing;
+        }
         let mut caught = Caught::Nothing;
         for commit in self.take(aggregate.person) {
             if commit.sequence <= aggregate.sequence {
