@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::api::ApiError;
-use super::inbox::Exchanged;
 use super::intake::{Arrivals, Dry, Group, Intake};
 use super::layout::Layout;
+use super::leader::answered;
 use super::message::Incoming;
 use super::store::{NotSent, Store};
 use crate::domain::PersonId;
@@ -46,11 +46,7 @@ impl Feed {
         let group = intake.join(&deliver_to, None).map_err(away)?;
         let subject = layout.api(&format!("CONSUMER.CREATE.{}.{name}", layout.stream()));
         let payload = definition(layout.stream(), name, &deliver_to).to_string();
-        let answer = match store.inbox().map_err(away)?.request(&subject, payload.as_bytes(), wait) {
-            Exchanged::Answered(answer) => answer,
-            Exchanged::NotSent(why) => return Err(away(why)),
-            Exchanged::Silent => return Err(Unavailable("no answer".to_owned())),
-        };
+        let answer = answered(store.inbox().map_err(away)?.request(&subject, payload.as_bytes(), wait))?;
         match refusal(answer.payload()) {
             None => Ok(Self { arrivals: group.arrivals(), _group: group, layout: layout.clone() }),
             Some(why) => Err(why),

@@ -347,7 +347,7 @@ fn without_the_right_to_follow_they_read_instead() {
             let stream = place.operator.api("STREAM.INFO.PERSON_EVENTS", &json!(null));
             let is_told = services.iter().any(|service| {
                 let log = service.log();
-                log.contains("what other replicas store cannot be followed, it is read instead: no answer")
+                log.contains("what other replicas store cannot be followed, it is read instead: the store gave no answer in time")
                     && log.contains("Permissions Violation for Publish to \"$JS.API.CONSUMER.CREATE.PERSON_EVENTS.")
             });
             assert!(!(follows && is_told), "{}", services[0].log());
