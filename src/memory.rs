@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::{PersonId, Timestamp};
 use crate::engine::ports::{
-    Append, Appended, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, Start, StoredCommit, Unavailable,
-    VersionOf,
+    Append, Appended, AppendedTogether, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, Start,
+    StoredCommit, Unavailable, VersionOf, unfit_together,
 };
 use crate::wire::commit::COMMIT_BYTES_MAX;
 use crate::wire::snapshot;
@@ -116,19 +116,38 @@ impl Stream {
         Some(message.as_commit(*sequence))
     }
 
+    fn newest(&self, person: PersonId) -> Sequence {
+        self.tip(person).map_or(0, |tip| tip.sequence)
+    }
+
     fn append(&mut self, append: &Append) -> Appended {
         if append.payload.len() > COMMIT_BYTES_MAX {
             return Appended::Refused(Unavailable(format!("more than {COMMIT_BYTES_MAX} bytes")));
         }
-        let newest = self.tip(append.person).map_or(0, |tip| tip.sequence);
+        let newest = self.newest(append.person);
         if newest != append.expected {
             return Appended::Conflict(Some(newest));
         }
+        Appended::Stored(self.store(append))
+    }
+
+    fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
+        if let Some(why) = unfit_together(appends, COMMIT_BYTES_MAX) {
+            return AppendedTogether::Refused(why);
+        }
+        if appends.iter().any(|append| self.newest(append.person) != append.expected) {
+            return AppendedTogether::Conflict;
+        }
+        AppendedTogether::Stored(appends.iter().map(|append| self.store(append)).collect())
+    }
+
+    /// Without any check.
+    fn store(&mut self, append: &Append) -> Sequence {
         self.last_sequence += 1;
         let stored_at = self.clock.unwrap_or_else(Timestamp::now);
         let message = Message { payload: Arc::clone(&append.payload), stored_at };
         self.persons.entry(append.person).or_default().insert(self.last_sequence, message);
-        Appended::Stored(self.last_sequence)
+        self.last_sequence
     }
 }
 
@@ -150,6 +169,10 @@ impl EventLog for MemoryLog {
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
         let mut stream = self.lock();
         appends.iter().map(|append| stream.append(append)).collect()
+    }
+
+    fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
+        self.lock().append_together(appends)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
 use crate::domain::PersonId;
 use crate::engine::inquiry::Inquiry;
-use crate::engine::ports::{Append, Appended, EventLog, Page, Read, StoredCommit, Unavailable};
+use crate::engine::ports::{Append, Appended, AppendedTogether, EventLog, Page, Read, StoredCommit, Unavailable};
 use crate::nats::Incoming;
 use crate::wire::query::{self, Query};
 use crate::wire::reply::{Code, Problem};
@@ -151,6 +151,10 @@ impl<L: EventLog> EventLog for TimedLog<L> {
 
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
         self.log.append(appends)
+    }
+
+    fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
+        self.log.append_together(appends)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::daemon::clock::micros;
 use crate::domain::PersonId;
 use crate::engine::ports::{
-    Append, Appended, EventLog, Page, Read, SnapshotStore, SnapshotStored, StoredCommit, Unavailable,
+    Append, Appended, AppendedTogether, EventLog, Page, Read, SnapshotStore, SnapshotStored, StoredCommit, Unavailable,
 };
 
 /// What one worker's ports took since it was last asked. Only the worker's own thread writes it.
@@ -68,6 +68,10 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
 
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
         measured(&self.clock.append, || self.log.append(appends))
+    }
+
+    fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
+        measured(&self.clock.append, || self.log.append_together(appends))
     }
 }
 

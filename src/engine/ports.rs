@@ -29,7 +29,18 @@ pub trait EventLog {
     ///
     /// Never repeats a commit on its own account: each is handed to the store at most once a call.
     fn append(&mut self, appends: &[Append]) -> Vec<Appended>;
+
+    /// Stores all of these commits or none, in one step: all if, and only if, each person's newest one has exactly the
+    /// sequence that is expected of it.
+    ///
+    /// At most [`TOGETHER_MAX`] commits, one a person; it is refused otherwise, before anything is sent. Never repeats
+    /// them on its own account.
+    fn append_together(&mut self, appends: &[Append]) -> AppendedTogether;
 }
+
+/// Commits that can be appended together: as many messages as nats-server takes in one atomic batch, unless it is
+/// configured otherwise.
+pub const TOGETHER_MAX: usize = 1000;
 
 /// Where a read starts, inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +134,39 @@ pub enum Appended {
     Refused(Unavailable),
     /// It may be stored, now or later: no answer came.
     Unknown,
+}
+
+/// What became of commits that were to be stored together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppendedTogether {
+    /// All are stored, acknowledged, at these positions, in the order in which they were given.
+    Stored(Vec<Sequence>),
+    /// None is stored, by this call: at least one person's newest commit is not the expected one. The store does not say
+    /// whose.
+    Conflict,
+    /// None is stored, by this call, and none will be: the store was away, or gave the batch up. For people, why.
+    Unavailable(Unavailable),
+    /// None is stored, by this call, and none will be: the store said no, and would say so again. For people, why.
+    Refused(Unavailable),
+    /// All may be stored, now or later, or none: no answer came.
+    Unknown,
+}
+
+/// Why these commits cannot be appended together, whatever the store holds; `None` where they can.
+pub fn unfit_together(appends: &[Append], payload_bytes_max: usize) -> Option<Unavailable> {
+    let mut persons: Vec<PersonId> = appends.iter().map(|append| append.person).collect();
+    persons.sort_unstable();
+    let why = if appends.len() > TOGETHER_MAX {
+        format!("{} commits are more than the {TOGETHER_MAX} that can be stored together", appends.len())
+    } else if persons.windows(2).any(|pair| pair.first() == pair.last()) {
+        "two commits of one person cannot be stored together".to_owned()
+    } else {
+        let largest = appends.iter().map(|append| append.payload.len()).max().unwrap_or(0);
+        let is_too_large = largest > payload_bytes_max;
+        return is_too_large
+            .then(|| Unavailable(format!("a commit has {largest} bytes, more than {payload_bytes_max}")));
+    };
+    Some(Unavailable(why))
 }
 
 /// The store did not answer, or said that it cannot. Nothing was done. For people, without personal data.

@@ -36,6 +36,9 @@ const WRONG_LAST_SEQUENCE_IN_FLIGHT: [u16; 3] = [10164, 10163, 10158];
 /// The message could not be written: a limit of the stream, or the disk.
 const STORE_FAILED: u16 = 10077;
 
+/// An atomic batch was given up before its last message: one got lost, or the leader changed.
+const BATCH_INCOMPLETE: u16 = 10176;
+
 /// There is no message like that.
 pub(super) const MESSAGE_NOT_FOUND: u16 = 10037;
 
@@ -98,6 +101,7 @@ fn refused(error: &ApiError) -> Appended {
         // A limit of the stream is decisive. A leader whose disk fails is not: the other copies may have stored it.
         STORE_FAILED if !error.description.contains("maximum") => Appended::Unknown,
         STORE_FAILED => Appended::Refused(Unavailable(error.to_string())),
+        BATCH_INCOMPLETE => Appended::Unavailable(Unavailable(error.to_string())),
         _ if error.code == 400 => Appended::Refused(Unavailable(error.to_string())),
         _ => Appended::Unavailable(Unavailable(error.to_string())),
     }
@@ -220,6 +224,7 @@ mod tests {
             (503, 10077, "maximum messages per subject exceeded"),
             (503, 10077, "maximum bytes exceeded"),
             (400, 10054, "message size exceeds maximum allowed"),
+            (400, 10174, "atomic publish is disabled"),
             (429, 10167, "too many requests"),
             (500, 19999, "an error that nobody knew when this was written"),
             (503, 0, "raft: not leader"),
@@ -232,6 +237,13 @@ mod tests {
             let for_good = code == 400 || description.contains("maximum");
             assert_eq!(matches!(refused, Appended::Refused(_)), for_good, "{description}");
         }
+    }
+
+    /// Found by reading: a batch that a change of leader cut short was "refused", as if it would be so for ever.
+    #[test]
+    fn a_batch_that_was_cut_short_may_be_tried_again() {
+        assert!(matches!(error(400, 10176, "batch publish is incomplete"), Appended::Unavailable(_)));
+        assert!(matches!(error(429, 10210, "too many in flight"), Appended::Unavailable(_)));
     }
 
     /// A replicated message is agreed on before it is written, and one copy's disk may fail alone.

@@ -19,7 +19,10 @@ use super::shunned::Shunned;
 use super::steps::{NotFound, read_backwards};
 use super::store::{NotSent, Store};
 use crate::domain::{EventKind, PersonId};
-use crate::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, StoredCommit, Unavailable};
+use crate::engine::ports::{
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, StoredCommit, Unavailable,
+    unfit_together,
+};
 
 /// Questions under way at once whose answers may be large.
 pub(super) const QUESTIONS_MAX: usize = 128;
@@ -135,6 +138,23 @@ impl EventLog for NatsLog {
         let mut singly = self.append_singly(&singly).into_iter();
         together.into_iter().map(|outcome| outcome.or_else(|| singly.next()).unwrap_or(Appended::Unknown)).collect()
     }
+
+    fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
+        if let Some(why) = unfit_together(appends, self.payload_bytes_max()) {
+            return AppendedTogether::Refused(why);
+        }
+        if appends.is_empty() {
+            return AppendedTogether::Stored(Vec::new());
+        }
+        let answer = self.exchange_batches(&[appends]).pop().unwrap_or(Exchanged::Silent);
+        match batch_outcome(answer, appends.len()) {
+            Batch::Stored(sequences) => AppendedTogether::Stored(sequences),
+            Batch::Not(Appended::Conflict(_)) => AppendedTogether::Conflict,
+            Batch::Not(Appended::Unavailable(why)) => AppendedTogether::Unavailable(why),
+            Batch::Not(Appended::Refused(why)) => AppendedTogether::Refused(why),
+            Batch::Not(Appended::Stored(_) | Appended::Unknown) => AppendedTogether::Unknown,
+        }
+    }
 }
 
 impl NatsLog {
@@ -147,6 +167,19 @@ impl NatsLog {
         // The last one may be short, and is among those that are appended singly then.
         let batches: Vec<&[Append]> =
             commits.chunks(self.batch_len_max).filter(|batch| batch.len() >= BATCH_LEN_MIN).collect();
+        let answers = self.exchange_batches(&batches);
+        let of_each = batches
+            .iter()
+            .zip(answers)
+            .flat_map(|(batch, answer)| batch_outcome(answer, batch.len()).of_each(batch.len()));
+        let mut outcomes: Vec<Option<Appended>> = of_each.collect();
+        outcomes.resize(commits.len(), None);
+        outcomes
+    }
+
+    /// Sends each of these as one atomic batch. The answer is that to its last message, with the number of messages that
+    /// the server counted.
+    fn exchange_batches(&mut self, batches: &[&[Append]]) -> Vec<Exchanged<(Appended, usize)>> {
         let layout = &self.layout;
         let mut foreign = Foreign::default();
         let send = |store: &Store, batch: &&[Append], reply: &str| publish_batch(store, layout, batch, reply);
@@ -154,12 +187,9 @@ impl NatsLog {
             let appended = settle(&answer, layout, &mut foreign)?;
             Some((appended, batch_len(answer.payload())))
         };
-        let answers = self.inbox.exchange(&batches, self.wait_max, send, take);
+        let answers = self.inbox.exchange(batches, self.wait_max, send, take);
         foreign.complain(layout);
-        let of_each = batches.iter().zip(answers).flat_map(|(batch, answer)| batch_outcome(answer, batch.len()));
-        let mut outcomes: Vec<Option<Appended>> = of_each.collect();
-        outcomes.resize(commits.len(), None);
-        outcomes
+        answers
     }
 
     /// The outcomes of these commits, each appended by itself.
@@ -201,19 +231,37 @@ fn publish_batch(store: &Store, layout: &Layout, batch: &[Append], reply: &str) 
     Ok(())
 }
 
-/// The outcome of each commit of a batch of this many, in order; `None` where each is to be appended by itself.
-fn batch_outcome(answer: Exchanged<(Appended, usize)>, len: usize) -> Vec<Option<Appended>> {
+/// What became of one atomic batch.
+enum Batch {
+    /// All is stored, at these positions.
+    Stored(Vec<Sequence>),
+    /// This, as of a single append; never [`Appended::Stored`].
+    Not(Appended),
+}
+
+impl Batch {
+    /// The outcome of each of so many commits, in order; `None` where each is to be appended by itself.
+    fn of_each(self, len: usize) -> Vec<Option<Appended>> {
+        match self {
+            Self::Stored(sequences) => sequences.into_iter().map(|sequence| Some(Appended::Stored(sequence))).collect(),
+            Self::Not(Appended::Stored(_) | Appended::Unknown) => vec![Some(Appended::Unknown); len],
+            Self::Not(Appended::Conflict(_) | Appended::Refused(_) | Appended::Unavailable(_)) => vec![None; len],
+        }
+    }
+}
+
+/// The outcome of a batch of so many commits.
+fn batch_outcome(answer: Exchanged<(Appended, usize)>, len: usize) -> Batch {
     match answer {
         // They lie one after the other, the last one where the answer says.
         Exchanged::Answered((Appended::Stored(last), stored)) if stored == len => {
-            (0..len).rev().map(|later| Some(Appended::Stored(last.saturating_sub(later as u64)))).collect()
+            Batch::Stored((0..len as u64).rev().map(|later| last.saturating_sub(later)).collect())
         }
-        // A server that knows no batches answered for the last message alone.
-        Exchanged::Answered((Appended::Stored(_) | Appended::Unknown, _)) | Exchanged::Silent => {
-            vec![Some(Appended::Unknown); len]
-        }
-        Exchanged::Answered((Appended::Conflict(_) | Appended::Refused(_) | Appended::Unavailable(_), _))
-        | Exchanged::NotSent(_) => vec![None; len],
+        // A server that took the last message for a single one has stored that alone, or something else.
+        Exchanged::Answered((Appended::Stored(_), _)) => Batch::Not(Appended::Unknown),
+        Exchanged::Answered((not_stored, _)) => Batch::Not(not_stored),
+        Exchanged::NotSent(why) => Batch::Not(outcome(Exchanged::NotSent(why))),
+        Exchanged::Silent => Batch::Not(Appended::Unknown),
     }
 }
 

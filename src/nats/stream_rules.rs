@@ -16,7 +16,7 @@ const BUCKET_DUPLICATE_WINDOW_NANOS: u64 = 120_000_000_000;
 
 /// The stream of commits, as contract section 1 has it: complete for ever, with purging left open for erasure.
 pub(super) fn stream(layout: &Layout, wanted: &config::Store) -> Value {
-    let mut stream = json!({
+    json!({
         "name": layout.stream(),
         "subjects": [layout.event_subjects()],
         "retention": "limits",
@@ -33,14 +33,9 @@ pub(super) fn stream(layout: &Layout, wanted: &config::Store) -> Value {
         "deny_purge": false,
         "allow_rollup_hdrs": true,
         "allow_direct": true,
+        "allow_atomic": true,
         "compression": "s2",
-    });
-    if wanted.batch_len_max > 0
-        && let Some(members) = stream.as_object_mut()
-    {
-        members.insert("allow_atomic".to_owned(), Value::Bool(true));
-    }
-    stream
+    })
 }
 
 /// The snapshot bucket: a KV bucket as all clients know it, one value a key.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cim_domain_person::domain::{EventKind, PersonId, Timestamp};
 use cim_domain_person::engine::ports::{
-    Append, Appended, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, Start,
-    StoredCommit,
+    Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, SnapshotStore,
+    SnapshotStored, Start, StoredCommit, TOGETHER_MAX,
 };
 use cim_domain_person::engine::trail::Trail;
 
@@ -25,6 +25,10 @@ pub const EVENT_LOG: &[LogRule] = &[
     ("only the expected sequence stores", expected_sequence),
     ("a batch is answered one by one and in order", batch),
     ("of two appends to one person in a batch one wins", rivals_in_a_batch),
+    ("what is appended together is stored in the order given", together_in_order),
+    ("of what is appended together all is stored or nothing", all_or_nothing),
+    ("of two batches over the same persons one is stored", rivals_together),
+    ("what cannot be stored together is refused and nothing of it stored", unfit_together),
     ("reads start where they are told", starts),
     ("times are starts too", times),
     ("long histories come in pages", pages_by_count),
@@ -188,6 +192,74 @@ fn rivals_in_a_batch(log: &mut dyn EventLog) {
     let conflicts = outcomes.iter().filter(|outcome| matches!(outcome, Appended::Conflict(_))).count();
     assert_eq!((stored, conflicts), (1, 1), "{outcomes:?}");
     assert_eq!(read(log, person, 1, Consistency::Leader).commits.len(), 1);
+}
+
+/// The newest commit of each person.
+fn tips(log: &mut dyn EventLog, persons: &[PersonId]) -> Vec<Option<Vec<u8>>> {
+    log.tips(persons).into_iter().map(|tip| tip.unwrap().map(|commit| commit.payload.to_vec())).collect()
+}
+
+fn together_in_order(log: &mut dyn EventLog) {
+    let persons: Vec<PersonId> = (0..50).map(|_| somebody()).collect();
+    // One of them exists already: each has an expected sequence of its own.
+    let first = store(log, persons[7], 0, b"first");
+    let appends: Vec<Append> = persons
+        .iter()
+        .enumerate()
+        .map(|(index, person)| append(*person, if index == 7 { first } else { 0 }, person.to_string().into_bytes()))
+        .collect();
+    let AppendedTogether::Stored(sequences) = log.append_together(&appends) else { panic!("all fit") };
+    assert!(sequences.is_sorted_by(|a, b| a < b) && sequences[0] > first, "{sequences:?}");
+    let found: Vec<_> = log.tips(&persons).into_iter().map(|tip| tip.unwrap().unwrap()).collect();
+    assert!(found.iter().zip(&persons).all(|(tip, person)| *tip.payload == *person.to_string().as_bytes()));
+    assert_eq!(found.iter().map(|tip| tip.sequence).collect::<Vec<_>>(), sequences);
+    // They are commits as all others: the next one builds on them.
+    assert!(store(log, persons[0], sequences[0], b"next") > sequences[0]);
+    let alone = somebody();
+    let outcome = log.append_together(&[append(alone, 0, *b"alone")]);
+    assert!(matches!(&outcome, AppendedTogether::Stored(sequences) if sequences.len() == 1), "{outcome:?}");
+    assert_eq!(log.append_together(&[]), AppendedTogether::Stored(Vec::new()));
+}
+
+/// Two persons merged towards each other made two dead ends: what one of them is decided on may be stale.
+fn all_or_nothing(log: &mut dyn EventLog) {
+    let (source, target) = (somebody(), somebody());
+    let (of_source, of_target) = (store(log, source, 0, b"source"), store(log, target, 0, b"target"));
+    let newer = store(log, target, of_target, b"target, newer");
+    let before = tips(log, &[source, target]);
+    for (expected_of_source, expected_of_target) in [(of_source, of_target), (0, newer), (of_source, newer + 1)] {
+        for order in [[0, 1], [1, 0]] {
+            let both = [append(source, expected_of_source, *b"1"), append(target, expected_of_target, *b"2")];
+            let outcome = log.append_together(&order.map(|at| both[at].clone()));
+            assert_eq!(outcome, AppendedTogether::Conflict, "{expected_of_source} {expected_of_target} {order:?}");
+            assert_eq!(tips(log, &[source, target]), before);
+        }
+    }
+    let outcome = log.append_together(&[append(source, of_source, *b"1"), append(target, newer, *b"2")]);
+    assert!(matches!(outcome, AppendedTogether::Stored(_)), "{outcome:?}");
+    assert_eq!(tips(log, &[source, target]), [Some(b"1".to_vec()), Some(b"2".to_vec())]);
+}
+
+fn rivals_together(log: &mut dyn EventLog) {
+    let (one, other) = (somebody(), somebody());
+    let there = log.append_together(&[append(one, 0, *b"->"), append(other, 0, *b"->")]);
+    let back = log.append_together(&[append(other, 0, *b"<-"), append(one, 0, *b"<-")]);
+    assert!(matches!(there, AppendedTogether::Stored(_)), "{there:?}");
+    assert_eq!(back, AppendedTogether::Conflict);
+    assert_eq!(tips(log, &[one, other]), [Some(b"->".to_vec()), Some(b"->".to_vec())]);
+}
+
+fn unfit_together(log: &mut dyn EventLog) {
+    let (one, other) = (somebody(), somebody());
+    let twice = vec![append(one, 0, *b"1"), append(other, 0, *b"2"), append(one, 0, *b"3")];
+    let too_many: Vec<Append> = (0..=TOGETHER_MAX).map(|_| append(somebody(), 0, *b"x")).collect();
+    let too_large = vec![append(one, 0, *b"1"), append(other, 0, vec![b'x'; 2 * log.payload_bytes_max()])];
+    for (appends, words) in [(twice, "one person"), (too_many, "1001 commits"), (too_large, "bytes")] {
+        let outcome = log.append_together(&appends);
+        assert!(matches!(&outcome, AppendedTogether::Refused(why) if why.0.contains(words)), "{words}: {outcome:?}");
+        let persons: Vec<PersonId> = appends.iter().map(|append| append.person).collect();
+        assert!(tips(log, &persons).iter().all(Option::is_none), "{words}");
+    }
 }
 
 fn starts(log: &mut dyn EventLog) {

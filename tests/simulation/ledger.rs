@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cim_domain_person::domain::{PersonId, Timestamp};
 use cim_domain_person::engine::ports::{
-    Append, Appended, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, StoredCommit, Unavailable,
+    Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, StoredCommit,
+    Unavailable,
 };
 use cim_domain_person::memory::MemoryLog;
 use cim_domain_person::wire::commit::COMMIT_BYTES_MAX;
@@ -140,6 +141,10 @@ impl EventLog for Ledger {
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
         appends.iter().map(|append| self.append_one(append)).collect()
     }
+
+    fn append_together(&mut self, _: &[Append]) -> AppendedTogether {
+        unreachable!("no command is about two persons")
+    }
 }
 
 /// A log that answers from a copy that may lag; for what is read outside of turns.
@@ -164,6 +169,10 @@ impl EventLog for Lagging<'_> {
     }
 
     fn append(&mut self, _: &[Append]) -> Vec<Appended> {
+        unreachable!("nothing is appended outside of turns")
+    }
+
+    fn append_together(&mut self, _: &[Append]) -> AppendedTogether {
         unreachable!("nothing is appended outside of turns")
     }
 }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::load::Loading;
 use cim_domain_person::engine::ports::{
-    Append, Appended, EventLog, Page, Read, SnapshotStore, SnapshotStored, StoredCommit, Unavailable,
+    Append, Appended, AppendedTogether, EventLog, Page, Read, SnapshotStore, SnapshotStored, StoredCommit, Unavailable,
 };
 use cim_domain_person::engine::turn::{Limits, Moment, Task, Turn};
 use cim_domain_person::engine::worker::Worker;
@@ -166,6 +166,10 @@ impl EventLog for Port {
             Answered::Appended(appended) => appended,
             _ => unreachable!("appends were asked for"),
         }
+    }
+
+    fn append_together(&mut self, _: &[Append]) -> AppendedTogether {
+        unreachable!("no command is about two persons")
     }
 }
 

@@ -21,7 +21,9 @@ use cim_domain_person::daemon::stages::StageClock;
 use cim_domain_person::daemon::statistics::Statistics;
 use cim_domain_person::daemon::threads::{self, Poison};
 use cim_domain_person::domain::PersonId;
-use cim_domain_person::engine::ports::{Append, Appended, EventLog, Page, Read, StoredCommit, Unavailable};
+use cim_domain_person::engine::ports::{
+    Append, Appended, AppendedTogether, EventLog, Page, Read, StoredCommit, Unavailable,
+};
 use cim_domain_person::engine::turn::{Limits, Moment, Task};
 use cim_domain_person::engine::worker::Worker;
 use cim_domain_person::memory::{MemoryLog, MemorySnapshots};
@@ -86,6 +88,11 @@ impl EventLog for Jittery {
             return appends.iter().map(|_| away()).collect();
         }
         self.log.append(appends)
+    }
+
+    fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
+        self.hesitate();
+        self.log.append_together(appends)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::ports::{
-    Append, Appended, Consistency, EventLog, Page, Read, Sequence, Start, StoredCommit, Unavailable,
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, Start, StoredCommit, Unavailable,
 };
 use cim_domain_person::memory::MemoryLog;
 use cim_domain_person::wire::commit::COMMIT_BYTES_MAX;
@@ -232,5 +232,11 @@ impl EventLog for FaultyLog {
         self.let_late_ones_land();
         self.faults.lock().calls.push("append");
         appends.iter().map(|append| self.append_one(append)).collect()
+    }
+
+    fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
+        self.let_late_ones_land();
+        self.faults.lock().calls.push("append together");
+        self.inner.append_together(appends)
     }
 }

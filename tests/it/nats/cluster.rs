@@ -6,7 +6,7 @@ use std::time::Duration;
 use cim_domain_person::config::Config;
 use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::ports::{
-    Append, Appended, Consistency, EventLog, Page, Read, Start, StoredCommit, Unavailable,
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Start, StoredCommit, Unavailable,
 };
 use cim_domain_person::nats::prepare;
 use serde_json::json;
@@ -77,6 +77,10 @@ impl<L: EventLog> EventLog for CaughtUp<L> {
 
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
         self.0.append(appends)
+    }
+
+    fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
+        self.0.append_together(appends)
     }
 }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use cim_domain_person::config::Config;
 use cim_domain_person::domain::{PersonId, Timestamp};
-use cim_domain_person::engine::ports::{Append, Appended, Consistency, EventLog, Page, Read, Sequence, Start};
+use cim_domain_person::engine::ports::{
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, Start,
+};
 use cim_domain_person::engine::trail::Trail;
 use cim_domain_person::nats::{NatsLog, prepare};
-use semver::Version;
 use serde_json::json;
 
 use super::{log, open, prepared, settled};
@@ -86,25 +87,24 @@ fn a_batch_is_stored_together_and_one_that_is_stale_costs_the_others_nothing() {
     }
 }
 
+/// Somebody turned `allow_atomic` off behind the service's back: what can be stored singly is, and of what belongs together
+/// nothing is.
 #[test]
-fn a_stream_without_atomic_batches_is_told_of_and_used_as_it_is() {
+fn a_stream_that_lost_its_atomic_batches_stores_no_half_of_one() {
     let server = NatsServer::start();
-    prepared(&config(&server.url()));
-    let mut config = config(&server.url());
-    config.store.batch_len_max = 100;
-    let connection = open(&config);
-    let prepared = prepare(&connection, &config).unwrap();
-    assert_eq!(prepared.batch_len_max, 0);
-    assert!(prepared.warnings.iter().any(|warning| warning.contains("allow_atomic is off")), "{prepared:?}");
-    // And where the stream was changed behind the service's back. An older server knows nothing of batches, and its word
-    // on the last message says nothing of the others.
-    let knows_batches = prepared.server >= Version::new(2, 12, 0);
-    let mut log = log(&connection, &config).in_batches(100);
+    let Some((_, mut log)) = batched(&server, 100) else { return };
+    let mut raw = Raw::connect(server.port());
+    let mut stream = raw.api("STREAM.INFO.PERSON_EVENTS", &json!(null))["config"].take();
+    stream["allow_atomic"] = json!(false);
+    let changed = raw.api("STREAM.UPDATE.PERSON_EVENTS", &stream);
+    assert!(changed["error"].is_null(), "{changed}");
     let appends: Vec<Append> = (0..10).map(|_| append(somebody(), 0, *b"1")).collect();
-    for outcome in log.append(&appends) {
-        assert_eq!(matches!(outcome, Appended::Stored(_)), knows_batches, "{outcome:?}");
-        assert!(knows_batches || outcome == Appended::Unknown, "{outcome:?}");
-    }
+    let outcome = log.append_together(&appends);
+    assert!(matches!(&outcome, AppendedTogether::Refused(why) if why.0.contains("atomic")), "{outcome:?}");
+    let persons: Vec<PersonId> = appends.iter().map(|append| append.person).collect();
+    assert!(log.tips(&persons).into_iter().all(|tip| tip == Ok(None)));
+    let outcomes = log.append(&appends);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Appended::Stored(_))), "{outcomes:?}");
 }
 
 /// The domain is somewhere else: the service's own server has a JetStream too, which must not be used.
