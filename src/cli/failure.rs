@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cli::answer::Problem;
 use crate::config::ConfigError;
 use crate::exit::ExitStatus;
-use crate::nats::{NotSent, OpenError};
+use crate::nats::{Cause, NotSent, OpenError};
 
 /// The end of a client that did not get what it wanted.
 #[derive(Debug, thiserror::Error)]
@@ -94,17 +94,13 @@ impl From<ConfigError> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
-        let status = match error {
-            OpenError::Away(_) => ExitStatus::Unavailable,
-            OpenError::SignInRefused(_) => ExitStatus::SignInRefused,
-            OpenError::BadFile { .. } => ExitStatus::BadConfiguration,
+        let cause = error.cause();
+        let message = match cause {
+            Cause::Unreachable => format!("NATS is away: {error}; {}", cause.advice()),
+            Cause::BadFile => error.to_string(),
+            _ => format!("{error}; {}", cause.advice()),
         };
-        let message = match &error {
-            OpenError::Away(why) => format!("NATS is away: {why}; see whether it runs, and NATS_URL"),
-            OpenError::SignInRefused(_) => format!("{error}; see NATS_CREDS, NATS_NKEY, NATS_USER or NATS_TOKEN"),
-            OpenError::BadFile { .. } => error.to_string(),
-        };
-        Self::new(status, message)
+        Self::new(cause.status(), message)
     }
 }
 

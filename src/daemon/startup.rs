@@ -11,7 +11,7 @@ use crate::daemon::notify::Notifier;
 use crate::daemon::signals::{Signal, Signals};
 use crate::exit::ExitStatus;
 use crate::log_limit::RateLimited;
-use crate::nats::{Connection, Intake, OpenError, Prepared, ProvisionError, Store, prepare};
+use crate::nats::{Connection, Consequence, Intake, Obstacle, Prepared, ProvisionError, Store, prepare};
 
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -43,14 +43,6 @@ pub enum NotStarted {
     },
 }
 
-/// One attempt's end.
-enum Attempt {
-    /// Worth another one.
-    Away(String),
-    /// Not worth another one.
-    Refused(NotStarted),
-}
-
 /// Connects and prepares the store, however long NATS is away.
 pub fn connect(config: &Config, signals: &Signals, notifier: &Notifier) -> Result<Connected, NotStarted> {
     let urls = config.nats.urls.join(",");
@@ -58,8 +50,11 @@ pub fn connect(config: &Config, signals: &Signals, notifier: &Notifier) -> Resul
         let attempted = wait_for(&attempt_aside(config)?, config, signals, notifier)?;
         match attempted.ok_or_else(|| bug("the attempt to start panicked"))? {
             Ok(connected) => return Ok(connected),
-            Err(Attempt::Refused(end)) => return Err(end),
-            Err(Attempt::Away(why)) => {
+            Err(Obstacle { cause, says: why, definitions }) => {
+                if let Consequence::Ends(status) = cause.consequence() {
+                    let by_hand = definitions.into_iter().map(|definition| definition.json).collect();
+                    return Err(NotStarted::Refused { status, why, by_hand });
+                }
                 WAITING.warn(format_args!("waiting for NATS at {urls}: {why}"));
                 notifier.status(&format!("waiting for NATS at {urls}: {why}"));
             }
@@ -93,7 +88,7 @@ fn wait_for<T>(
 
 /// An attempt on a thread of its own: it may wait for half a minute for servers that say nothing, and who is told to stop
 /// leaves it behind.
-fn attempt_aside(config: &Config) -> Result<Receiver<Result<Connected, Attempt>>, NotStarted> {
+fn attempt_aside(config: &Config) -> Result<Receiver<Result<Connected, Obstacle>>, NotStarted> {
     let (sender, attempted) = bounded(1);
     let config = config.clone();
     let body = move || {
@@ -109,43 +104,13 @@ fn bug(why: &str) -> NotStarted {
     NotStarted::Refused { status: ExitStatus::Bug, why: why.to_owned(), by_hand: Vec::new() }
 }
 
-fn attempt(config: &Config) -> Result<Connected, Attempt> {
-    let connection = Connection::open(&config.nats, "store").map_err(not_opened)?;
-    let store = Store::new(Arc::new(connection));
-    let prepared = prepare(&store, config).map_err(|error| not_prepared(error, store.connection().denied()))?;
-    let intake = Intake::open(&config.nats).map_err(not_opened)?;
+fn attempt(config: &Config) -> Result<Connected, Obstacle> {
+    let store = Store::new(Arc::new(Connection::open(&config.nats, "store")?));
+    let intake = Intake::open(&config.nats)?;
+    let prepared = prepare(&store, config).map_err(|error| match (error, store.connection().denied()) {
+        // Silence after a denial is no outage.
+        (ProvisionError::Away(_), Some(said)) => Obstacle::no_right(&said),
+        (error, _) => error.into(),
+    })?;
     Ok(Connected { store, intake, prepared })
-}
-
-fn denial(said: &str) -> Attempt {
-    Attempt::Refused(NotStarted::Refused {
-        status: ExitStatus::SignInRefused,
-        why: no_right(said),
-        by_hand: Vec::new(),
-    })
-}
-
-/// For the operator of a service whose user lacks a right in NATS.
-pub fn no_right(said: &str) -> String {
-    format!("NATS denies the service a right that it needs: {said}")
-}
-
-fn not_opened(error: OpenError) -> Attempt {
-    let refused = |status, why| Attempt::Refused(NotStarted::Refused { status, why, by_hand: Vec::new() });
-    match error {
-        OpenError::Away(why) => Attempt::Away(why),
-        OpenError::SignInRefused(_) => refused(ExitStatus::SignInRefused, error.to_string()),
-        OpenError::BadFile { .. } => refused(ExitStatus::BadConfiguration, error.to_string()),
-    }
-}
-
-/// Silence after a denial is no outage.
-fn not_prepared(error: ProvisionError, denied: Option<String>) -> Attempt {
-    let why = error.to_string();
-    let by_hand = match error {
-        ProvisionError::Away(why) => return denied.map_or(Attempt::Away(why), |said| denial(&said)),
-        ProvisionError::Missing(definitions) => definitions.into_iter().map(|definition| definition.json).collect(),
-        _ => Vec::new(),
-    };
-    Attempt::Refused(NotStarted::Refused { status: ExitStatus::Unavailable, why, by_hand })
 }

@@ -15,10 +15,9 @@ use crate::daemon::monitor::{Look, Monitor, Phase};
 use crate::daemon::notify::{self, Notifier};
 use crate::daemon::service::{NoEntry, Service};
 use crate::daemon::signals::{Signal, Signals};
-use crate::daemon::startup::no_right;
 use crate::exit::ExitStatus;
 use crate::log_limit::RateLimited;
-use crate::nats::stream_state;
+use crate::nats::{Obstacle, stream_state};
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -135,7 +134,7 @@ impl<'a> Supervisor<'a> {
             }
             End::Denied => {
                 let said = self.service.intake.connection().denied().unwrap_or_default();
-                log::error!("{}", no_right(&said));
+                log::error!("{}", Obstacle::no_right(&said).says);
                 ExitStatus::SignInRefused
             }
             End::Hang(what) => {

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::flusher::Flusher;
 use super::health::{Health, Vitals};
+use super::obstacle::Cause;
 use super::{probe, sign_in};
 use crate::config;
 
@@ -36,6 +37,14 @@ pub enum OpenError {
     /// No server could be spoken to. It may be there later.
     #[error("{0}")]
     Away(String),
+    /// The server is there, and cannot be used as it and we are configured; or it takes no more connections.
+    #[error("{why}")]
+    Unfit {
+        /// What is the matter.
+        cause: Cause,
+        /// In words.
+        why: String,
+    },
     /// The server does not know us, or does not want us.
     #[error("the server refused the sign-in: {0}")]
     SignInRefused(String),
@@ -49,9 +58,23 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// What it is on the list of judgements.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Away(_) => Cause::Unreachable,
+            Self::Unfit { cause, .. } => *cause,
+            Self::SignInRefused(_) => Cause::SignIn,
+            Self::BadFile { .. } => Cause::BadFile,
+        }
+    }
+}
+
 /// Reads the files of the configuration as [`Connection::open`] does, without connecting.
 pub fn check_files(config: &config::Nats) -> Result<(), OpenError> {
-    Ok(sign_in::options(config).map(drop)?)
+    let with_tls = config.urls.iter().all(|url| url.starts_with("tls://"));
+    let options = sign_in::options(config)?;
+    Ok(sign_in::with_authorities(options, config, with_tls).map(drop)?)
 }
 
 /// An open connection, with its flushing threads. The client reconnects it for ever.
@@ -67,13 +90,15 @@ impl Connection {
     pub fn open(config: &config::Nats, name: &str) -> Result<Self, OpenError> {
         // A file that cannot be used is worth knowing also while no server is there.
         let options = sign_in::options(config)?;
-        let safe_urls = probe::safe_urls(&config.urls).map_err(OpenError::Away)?;
+        let seen = probe::look_at_all(&config.urls)?;
+        let options = sign_in::with_authorities(options, config, seen.with_tls)?;
         let vitals = Arc::new(Vitals::new());
         let options = watched(options, &vitals)
             .with_name(&format!("person-service {name}"))
             .max_reconnects(None)
             .reconnect_buffer_size(0);
-        let client = connect_within(CONNECT_WAIT, options, &safe_urls.join(","))?;
+        let connected = connect_within(CONNECT_WAIT, options, &seen.safe.join(","));
+        let client = connected.map_err(|error| unless_others_are_away(error, &seen))?;
         vitals.on_connected();
         let flusher = Flusher::start(name, &client, &vitals).map_err(|error| OpenError::Away(error.to_string()))?;
         let mark = flusher.mark();
@@ -230,12 +255,38 @@ const REFUSALS: [&str; 10] = [
     "fatal alert: accessdenied",
 ];
 
+/// Complaints about the server's own certificate, as the client's TLS words them, and what they mean.
+const BAD_CERTIFICATE: &str = "invalid peer certificate: ";
+const CERTIFICATES: [(&str, &str); 4] = [
+    ("UnknownIssuer", "no authority that is trusted has signed it"),
+    ("Expired", "it has expired"),
+    ("NotValidYet", "it is not valid yet, by this machine's clock"),
+    ("NotValidForName", "it is not made out to the host of NATS_URL"),
+];
+
+/// What one server of the list cannot mend, another one that is only away may.
+fn unless_others_are_away(error: OpenError, seen: &probe::Seen) -> OpenError {
+    match error {
+        OpenError::Unfit { why, .. } if !seen.away.is_empty() => {
+            OpenError::Away(format!("{why}; {}", seen.away.join("; ")))
+        }
+        other => other,
+    }
+}
+
 fn classify(error: &str) -> OpenError {
     // The client shows the server's complaint as `unexpected line while connecting: Err("…")`.
     let said = error.split_once("Err(").map_or(error, |(_, said)| said.trim_matches([')', '"', '\'']));
     let lower = said.to_lowercase();
     if REFUSALS.iter().any(|refusal| lower.contains(refusal)) {
         OpenError::SignInRefused(said.to_owned())
+    } else if lower.contains("connections exceeded") {
+        let why = format!("NATS takes no more connections: {}", said.trim_matches('\''));
+        OpenError::Unfit { cause: Cause::Crowded, why }
+    } else if let Some((_, kind)) = said.split_once(BAD_CERTIFICATE) {
+        let meaning = CERTIFICATES.iter().find(|(known, _)| kind.starts_with(known)).map(|(_, meaning)| *meaning);
+        let why = meaning.map_or(kind.to_owned(), |meaning| format!("{meaning} ({kind})"));
+        OpenError::Unfit { cause: Cause::Untrusted, why: format!("the server's certificate is not accepted: {why}") }
     } else {
         OpenError::Away(said.to_owned())
     }
@@ -274,6 +325,12 @@ mod tests {
         assert!(refused("TLS error: received fatal alert: CertificateRequired"));
         assert!(!refused(r#"unexpected line while connecting: Err("maximum connections exceeded")"#));
         assert!(!refused("TLS error: invalid peer certificate: UnknownIssuer"));
+        assert_eq!(classify("TLS error: invalid peer certificate: Expired").cause(), Cause::Untrusted);
+        for crowded in ["maximum connections exceeded", "maximum account active connections exceeded"] {
+            let error = classify(&format!("unexpected line while connecting: Err(\"{crowded}\")"));
+            assert_eq!(error.cause(), Cause::Crowded);
+            assert_eq!(error.to_string(), format!("NATS takes no more connections: {crowded}"));
+        }
         let said = classify(r#"unexpected line while connecting: Err("'Authorization Violation'")"#).to_string();
         assert_eq!(said, "the server refused the sign-in: Authorization Violation");
     }

@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["domain", "wire"]),
     ("memory", &["domain", "wire", "engine"]),
     ("log_limit", &[]),
-    ("nats", &["domain", "wire", "engine", "config", "log_limit"]),
+    ("nats", &["domain", "wire", "engine", "config", "exit", "log_limit"]),
     ("config", &[]),
     ("exit", &[]),
     ("daemon", &["domain", "wire", "engine", "nats", "memory", "config", "exit", "log_limit"]),

@@ -9,8 +9,7 @@ use super::Place;
 use super::report::{Report, Verdict};
 use crate::cli::shown::{at, text};
 use crate::config::{Config, SignIn};
-use crate::exit::ExitStatus;
-use crate::nats::{OpenError, greetings};
+use crate::nats::greetings;
 use crate::wire::commit::COMMIT_BYTES_MAX;
 
 /// Older ones are refused at the start.
@@ -106,19 +105,6 @@ pub fn short(name: &str) -> String {
         Some(begin) if name.len() >= ID_BYTES => format!("{begin}..."),
         _ => name.to_owned(),
     }
-}
-
-/// Why there is no connection.
-pub fn not_open(error: &OpenError, report: &mut Report) {
-    let (status, advice) = match error {
-        OpenError::Away(_) => (ExitStatus::Unavailable, "see whether nats-server runs, and NATS_URL"),
-        OpenError::SignInRefused(_) => {
-            (ExitStatus::SignInRefused, "see NATS_CREDS, NATS_NKEY, NATS_USER, NATS_TOKEN or NATS_CERT")
-        }
-        OpenError::BadFile { .. } => (ExitStatus::BadConfiguration, "see the files that the options name"),
-    };
-    report.wrong("connection", error.to_string()).advise(advice);
-    report.ends_with(status);
 }
 
 /// Who we are to the servers, and who can listen.

@@ -22,7 +22,7 @@ use crate::cli::output::Out;
 use crate::config::Config;
 use crate::domain::PersonId;
 use crate::exit::ExitStatus;
-use crate::nats::{Examiner, Layout};
+use crate::nats::{Examiner, Intake, Layout, Obstacle};
 use crate::wire::subject::Subjects;
 
 /// What one round of answers gets.
@@ -83,10 +83,15 @@ fn examine(config: &Config) -> Report {
     let examiner = match Examiner::open(&config.nats, WAIT) {
         Ok(examiner) => examiner,
         Err(error) => {
-            connection::not_open(&error, &mut report);
+            report.obstacle("connection", &error.into());
             return report;
         }
     };
+    // The service has two connections, and the second may be one too many.
+    let second = Intake::open(&config.nats);
+    if let Err(error) = &second {
+        report.obstacle("connection", &Obstacle::new(error.cause(), error.to_string()));
+    }
     let mut place = Place {
         config,
         layout: Layout::new(config),

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::cli::output::{DIM, Out, STRONG, harmless, styled};
 use crate::exit::ExitStatus;
+use crate::nats::Obstacle;
 
 /// How good it is, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -110,6 +111,12 @@ impl Report {
     /// The service does not work so.
     pub fn wrong(&mut self, about: &'static str, says: impl Into<String>) -> &mut Finding {
         self.add(Verdict::Wrong, about, says)
+    }
+
+    /// What keeps the service from starting, or from its work.
+    pub fn obstacle(&mut self, about: &'static str, obstacle: &Obstacle) -> &mut Finding {
+        self.ends_with(obstacle.cause.status());
+        self.wrong(about, obstacle.says.as_str()).advise(obstacle.cause.advice())
     }
 
     /// The status with which the service would not start; the first that is given counts.
