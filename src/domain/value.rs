@@ -100,6 +100,16 @@ impl Timestamp {
         Self::from_micros(self.0.saturating_add(micros))
     }
 
+    /// This instant moved back by `micros`, brought into the representable range.
+    pub fn minus_micros(self, micros: u64) -> Self {
+        Self::from_micros(self.0.saturating_sub_unsigned(micros))
+    }
+
+    /// How many microseconds passed since an earlier instant; 0 since a later one.
+    pub fn micros_since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+
     fn to_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX)
     }

@@ -7,6 +7,7 @@ use crate::engine::receipts::{Receipts, receipt_of};
 use crate::engine::trail::Trail;
 use crate::wire::commit::{self, Commit, CommitError};
 use crate::wire::digest::Digest;
+use crate::wire::request::made_at;
 use crate::wire::snapshot::{Body, Receipt, Snapshot};
 
 /// A person after one of its commits, or before the first.
@@ -65,20 +66,20 @@ impl Aggregate {
             sequence,
             chain,
             last_event_at: body.last_event_at,
-            receipts: Receipts::restored(body.receipts, body.receipts_since),
+            receipts: Receipts::restored(body.receipts, body.missing_until, body.id_spans),
             trail: Trail::after(sequence),
         }
     }
 
     /// As a snapshot should have it; `None` before the first commit.
     pub fn to_snapshot(&self) -> Option<Snapshot> {
-        let (receipts, receipts_since) = self.receipts.for_snapshot();
+        let (receipts, missing_until, id_spans) = self.receipts.for_snapshot();
         let person = self.state.clone()?;
         Some(Snapshot {
             version: self.version,
             sequence: self.sequence,
             chain: self.chain,
-            body: Body { person, last_event_at: self.last_event_at, receipts, receipts_since },
+            body: Body { person, last_event_at: self.last_event_at, receipts, missing_until, id_spans },
         })
     }
 
@@ -90,7 +91,7 @@ impl Aggregate {
         let next = self.link().follow(self.person, stored, &commit);
         let link = next.map_err(|what| broken(CommitError::Damaged(what)))?;
         commit.events.iter().for_each(|record| evolve(&mut self.state, &record.event));
-        receipts_in(&commit, stored.sequence).for_each(|receipt| self.receipts.push(receipt));
+        receipts_in(&commit, stored.sequence).for_each(|(receipt, made_at)| self.receipts.push(receipt, made_at));
         self.trail.advance(link.sequence);
         self.version = link.version;
         self.sequence = link.sequence;
@@ -124,11 +125,12 @@ impl Aggregate {
     }
 }
 
-/// The receipts of the commands that a commit carried out, in order.
-pub fn receipts_in(commit: &Commit, sequence: Sequence) -> impl Iterator<Item = Receipt> {
+/// The receipts of the commands that a commit carried out, in order, each with the time at which its id was made.
+pub fn receipts_in(commit: &Commit, sequence: Sequence) -> impl Iterator<Item = (Receipt, Option<Timestamp>)> {
     commit.by_command().filter_map(move |(command, events)| {
         let last = events.last()?;
         let kinds = events.iter().map(|record| record.event.kind()).collect();
-        receipt_of(command, kinds, last.sequence, last.timestamp, sequence)
+        let receipt = receipt_of(command, kinds, last.sequence, last.timestamp, sequence)?;
+        Some((receipt, made_at(&command.command_id)))
     })
 }

@@ -53,8 +53,8 @@ pub struct Draft<'a> {
     last_event_at: Timestamp,
     commit: CommitBuilder,
     kinds: EventKinds,
-    /// Of the commands in the commit, in order.
-    receipts: Vec<Receipt>,
+    /// Of the commands in the commit, in order, each with the time at which its id was made.
+    receipts: Vec<(Receipt, Option<Timestamp>)>,
 }
 
 impl<'a> Draft<'a> {
@@ -152,14 +152,15 @@ impl<'a> Draft<'a> {
     /// The outcome of an earlier delivery, or of another command under the same id.
     fn already_known(&self, request: &Request) -> Option<Verdict> {
         let id = &request.command_id;
-        if let Some(receipt) = self.receipts.iter().find(|receipt| receipt.command == id.digest && !id.generated) {
+        let mut of_this_commit = self.receipts.iter().map(|(receipt, _)| receipt);
+        if let Some(receipt) = of_this_commit.find(|receipt| receipt.command == id.digest && !id.generated) {
             // Its twin waits in this very commit and shares its fate.
             return Some(match repeated(receipt, request) {
                 Ok(accepted) => Verdict::Held(Held::WithCommit(accepted)),
                 Err(problem) => self.refused(problem, false),
             });
         }
-        match self.base.receipts.look_up(id, request.stamp.at) {
+        match self.base.receipts.look_up(id) {
             Known::New => None,
             Known::As(receipt) => Some(Verdict::Final(match repeated(receipt, request) {
                 Ok(accepted) => Outcome::Accepted(accepted),
@@ -232,14 +233,15 @@ impl<'a> Draft<'a> {
     fn admitted(&mut self, checkpoint: &Checkpoint, request: &Request) -> Verdict {
         let own: EventKinds = self.kinds.iter().skip(checkpoint.kinds).copied().collect();
         if !request.command_id.generated {
-            self.receipts.push(Receipt {
+            let receipt = Receipt {
                 command: request.command_id.digest,
                 digest: request.digest,
                 version: self.version,
                 sequence: 0,
                 at: self.last_event_at,
                 events: own.clone(),
-            });
+            };
+            self.receipts.push((receipt, request.command_id.made_at()));
         }
         let accepted =
             Held::WithCommit(Accepted { version: self.version, events: own, sequence: None, duplicate: false });
@@ -306,7 +308,7 @@ pub struct Sealed {
     state: Option<Person>,
     version: u64,
     last_event_at: Timestamp,
-    receipts: Vec<Receipt>,
+    receipts: Vec<(Receipt, Option<Timestamp>)>,
 }
 
 impl Sealed {
@@ -318,7 +320,9 @@ impl Sealed {
         aggregate.sequence = sequence;
         aggregate.chain = self.chain;
         aggregate.last_event_at = self.last_event_at;
-        self.receipts.into_iter().for_each(|receipt| aggregate.receipts.push(Receipt { sequence, ..receipt }));
+        for (receipt, made_at) in self.receipts {
+            aggregate.receipts.push(Receipt { sequence, ..receipt }, made_at);
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! Which commands of a person were carried out, so that a retry gets its first outcome instead of a second effect.
 //!
 //! The newest [`REMEMBERED`] are part of the person's state and of its snapshots. What falls out of them is kept in
-//! memory for as long as retries may come, so that a busy person does not need its history searched.
+//! memory for as long as retries may come, so that a busy person does not need its history searched. Of all that is not in
+//! memory [`IdSpans`] tell which ids it can have: those alone are searched for. No clock is asked, neither the client's nor
+//! ours.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::domain::{EventKinds, Timestamp};
+use crate::engine::id_spans::{IdSpan, IdSpans, RETRY_HORIZON_MICROS};
+use crate::engine::ports::Sequence;
 use crate::wire::commit::CommitCommand;
 use crate::wire::digest::Digest;
 use crate::wire::request::CommandId;
@@ -16,16 +20,9 @@ pub const REMEMBERED: usize = 128 + 1;
 /// How many more are kept in memory, while they are young: those of some seconds, for the busiest person that a replica can
 /// serve, so that a new command need not be searched for because it waited.
 const ELDERS_MAX: usize = 262_144;
-/// How young those are that are kept where memory is short, in microseconds: as old as a command can be while it waits, and
-/// as much again for the clocks.
-const YOUNG_MICROS: i64 = 10 * 1_000_000;
-/// How long after a UUIDv7 was made its retries are recognised, in microseconds: the 10 minutes that are promised, and
-/// half as much for the clocks of client and service.
-pub const RETRY_HORIZON_MICROS: i64 = 15 * 60 * 1_000_000;
-/// How far a client's clock may run ahead of the service's before its ids are taken to be of unknown age, and how far
-/// behind the newest forgotten command an id must be to be worth a search, in microseconds.
-const CLOCK_SLACK_MICROS: i64 = 1_000_000;
-
+/// How young those are that are kept where memory is short, in microseconds: as old as a command is that waited as long as
+/// commands wait by default, and as much again.
+const YOUNG_MICROS: u64 = 10 * 1_000_000;
 /// About what an elder takes in memory: its place in a table that is two thirds full, and its place in the order.
 const ELDER_BYTES: usize = size_of::<(Digest, Receipt)>() * 3 / 2 + 2 * size_of::<Digest>();
 
@@ -36,8 +33,8 @@ pub enum Known<'a> {
     As(&'a Receipt),
     /// It was not, or so long ago that nothing is promised any more.
     New,
-    /// It may have been, in a part of the history that is not remembered: commits from this time on are to be searched.
-    SearchFrom(Timestamp),
+    /// It may have been, in a part of the history that is not remembered: commits from this one on are to be searched.
+    SearchFrom(Sequence),
 }
 
 /// The commands of one person that were carried out.
@@ -52,27 +49,31 @@ pub struct Receipts {
     elders: HashMap<Digest, Receipt>,
     /// The ids of `elders`, in the order in which they are to be forgotten.
     elders_order: VecDeque<Digest>,
-    /// Commands carried out at this time or before may be missing.
-    since: Option<Timestamp>,
+    /// Commands that were carried out by commits up to this one may be missing.
+    missing_until: Option<Sequence>,
+    /// Of all of them, the missing ones too: which ids they can have.
+    id_spans: IdSpans,
     /// What a search found of the ids that it was made for. It says nothing any more once another command was carried out.
     answers: HashMap<Digest, Option<Receipt>>,
 }
 
 impl Receipts {
     /// As a snapshot holds them.
-    pub fn restored(recent: Vec<Receipt>, since: Option<Timestamp>) -> Self {
+    pub fn restored(recent: Vec<Receipt>, missing_until: Option<Sequence>, id_spans: Vec<IdSpan>) -> Self {
         let marks = recent.iter().map(|receipt| receipt.command.mark()).collect();
-        Self { recent: recent.into(), marks, since, ..Self::default() }
+        let id_spans = IdSpans::restored(id_spans);
+        Self { recent: recent.into(), marks, missing_until, id_spans, ..Self::default() }
     }
 
     /// What a snapshot should hold.
-    pub fn for_snapshot(&self) -> (Vec<Receipt>, Option<Timestamp>) {
-        let newest_elder = self.elders_order.back().and_then(|id| self.elders.get(id)).map(|elder| elder.at);
-        (self.recent.iter().cloned().collect(), self.since.max(newest_elder))
+    pub fn for_snapshot(&self) -> (Vec<Receipt>, Option<Sequence>, Vec<IdSpan>) {
+        let newest_elder = self.elders_order.back().and_then(|id| self.elders.get(id)).map(|elder| elder.sequence);
+        let recent = self.recent.iter().cloned().collect();
+        (recent, self.missing_until.max(newest_elder), self.id_spans.for_snapshot())
     }
 
-    /// What is known of this id at this time.
-    pub fn look_up(&self, id: &CommandId, now: Timestamp) -> Known<'_> {
+    /// What is known of this id.
+    pub fn look_up(&self, id: &CommandId) -> Known<'_> {
         if id.generated {
             return Known::New;
         }
@@ -80,14 +81,14 @@ impl Receipts {
             Some(receipt) => Known::As(receipt),
             None => match self.answers.get(&id.digest) {
                 Some(answer) => answer.as_ref().map_or(Known::New, Known::As),
-                None => self.unless_forgotten(id, now),
+                None => self.unless_forgotten(id),
             },
         }
     }
 
     /// Whether no command was ever forgotten: then nothing has to be searched for.
     pub fn are_complete(&self) -> bool {
-        self.since.is_none()
+        self.missing_until.is_none()
     }
 
     fn find(&self, id: Digest) -> Option<&Receipt> {
@@ -100,19 +101,16 @@ impl Receipts {
         self.elders.get(&id)
     }
 
-    fn unless_forgotten(&self, id: &CommandId, now: Timestamp) -> Known<'static> {
-        let (Some(since), Some(made_at)) = (self.since, id.made_at()) else { return Known::New };
-        // An id from the future says nothing about when it was first sent.
-        let from_the_future = made_at > now.plus_micros(CLOCK_SLACK_MICROS);
-        let first_sent = if from_the_future { now.plus_micros(-RETRY_HORIZON_MICROS) } else { made_at };
-        let search_from = first_sent.plus_micros(-CLOCK_SLACK_MICROS);
-        let promised = first_sent >= now.plus_micros(-RETRY_HORIZON_MICROS);
-        if promised && search_from <= since { Known::SearchFrom(search_from) } else { Known::New }
+    fn unless_forgotten(&self, id: &CommandId) -> Known<'static> {
+        let (Some(missing_until), Some(made_at)) = (self.missing_until, id.made_at()) else { return Known::New };
+        self.id_spans.first_that_encloses(made_at, missing_until).map_or(Known::New, Known::SearchFrom)
     }
 
-    /// Adds the receipt of the command that was carried out last.
-    pub fn push(&mut self, receipt: Receipt) {
+    /// Adds the receipt of the command that was carried out last, whose id says that it was made at this time.
+    pub fn push(&mut self, receipt: Receipt, made_at: Option<Timestamp>) {
         let now = receipt.at;
+        let passed_micros = self.recent.back().map_or(0, |last| now.micros_since(last.at));
+        self.id_spans.push(receipt.sequence, made_at, passed_micros);
         self.answers.clear();
         if self.recent.len() == self.recent.capacity() {
             // Twice as many, but no room that will never be needed.
@@ -133,27 +131,27 @@ impl Receipts {
 
     /// Takes in what a search of the history from `from` on found, in the order of the history, for those who `asked`. They
     /// get their answer however much was found; of the rest the newest are kept.
-    pub fn searched(&mut self, from: Timestamp, found: Vec<Receipt>, asked: impl Iterator<Item = Digest>) {
+    pub fn searched(&mut self, from: Sequence, found: Vec<Receipt>, asked: impl Iterator<Item = Digest>) {
         self.answers = asked.map(|id| (id, None)).collect();
         for receipt in &found {
             if let Some(answer) = self.answers.get_mut(&receipt.command) {
                 *answer = Some(receipt.clone());
             }
         }
-        let mut missing_until = from.plus_micros(-1);
+        let mut missing_until = from.saturating_sub(1);
         // Whatever is not known yet is older than all that is.
         for receipt in found.into_iter().rev() {
             if self.find(receipt.command).is_some() {
                 continue;
             }
             if self.elders.len() >= ELDERS_MAX {
-                missing_until = receipt.at;
+                missing_until = receipt.sequence;
                 break;
             }
             self.elders_order.push_front(receipt.command);
             self.elders.insert(receipt.command, receipt);
         }
-        self.since = self.since.map(|since| since.min(missing_until));
+        self.missing_until = self.missing_until.map(|before| before.min(missing_until));
         if let Some(newest) = self.recent.back().map(|receipt| receipt.at) {
             self.forget_elders(newest);
         }
@@ -162,7 +160,7 @@ impl Receipts {
     /// Where memory is short: keeps the young elders alone, and of these no more than fit into so many bytes.
     pub fn keep_young(&mut self, elders_bytes_max: usize) {
         let Some(newest) = self.recent.back().map(|receipt| receipt.at) else { return };
-        self.forget_elders_beyond(newest.plus_micros(-YOUNG_MICROS), elders_bytes_max / ELDER_BYTES);
+        self.forget_elders_beyond(newest.minus_micros(YOUNG_MICROS), elders_bytes_max / ELDER_BYTES);
         if self.elders.len() < self.elders.capacity() / 4 {
             self.elders.shrink_to(2 * self.elders.len());
             self.elders_order.shrink_to(2 * self.elders.len());
@@ -177,7 +175,7 @@ impl Receipts {
     /// About how many bytes of memory they take.
     pub fn size(&self) -> usize {
         const RECENT_BYTES: usize = size_of::<Receipt>() + size_of::<u32>();
-        self.recent.capacity() * RECENT_BYTES + self.elders.len() * ELDER_BYTES
+        self.recent.capacity() * RECENT_BYTES + self.elders.len() * ELDER_BYTES + self.id_spans.size()
     }
 
     fn add_elder(&mut self, elder: Receipt) {
@@ -186,7 +184,7 @@ impl Receipts {
     }
 
     fn forget_elders(&mut self, now: Timestamp) {
-        self.forget_elders_beyond(now.plus_micros(-RETRY_HORIZON_MICROS), ELDERS_MAX);
+        self.forget_elders_beyond(now.minus_micros(RETRY_HORIZON_MICROS), ELDERS_MAX);
     }
 
     fn forget_elders_beyond(&mut self, horizon: Timestamp, len_max: usize) {
@@ -196,7 +194,7 @@ impl Receipts {
                 break;
             }
             if let Some(forgotten) = self.elders.remove(&self.elders_order.pop_front().unwrap_or_default()) {
-                self.since = self.since.max(Some(forgotten.at));
+                self.missing_until = self.missing_until.max(Some(forgotten.sequence));
             }
         }
     }

@@ -92,13 +92,19 @@ impl CommandId {
         Self { digest: Digest::of(text.as_bytes()), text, generated }
     }
 
-    /// When a UUIDv7 says that it was made, be it as late as our calendar goes; `None` for any other id.
+    /// When it was made, by its own word; see [`made_at`].
     pub fn made_at(&self) -> Option<Timestamp> {
-        let uuid = Uuid::try_parse(&self.text).ok().filter(|uuid| uuid.get_version_num() == 7)?;
-        // The first 48 bits are milliseconds: in microseconds they fit.
-        let millis = i64::try_from(uuid.as_u128() >> 80).ok()?;
-        Some(Timestamp::from_micros(millis * 1000))
+        made_at(&self.text)
     }
+}
+
+/// When a command id was made that is a UUIDv7, by the clock of whoever made it and as late as our calendar goes; `None` for
+/// any other id.
+pub fn made_at(command_id: &str) -> Option<Timestamp> {
+    let uuid = Uuid::try_parse(command_id).ok().filter(|uuid| uuid.get_version_num() == 7)?;
+    // The first 48 bits are milliseconds: in microseconds they fit.
+    let millis = i64::try_from(uuid.as_u128() >> 80).ok()?;
+    Some(Timestamp::from_micros(millis * 1000))
 }
 
 /// A message that is no request, with as much of a reply's address as could be read.

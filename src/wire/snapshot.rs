@@ -16,7 +16,7 @@ use crate::wire::commit::Sequence;
 use crate::wire::digest::Digest;
 
 /// The format that this release writes. A change of any type inside [`Body`] makes a new one.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 /// What a snapshot may decode to, in bytes: the limit of a person's state with room for the receipts.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -42,8 +42,25 @@ pub struct Body {
     pub last_event_at: Timestamp,
     /// The commands carried out last, oldest first.
     pub receipts: Vec<Receipt>,
-    /// Commands that were carried out before this time may be missing from the receipts; `None` when none is.
-    pub receipts_since: Option<Timestamp>,
+    /// Commands that were carried out by commits up to this one may be missing from the receipts; `None` when none is.
+    pub missing_until: Option<Sequence>,
+    /// Which ids commands can have that are missing, oldest first.
+    pub id_spans: Vec<IdSpan>,
+}
+
+/// Some commands with UUIDv7 ids that were carried out one after the other, and when these ids were made, by their own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct IdSpan {
+    /// Where the commit of the first lies.
+    pub first: Sequence,
+    /// How long before the newest command of the person it was carried out, in microseconds.
+    pub first_micros_ago: u64,
+    /// How long before that the last one was.
+    pub last_micros_ago: u64,
+    /// The earliest time in one of the ids.
+    pub made_from: Timestamp,
+    /// The latest.
+    pub made_until: Timestamp,
 }
 
 /// What is remembered of a command that was carried out, so that a retry gets the same outcome.

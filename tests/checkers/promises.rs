@@ -409,9 +409,8 @@ fn snapshot_fault(line: &Line, person: PersonId, bytes: &[u8]) -> Option<String>
     {
         return Some(format!("{at} remembers {} commands of {}, or others", remembered.len(), known.len()));
     }
-    let newest_forgotten =
-        forgotten.checked_sub(1).and_then(|newest| known[newest].events.last()).map(|last| last.timestamp);
-    (snapshot.body.receipts_since < newest_forgotten).then(|| format!("{at} claims to remember more than it does"))
+    let newest_forgotten = forgotten.checked_sub(1).map(|newest| known[newest].sequence);
+    (snapshot.body.missing_until < newest_forgotten).then(|| format!("{at} claims to remember more than it does"))
 }
 
 /// Who asks for a person sees it as it was at some moment between question and answer, after whole commits. "Not now" is

@@ -7,7 +7,7 @@ use crate::cli::verify::finding::{Finding, Findings, Kind};
 use crate::domain::PersonId;
 use crate::engine::aggregate::Aggregate;
 use crate::engine::ports::{Consistency, EventLog, Page, Read, Sequence, Start, Unavailable};
-use crate::wire::snapshot::{self, Snapshot};
+use crate::wire::snapshot::{self, Body, Snapshot};
 
 /// Persons whose logs are read at the same time; each takes up to a page of memory.
 pub const AT_ONCE: usize = 32;
@@ -115,11 +115,12 @@ impl Checking {
         if !same_commit {
             return wrong(Kind::SnapshotStale, "it builds on another commit than the log has, and is made again");
         }
-        let (receipts, _) = aggregate.receipts.for_snapshot();
+        let Body { receipts, missing_until, id_spans, last_event_at, .. } = &snapshot.body;
         if Some(&snapshot.body.person) != aggregate.state.as_ref() {
             return wrong(Kind::SnapshotDiffers, "its state is not what the events add up to: delete it");
         }
-        if snapshot.body.receipts != receipts || snapshot.body.last_event_at != aggregate.last_event_at {
+        let remembered = (receipts.clone(), *missing_until, id_spans.clone());
+        if remembered != aggregate.receipts.for_snapshot() || *last_event_at != aggregate.last_event_at {
             return wrong(Kind::SnapshotDiffers, "it remembers other commands than the log has: delete it");
         }
         Verdict::Equal

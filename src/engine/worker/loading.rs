@@ -7,7 +7,7 @@ use crate::engine::aggregate::{Aggregate, receipts_in};
 use crate::engine::draft::MergeTargets;
 use crate::engine::followed::Caught;
 use crate::engine::load::{self, Freshness, LoadError, Loading, NotLoaded};
-use crate::engine::ports::{Consistency, EventLog, Read, Start};
+use crate::engine::ports::{Consistency, EventLog, Read, Sequence, Start};
 use crate::engine::receipts::Known;
 use crate::engine::turn::{DueSnapshot, Task, Turn};
 use crate::engine::worker::{Work, Worker};
@@ -21,8 +21,6 @@ const TURN_PAGES_MAX: usize = 8;
 const TARGET_PAGES_MAX: usize = 256;
 /// Commits that are searched for an old command id.
 const SEARCH_COMMITS_MAX: usize = 8192;
-/// How far the store's clock may be ahead of the one that stamped a commit, in microseconds.
-const STORE_CLOCK_SLACK_MICROS: i64 = 5_000_000;
 
 impl Worker {
     /// Brings everybody with waiting requests into memory, up to date as far as that is known to be needed.
@@ -143,15 +141,13 @@ impl Worker {
             if aggregate.receipts.are_complete() {
                 continue;
             }
-            let sought = |task: &Task| match aggregate.receipts.look_up(&task.request.command_id, task.request.stamp.at)
-            {
+            let sought = |task: &Task| match aggregate.receipts.look_up(&task.request.command_id) {
                 Known::SearchFrom(from) => Some((from, task.request.command_id.digest)),
                 Known::New | Known::As(_) => None,
             };
             let sought: Vec<_> = waiting.iter().filter_map(sought).collect();
             if let Some(from) = sought.iter().map(|(from, _)| *from).min()
-                && let Some(found) =
-                    commands_since(self.log.as_mut(), aggregate, from.plus_micros(-STORE_CLOCK_SLACK_MICROS))
+                && let Some(found) = commands_since(self.log.as_mut(), aggregate, from)
             {
                 aggregate.receipts.searched(from, found, sought.into_iter().map(|(_, id)| id));
             }
@@ -217,48 +213,43 @@ impl Work {
     }
 }
 
-/// The receipts of the commands since `from` that come before those that the aggregate remembers; `None` when the store
-/// does not answer, or has too many of them, or its copy has a gap.
-fn commands_since(
-    log: &mut dyn EventLog,
-    aggregate: &Aggregate,
-    from: crate::domain::Timestamp,
-) -> Option<Vec<Receipt>> {
+/// The receipts of the commands from the commit at `from` on that come before those that the aggregate remembers; `None`
+/// when the store does not answer, or has too many of them, or its copy has a gap.
+fn commands_since(log: &mut dyn EventLog, aggregate: &Aggregate, from: Sequence) -> Option<Vec<Receipt>> {
     let end = aggregate.receipts.oldest_sequence()?;
     let mut found = Vec::new();
-    let mut start = Start::Time(from);
+    let mut start = from;
     let mut consistency = Consistency::Any;
     let mut next_version = None;
     let mut commits = 0;
     while commits < SEARCH_COMMITS_MAX {
-        let read = Read { person: aggregate.person, start, consistency, newest: None };
+        let start_at = Start::Sequence(start);
+        let read = Read { person: aggregate.person, start: start_at, consistency, newest: None };
         let page = log.read(&[read]).pop()?.ok()?;
         let Some(last) = page.commits.last().map(|commit| commit.sequence) else {
             match consistency {
+                // The copy that answered may lag behind what is remembered.
                 Consistency::Any => consistency = Consistency::Leader,
-                // Nothing at all was stored since, by the word of the leader.
-                Consistency::Leader if commits == 0 => return Some(found),
                 Consistency::Leader => return None,
             }
             continue;
         };
         for stored in &page.commits {
             let commit = commit::decode(&stored.payload).ok()?;
-            if next_version.is_some_and(|next| next != commit.first_version()) {
+            if next_version.map_or(stored.sequence != from, |next| next != commit.first_version()) {
                 return None;
             }
             next_version = commit.version.checked_add(1);
-            found.extend(receipts_in(&commit, stored.sequence));
+            found.extend(receipts_in(&commit, stored.sequence).map(|(receipt, _)| receipt));
             // This commit may have others in it besides those that are remembered.
             if stored.sequence >= end {
                 return Some(found);
             }
             commits += 1;
         }
-        start = Start::Sequence(last + 1);
+        start = last + 1;
         if !page.more {
             match consistency {
-                // The copy that answered may lag behind what is remembered.
                 Consistency::Any => consistency = Consistency::Leader,
                 Consistency::Leader => return None,
             }

@@ -1,6 +1,6 @@
 //! The log as it is on a bad day: what a script says goes wrong, the rest works as in memory.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cim_domain_person::domain::PersonId;
@@ -59,6 +59,8 @@ struct Script {
     under_way: Vec<Append>,
     told_to_land: Vec<Append>,
     calls: Vec<&'static str>,
+    /// The last commit of each person that was shown: what is read from before it is searched once more.
+    shown: HashMap<PersonId, Sequence>,
 }
 
 /// The hand on the faults of one replica's log.
@@ -170,9 +172,13 @@ impl FaultyLog {
             script.show_as_a_copy_does(&mut page);
         }
         let page_commits_max = script.page_commits_max.unwrap_or(usize::MAX);
+        drop(script);
         if page.commits.len() > page_commits_max {
             page.commits.truncate(page_commits_max);
             page.more = true;
+        }
+        if let Some(last) = page.commits.last() {
+            self.faults.lock().shown.insert(read.person, last.sequence);
         }
         page
     }
@@ -200,9 +206,12 @@ impl EventLog for FaultyLog {
         self.let_late_ones_land();
         let fault = {
             let mut script = self.faults.lock();
-            let by_time = reads.iter().any(|read| matches!(read.start, Start::Time(_)));
+            let again = reads.iter().any(|read| match read.start {
+                Start::Sequence(from) => script.shown.get(&read.person).is_some_and(|shown| from < *shown),
+                Start::Time(_) => false,
+            });
             let leader = reads.iter().any(|read| read.consistency == Consistency::Leader);
-            script.calls.push(match (by_time, leader) {
+            script.calls.push(match (again, leader) {
                 (true, _) => "search",
                 (false, true) => "read leader",
                 (false, false) => "read",

@@ -161,7 +161,7 @@ impl History {
             }
             assert_eq!(commit.version, history.version);
             history.commands.extend(commit.by_command().map(|(_, own)| own[0].correlation_id.clone()));
-            history.receipts.extend(receipts_in(&commit, stored.sequence));
+            history.receipts.extend(receipts_in(&commit, stored.sequence).map(|(receipt, _)| receipt));
             history.commits.push(commit.events.len());
             (previous, last_sequence) = (Digest::of(&stored.payload), stored.sequence);
         }

@@ -1,10 +1,13 @@
 //! One command id, one effect: what is remembered, what is searched for, and what is admitted not to be known.
 
 use cim_domain_person::domain::{Event, EventKind};
+use cim_domain_person::engine::id_spans::RETRY_HORIZON_MICROS;
 use cim_domain_person::engine::ports::{Append, CommitHeaders, EventLog};
 use cim_domain_person::engine::receipts::{Known, Receipts};
 use cim_domain_person::wire::commit::{CommitBuilder, CommitCommand, EventRecord};
 use cim_domain_person::wire::request::CommandId;
+
+use proptest::prelude::*;
 
 use super::faults::OnRead;
 use super::*;
@@ -88,23 +91,101 @@ fn an_old_uuid_v7_is_searched_for() {
     }
 }
 
+/// How far a client's clock may be off, in microseconds: not at all, by less and more than what was once granted to clocks,
+/// and by years.
+const OFF: [i64; 7] = {
+    const SECOND: i64 = 1_000_000;
+    const YEAR: i64 = 365 * 86_400 * SECOND;
+    [0, 100 * SECOND, -100 * SECOND, 960 * SECOND, -960 * SECOND, 30 * YEAR, -30 * YEAR]
+};
+/// Snapshots as often as they are needed here, and not more.
+const SOMETIMES: Limits = Limits { snapshot_frequency: 50, ..LIMITS };
+
+fn one_more(world: &World, number: u64) -> Ask {
+    ask(&uuid_v7(world.now(), number), rename(ANN, &format!("N{number}")))
+}
+
+/// A client's clock was 100 s ahead. Its command was stored, 200 more of the person followed, one a second, and a replica that
+/// had not the person in memory got the retry 200 s later: by its own time the id was made after all that was forgotten, so it
+/// was taken for new and carried out twice.
 #[test]
-fn a_new_uuid_v7_is_not_searched_for_long_after_the_forgotten_ones() {
-    let (world, _) = busy("first", SECOND);
-    let mut cold = world.replica();
-    let new = uuid_v7(world.now(), 2);
-    assert_eq!(cold.tell([ask(&new, note(ANN, "new"))]), ["accepted v203 #202 AttributeRecorded"]);
-    assert!(!cold.faults.calls().contains(&"search"));
+fn a_retry_is_recognised_however_far_off_its_clients_clock_is() {
+    for off in OFF {
+        for (later, apart) in [(200, SECOND), (130, 4_500 * MILLI), (300, 20 * MILLI)] {
+            let world = World::new();
+            let mut replica = world.replica_with(SOMETIMES);
+            let first = uuid_v7(world.now().plus_micros(off), 1);
+            replica.tell([ask("0", create(ANN)), ask(&first, note(ANN, "first"))]);
+            for number in 0..later {
+                world.pass(apart);
+                replica.tell([one_more(&world, 2 + number)]);
+            }
+            for told in told_by_all(&world, &mut replica, &[ask(&first, note(ANN, "first"))]) {
+                assert_eq!(told, ["accepted v2 #1 AttributeRecorded again"], "{off} µs off, {later} later ones");
+            }
+        }
+    }
+}
+
+/// A service whose clock was 16 minutes ahead took the command and 400 more, and was restarted. By its clock the id was made
+/// too long ago to be looked for. The retry had a second effect. So also where the clock was moved forward in between: all
+/// that came before was taken for older than is promised.
+#[test]
+fn a_retry_is_recognised_however_far_off_the_services_clock_is() {
+    let minutes = |minutes: i64| minutes * 60_000_000;
+    for (at_first, later, at_last) in [(16, 16, 16), (0, 16, 16), (0, 16, 0), (16, 0, 0), (-16, 0, 16), (0, -16, 16)] {
+        let world = World::new();
+        let mut replica = world.replica_with(SOMETIMES);
+        let first = uuid_v7(world.now(), 1);
+        let create = ask("0", create(ANN)).skewed(minutes(at_first));
+        replica.tell([create, ask(&first, note(ANN, "first")).skewed(minutes(at_first))]);
+        for number in 0..400 {
+            world.pass(SECOND);
+            replica.tell([one_more(&world, 2 + number).skewed(minutes(later))]);
+        }
+        let again = ask(&first, note(ANN, "first")).skewed(minutes(at_last));
+        for told in told_by_all(&world, &mut replica, &[again]) {
+            assert_eq!(told, ["accepted v2 #1 AttributeRecorded again"], "{at_first}, {later}, {at_last} minutes off");
+        }
+    }
+}
+
+/// What a right clock costs: a new command is not searched for, also on a replica that has not the person in memory, and
+/// however fast commands came; and neither is it where all clients are off in the same way.
+#[test]
+fn a_new_command_is_not_searched_for() {
+    for off in OFF {
+        for apart in [10, MILLI, SECOND] {
+            let world = World::new();
+            let mut replica = world.replica_with(SOMETIMES);
+            replica.tell([ask("0", create(ANN))]);
+            for number in 0..400 {
+                world.pass(apart);
+                let id = uuid_v7(world.now().plus_micros(off), number);
+                replica.tell([ask(&id, rename(ANN, &format!("N{number}")))]);
+            }
+            world.pass(10 * MILLI);
+            let mut cold = world.replica();
+            let new = uuid_v7(world.now().plus_micros(off), 1_000);
+            assert_eq!(cold.tell([ask(&new, note(ANN, "new"))]), ["accepted v402 #402 AttributeRecorded"]);
+            assert!(!cold.faults.calls().contains(&"search"), "{off} µs off, one each {apart} µs");
+        }
+    }
 }
 
 #[test]
-fn ten_minutes_are_searched_and_more_is_not_promised() {
+fn ten_minutes_are_searched_and_an_hour_of_commands_is_not_promised() {
     for (minutes, then) in
-        [(10, "accepted v2 #1 AttributeRecorded again"), (60, "accepted v203 #202 AttributeRecorded")]
+        [(10, "accepted v2 #1 AttributeRecorded again"), (60, "accepted v143 #142 AttributeRecorded")]
     {
-        let first = uuid_v7(World::new().now(), 1);
-        let (world, _) = busy(&first, SECOND);
-        world.pass((minutes * 60 - 200) * SECOND);
+        let world = World::new();
+        let mut replica = world.replica_with(SOMETIMES);
+        let first = uuid_v7(world.now(), 1);
+        replica.tell([ask("0", create(ANN)), ask(&first, note(ANN, "first"))]);
+        for number in 0..140 {
+            world.pass(minutes * MINUTE / 140);
+            replica.tell([one_more(&world, 2 + number)]);
+        }
         assert_eq!(world.replica().tell([ask(&first, note(ANN, "first"))]), [then], "after {minutes} minutes");
     }
 }
@@ -325,29 +406,29 @@ fn receipt(number: u64, at: Timestamp) -> Receipt {
 }
 
 #[test]
-fn what_falls_out_of_the_newest_stays_in_memory_for_a_quarter_of_an_hour() {
+fn what_falls_out_of_the_newest_stays_in_memory_for_the_horizon() {
     let start = time(NOW);
     let named = |number: u64| CommandId::new(number.to_string(), false);
     let mut receipts = Receipts::default();
     for number in 0..2_000 {
         let now = start.plus_micros(number as i64 * 1_000_000);
-        receipts.push(receipt(number, now));
-        for ago in [0, 1, 128, 129, 500, 900, 901, 1_500] {
+        receipts.push(receipt(number, now), None);
+        let horizon = RETRY_HORIZON_MICROS / SECOND;
+        for ago in [0, 1, 128, 129, 500, horizon, horizon + 1, 1_500] {
             if let Some(earlier) = number.checked_sub(ago) {
                 let known =
-                    matches!(receipts.look_up(&named(earlier), now), Known::As(receipt) if receipt.version == earlier);
-                assert_eq!(known, ago <= 900, "{ago} commands ago at {number}");
+                    matches!(receipts.look_up(&named(earlier)), Known::As(receipt) if receipt.version == earlier);
+                assert_eq!(known, ago <= horizon, "{ago} commands ago at {number}");
             }
         }
     }
     let generated = CommandId::new("1999".to_owned(), true);
-    assert_eq!(receipts.look_up(&generated, start), Known::New);
-    let (recent, since) = receipts.for_snapshot();
+    assert_eq!(receipts.look_up(&generated), Known::New);
+    let (recent, missing_until, id_spans) = receipts.for_snapshot();
     assert_eq!(recent.last().unwrap().version, 1999);
-    let lacking = recent.first().unwrap().version - 1;
-    assert_eq!(since, Some(start.plus_micros(lacking as i64 * 1_000_000)));
-    let restored = Receipts::restored(recent.clone(), since);
-    assert_eq!(restored.for_snapshot(), (recent, since));
+    assert_eq!(missing_until, Some(recent.first().unwrap().version - 1));
+    let restored = Receipts::restored(recent.clone(), missing_until, id_spans.clone());
+    assert_eq!(restored.for_snapshot(), (recent, missing_until, id_spans));
     assert!(restored.size() < receipts.size());
 }
 
@@ -360,21 +441,24 @@ fn who_asked_gets_an_answer_however_much_a_search_finds() {
     let made = |number: u64| CommandId::new(uuid_v7(at(number), number), false);
     let command = |number: u64| Receipt { command: made(number).digest, ..receipt(number, at(number)) };
     let found: Vec<Receipt> = (0..300_000).map(command).collect();
-    let (recent, since) = (found[299_900..].to_vec(), Some(at(299_899)));
-    let (now, first, absent) = (at(300_000), made(0), CommandId::new(uuid_v7(start, 1 << 40), false));
-    let mut receipts = Receipts::restored(recent, since);
+    let (first, absent) = (made(0), CommandId::new(uuid_v7(start, 1 << 40), false));
+    let mut all = Receipts::default();
+    found.iter().for_each(|receipt| all.push(receipt.clone(), made(receipt.version).made_at()));
+    // As a snapshot has them.
+    let (recent, missing_until, id_spans) = all.for_snapshot();
+    let mut receipts = Receipts::restored(recent, missing_until, id_spans);
     for id in [&first, &absent] {
-        assert_eq!(receipts.look_up(id, now), Known::SearchFrom(start.plus_micros(-1_000_000)));
+        assert_eq!(receipts.look_up(id), Known::SearchFrom(0));
     }
     let asked = [first.digest, absent.digest];
-    receipts.searched(start.plus_micros(-1_000_000), found, asked.into_iter());
-    assert_eq!(receipts.look_up(&first, now), Known::As(&command(0)));
-    assert_eq!(receipts.look_up(&absent, now), Known::New);
-    assert_eq!(receipts.look_up(&made(200_000), now), Known::As(&command(200_000)), "what there is room for is kept");
+    receipts.searched(0, found, asked.into_iter());
+    assert_eq!(receipts.look_up(&first), Known::As(&command(0)));
+    assert_eq!(receipts.look_up(&absent), Known::New);
+    assert_eq!(receipts.look_up(&made(200_000)), Known::As(&command(200_000)), "what there is room for is kept");
     // Once it is carried out, what was found is no answer any more.
-    receipts.push(Receipt { command: absent.digest, ..command(300_000) });
-    assert!(matches!(receipts.look_up(&absent, now), Known::As(_)));
-    assert!(matches!(receipts.look_up(&first, now), Known::SearchFrom(_)));
+    receipts.push(Receipt { command: absent.digest, ..command(300_000) }, absent.made_at());
+    assert!(matches!(receipts.look_up(&absent), Known::As(_)));
+    assert!(matches!(receipts.look_up(&first), Known::SearchFrom(_)));
 }
 
 /// The older commands of some busy persons filled the whole memory, up to 10 MB each. All others, and in the end these too,
@@ -393,4 +477,79 @@ fn a_busy_person_neither_pushes_the_others_out_nor_is_pushed_out_itself() {
     assert_eq!(replica.worker.cached_persons(), 3);
     assert_eq!((replica.counts.loads, replica.counts.cache_hits), (0, COMMANDS as u64));
     assert!(!replica.faults.calls().contains(&"search"));
+}
+
+/// One command of a person: how long after the one before it, by the clock of the service that stamped it, and how far off
+/// the client's clock was, both in milliseconds.
+#[derive(Debug, Clone)]
+struct Step {
+    passed: u64,
+    client_off: i64,
+    is_v7: bool,
+    /// What happens to the memory afterwards.
+    then: Then,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    Nothing,
+    Restart,
+    MemoryIsShort,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let passed = prop_oneof![4 => 0..50_u64, 2 => 0..5_000_u64, 1 => 0..100_000_u64];
+    let off = 0..=3_600_000_i64;
+    let client_off =
+        prop_oneof![4 => Just(0), 1 => -100_000..=100_000_i64, 1 => off.clone(), 1 => off.prop_map(|off| -off)];
+    let then = prop_oneof![20 => Just(Then::Nothing), 1 => Just(Then::Restart), 1 => Just(Then::MemoryIsShort)];
+    (passed, client_off, prop::bool::weighted(0.9), then).prop_map(|(passed, client_off, is_v7, then)| Step {
+        passed,
+        client_off,
+        is_v7,
+        then,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What was carried out in the last ten minutes is known, or searched for in a part of the history where it is. Ids that
+    /// are later than all that were carried out are new, without a search. And the spans stay few.
+    #[test]
+    fn no_command_of_ten_minutes_is_taken_for_new(steps in prop::collection::vec(step(), 200..700)) {
+        const PROMISED_MILLIS: u64 = 600_000;
+        let (mut receipts, mut millis, mut done) = (Receipts::default(), 0_u64, Vec::new());
+        let mut latest = i64::MIN;
+        for (number, step) in (1..).zip(&steps) {
+            millis += step.passed;
+            let at = time(NOW).plus_micros(i64::try_from(millis).unwrap() * 1_000);
+            let made_at = at.plus_micros(step.client_off * 1_000);
+            let text = if step.is_v7 { uuid_v7(made_at, number) } else { plain(number as usize) };
+            let id = CommandId::new(text, false);
+            receipts.push(Receipt { command: id.digest, ..receipt(number, at) }, id.made_at());
+            if step.is_v7 {
+                latest = latest.max(made_at.as_micros());
+                done.push((id, millis, number));
+            }
+            match step.then {
+                Then::Nothing => {}
+                Then::MemoryIsShort => receipts.keep_young(1_000),
+                Then::Restart => {
+                    let (recent, missing_until, id_spans) = receipts.for_snapshot();
+                    prop_assert!(id_spans.len() <= 32, "{} spans", id_spans.len());
+                    receipts = Receipts::restored(recent, missing_until, id_spans);
+                }
+            }
+        }
+        for (id, at, number) in done.iter().filter(|(_, at, _)| at + PROMISED_MILLIS >= millis) {
+            match receipts.look_up(id) {
+                Known::As(receipt) => prop_assert_eq!(receipt.version, *number),
+                Known::SearchFrom(from) => prop_assert!(from <= *number, "searched from {} on, it is at {}", from, number),
+                Known::New => prop_assert!(false, "{} of {} ms ago is taken for new", number, millis - at),
+            }
+        }
+        let new = CommandId::new(uuid_v7(Timestamp::from_micros(latest + 1_000), 1 << 40), false);
+        prop_assert_eq!(receipts.look_up(&new), Known::New);
+    }
 }

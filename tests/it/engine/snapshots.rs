@@ -79,7 +79,7 @@ fn a_snapshot_that_cannot_be_believed_is_ignored() {
     let mut flipped = good.clone();
     flipped[70] ^= 1;
     let mut other_format = good.clone();
-    other_format[0] = 2;
+    other_format[0] = 3;
     let other_chain = {
         let mut other = snapshot::decode(id(ANN), good).unwrap();
         other.chain = Digest::of(b"another history");

@@ -1,9 +1,9 @@
-//! Snapshots of format 1, as they lie in buckets.
+//! Snapshots of format 2, as they lie in buckets.
 
 use cim_domain_person::domain::{EventKind, Person};
 use cim_domain_person::wire::digest::Digest;
 use cim_domain_person::wire::snapshot::{
-    Body, FORMAT, Receipt, Snapshot, SnapshotError, claimed_version, decode, encode,
+    Body, FORMAT, IdSpan, Receipt, Snapshot, SnapshotError, claimed_version, decode, encode,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -53,15 +53,22 @@ fn snapshot() -> Snapshot {
         person: person(),
         last_event_at: time("2026-01-05T03:04:05.678901Z"),
         receipts: vec![receipt],
-        receipts_since: Some(time("2026-01-04T03:04:05Z")),
+        missing_until: Some(1229),
+        id_spans: vec![IdSpan {
+            first: 7,
+            first_micros_ago: 60_000_000,
+            last_micros_ago: 2_000_000,
+            made_from: time("2026-01-05T02:04:05.678Z"),
+            made_until: time("2026-01-05T03:04:06Z"),
+        }],
     };
     Snapshot { version: 4, sequence: 1234, chain: Digest::of(b"the commit"), body }
 }
 
 #[test]
-fn a_snapshot_of_format_1_is_read_for_ever() {
+fn a_snapshot_of_format_2_is_read_for_ever() {
     let made = encode(id(ANN), &snapshot()).unwrap();
-    let stored = golden("snapshot-1.bin", &made);
+    let stored = golden("snapshot-2.bin", &made);
     assert_eq!(decode(id(ANN), &stored), Ok(snapshot()));
     assert_eq!(made, stored, "it is written as it was");
     assert_eq!(stored[..2], FORMAT.to_le_bytes());
@@ -95,7 +102,8 @@ proptest! {
     fn whatever_is_written_is_read_again(
         events in vec(arbitrary::event(), 1..40),
         (version, sequence, number) in any::<(u64, u64, u128)>(),
-        receipts_since in proptest::option::of(arbitrary::timestamp()),
+        missing_until in proptest::option::of(any::<u64>()),
+        id_spans in vec((any::<[u64; 3]>(), arbitrary::timestamp(), arbitrary::timestamp()), 0..30),
         last_event_at in arbitrary::timestamp(),
     ) {
         let Some(person) = folded(&events) else { return Ok(()) };
@@ -108,7 +116,11 @@ proptest! {
             events: [event.kind()].into(),
         });
         let owner = person.id;
-        let body = Body { person, last_event_at, receipts: receipts.collect(), receipts_since };
+        let id_spans = id_spans.into_iter().map(|([first, first_micros_ago, last_micros_ago], made_from, made_until)| {
+            IdSpan { first, first_micros_ago, last_micros_ago, made_from, made_until }
+        });
+        let (receipts, id_spans) = (receipts.collect(), id_spans.collect());
+        let body = Body { person, last_event_at, receipts, missing_until, id_spans };
         let chain = Digest::from_bytes(number.to_le_bytes());
         let snapshot = Snapshot { version, sequence, chain, body };
         let bytes = encode(owner, &snapshot).unwrap();
