@@ -13,6 +13,8 @@ mod typed;
 mod url;
 mod value;
 
+pub use names::overlap;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -74,7 +74,7 @@ fn literal(token: &str) -> bool {
 }
 
 /// Whether one subject can match both patterns.
-fn overlap(one: &str, other: &str) -> bool {
+pub fn overlap(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.split('.'), other.split('.'));
     loop {
         match (one.next(), other.next()) {

@@ -107,7 +107,7 @@ fn fail(status: ExitStatus, why: &str) -> ExitStatus {
     status
 }
 
-/// What an operator is to create: on stdout, to be piped into a file or a command.
+/// What an operator is to create or change: on stdout, to be piped into a file or a command.
 #[expect(clippy::print_stdout, reason = "it is what stdout is for here")]
 fn print_by_hand(definitions: &[String]) {
     definitions.iter().for_each(|definition| println!("{definition}"));

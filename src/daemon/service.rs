@@ -141,7 +141,7 @@ impl Service {
         let (background, inlets) = Background::new();
         let around = Surroundings {
             clock,
-            in_batches: prepared.batch_len_max > 0,
+            in_batches: config.store.batch_len_max > 0,
             replier,
             statistics: Arc::clone(&service.statistics),
             notices: Arc::new(Notices::default()),
@@ -150,7 +150,6 @@ impl Service {
         let ports = Ports {
             config,
             with_bucket: prepared.snapshots,
-            batch_len_max: prepared.batch_len_max,
             wait_max: answer_wait(config),
         };
         service.start_background(&ports, inlets)?;
@@ -270,14 +269,13 @@ impl Service {
 struct Ports<'a> {
     config: &'a Config,
     with_bucket: bool,
-    batch_len_max: usize,
     wait_max: Duration,
 }
 
 impl Ports<'_> {
     fn log(&self, service: &Service) -> io::Result<NatsLog> {
         let log = NatsLog::new(&service.store, &service.layout, self.wait_max).map_err(away)?;
-        Ok(log.in_batches(self.batch_len_max))
+        Ok(log.in_batches(self.config.store.batch_len_max))
     }
 
     /// Without a bucket every snapshot is forgotten at once.

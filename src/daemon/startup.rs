@@ -38,7 +38,7 @@ pub enum NotStarted {
         status: ExitStatus,
         /// For the operator.
         why: String,
-        /// What is to be created by hand, as JSON.
+        /// What is to be created or changed by hand, as JSON.
         by_hand: Vec<String>,
     },
 }

@@ -45,6 +45,9 @@ pub(super) const MESSAGE_NOT_FOUND: u16 = 10037;
 /// There is no stream of that name.
 pub(super) const STREAM_NOT_FOUND: u16 = 10059;
 
+/// There is a stream of that name already, with another configuration.
+pub(super) const STREAM_NAME_IN_USE: u16 = 10058;
+
 /// JetStream is still looking for its leader.
 pub(super) const TEMPORARILY_UNAVAILABLE: u16 = 10008;
 

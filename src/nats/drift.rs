@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use super::definitions::{bucket, new_salt, stream};
+use super::fault::{Fault, OF_THE_SERVER};
 use super::layout::Layout;
-use super::stream_rules::{StreamConfig, bucket, is_bucket_usable, judge_stream, stream, takes_commits};
+use super::stream_rules::{StreamConfig, judge_bucket, judge_stream};
 use crate::config;
 
 /// What lies in a stream.
@@ -32,7 +34,7 @@ pub struct Drift {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
     /// With these the service does not start, or keeps no snapshots.
-    pub fatal: Vec<String>,
+    pub fatal: Vec<Fault>,
     /// These the service warns of.
     pub warnings: Vec<String>,
     /// All differences, whatever they do.
@@ -75,7 +77,7 @@ const ONLY_ON: [&str; 2] = ["deny_delete", "deny_purge"];
 /// The stream as the service would make it.
 pub fn expected(kept: Kept, layout: &Layout, wanted: &config::Store) -> Value {
     match kept {
-        Kept::Commits => stream(layout, wanted),
+        Kept::Commits => stream(layout, wanted, new_salt()),
         Kept::Snapshots => bucket(layout, wanted.replicas),
     }
 }
@@ -86,18 +88,22 @@ pub fn judge(kept: Kept, layout: &Layout, wanted: &config::Store, found: &Value)
     let config: StreamConfig = serde_json::from_value(found.clone()).unwrap_or_default();
     let (fatal, warnings) = match kept {
         Kept::Commits => {
-            let verdict = judge_stream(&config, layout, wanted);
-            (verdict.fatal, verdict.warnings)
+            let verdict = judge_stream(&config, layout, wanted, None);
+            (verdict.faults, verdict.warnings)
         }
-        Kept::Snapshots if is_bucket_usable(&config, layout) => (Vec::new(), Vec::new()),
-        Kept::Snapshots => (vec!["it is not a bucket that the service can use".to_owned()], Vec::new()),
+        Kept::Snapshots => (judge_bucket(&config, layout), Vec::new()),
     };
     let mut drift = drift(found, &expected);
-    // More copies, or more subjects, are somebody's good reason.
-    let takes_all = kept == Kept::Snapshots && fatal.is_empty() || takes_commits(&config, layout);
-    drift.retain(|drift| match drift.field.as_str() {
-        "subjects" => !takes_all,
-        "num_replicas" => drift.found.as_u64().unwrap_or_default() < u64::from(wanted.replicas),
+    drift.retain_mut(|drift| match (drift.field.as_str(), fatal.iter().find(|fault| fault.field == drift.field)) {
+        (_, Some(fault)) => {
+            // It says what is to be set with what is the operator's kept in it.
+            drift.changeable = fault.cure.is_some();
+            drift.expected = fault.cure.clone().unwrap_or_else(|| drift.expected.take());
+            true
+        }
+        // More copies, more subjects, and whatever else stands in the metadata, are somebody's good reason.
+        ("subjects" | "metadata", None) => false,
+        ("num_replicas", None) => drift.found.as_u64().unwrap_or_default() < u64::from(wanted.replicas),
         _ => true,
     });
     let repaired = repaired(found, &drift);
@@ -134,7 +140,7 @@ fn repaired(found: &Value, drift: &[Drift]) -> Value {
     let mut config = found.clone();
     // What the server notes for itself.
     if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|name, _| !name.starts_with("_nats."));
+        metadata.retain(|name, _| !name.starts_with(OF_THE_SERVER));
     }
     for Drift { field, expected, .. } in drift.iter().filter(|drift| drift.changeable) {
         match (config.as_object_mut(), expected) {
@@ -154,7 +160,10 @@ mod tests {
     use super::*;
 
     fn judged(changes: Value) -> Judgement {
-        let mut found = stream(&layout(None), &wanted());
+        let mut found = stream(&layout(None), &wanted(), new_salt());
+        if let Some(metadata) = found["metadata"].as_object_mut() {
+            metadata.insert("_nats.ver".to_owned(), json!("2.15.1"));
+        }
         for (name, value) in changes.as_object().expect("an object") {
             found[name] = value.clone();
         }
@@ -164,8 +173,8 @@ mod tests {
     #[test]
     fn what_is_off_is_off_however_it_is_written() {
         let shown = json!({
-            "max_age": -1, "max_msg_size": 0, "deny_purge": null, "sources": [], "metadata": {"_nats.ver": "2.15.1"},
-            "placement": {"tags": ["ssd"]}, "num_replicas": 3, "subjects": ["person.>"], "duplicate_window": 120_000_000_000_u64, "description": "ours",
+            "max_age": -1, "max_msg_size": 0, "deny_purge": null, "sources": [],
+            "placement": {"tags": ["ssd"]}, "num_replicas": 3, "subjects": ["person.events.>", "person.identifiers.>"], "duplicate_window": 120_000_000_000_u64, "description": "ours",
         });
         let judgement = judged(shown);
         assert_eq!((judgement.drift, judgement.fatal), (Vec::new(), Vec::new()));
@@ -181,9 +190,10 @@ mod tests {
         let all =
             [("deny_purge", false), ("max_age", true), ("num_replicas", true), ("storage", false), ("no_ack", true)];
         assert!(all.iter().all(|one| fields.contains(one)) && fields.len() == all.len(), "{fields:?}");
-        assert_eq!(judgement.fatal.len(), 2, "{:?}", judgement.fatal);
+        let fatal: Vec<&str> = judgement.fatal.iter().map(|fault| fault.field).collect();
+        assert_eq!(fatal, ["max_age", "deny_purge", "no_ack"]);
         let config = &judgement.repaired;
-        assert_eq!((&config["max_age"], &config["storage"], config.get("no_ack")), (&json!(0), &json!("memory"), None));
+        assert_eq!((&config["max_age"], &config["storage"], &config["no_ack"]), (&json!(0), &json!("memory"), &json!(false)));
         assert_eq!(config["description"], "x", "what the service does not mind stays");
     }
 }

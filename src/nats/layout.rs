@@ -69,6 +69,21 @@ impl Layout {
         self.subjects.all_events()
     }
 
+    /// All subjects that tell who holds an exclusive identifier.
+    pub fn identifier_subjects(&self) -> String {
+        self.subjects.all_identifiers()
+    }
+
+    /// Whether this subject tells who holds an exclusive identifier.
+    pub fn is_identifier(&self, subject: &str) -> bool {
+        self.subjects.is_identifier(subject)
+    }
+
+    /// All subjects on which the service is asked: no stream may take them in and answer.
+    pub fn requests(&self) -> Vec<String> {
+        self.subjects.requests()
+    }
+
     /// The subject of one person's commits.
     pub fn event_subject(&self, person: PersonId) -> String {
         self.subjects.events(person)
@@ -126,9 +141,9 @@ pub(super) mod tests {
         Layout::of("person", "PERSON_EVENTS", domain)
     }
 
-    /// One copy, which takes atomic batches.
+    /// One copy.
     pub(in crate::nats) fn wanted() -> crate::config::Store {
-        crate::config::Store { stream: "PERSON_EVENTS".to_owned(), replicas: 1, create: true, batch_len_max: 100 }
+        crate::config::Store { stream: "PERSON_EVENTS".to_owned(), replicas: 1, create: true, batch_len_max: 0 }
     }
 
     #[test]

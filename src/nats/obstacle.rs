@@ -167,7 +167,7 @@ pub struct Obstacle {
     pub cause: Cause,
     /// What was found, for people.
     pub says: String,
-    /// What somebody has to create by hand.
+    /// What somebody has to create by hand, or to change a stream to.
     pub definitions: Vec<Definition>,
 }
 
@@ -198,7 +198,7 @@ impl From<ProvisionError> for Obstacle {
             ProvisionError::NoJetStream(_) => (Cause::NoJetStream, Vec::new()),
             ProvisionError::Missing(definitions) => (Cause::Missing, definitions),
             ProvisionError::NotCreated { .. } => (Cause::NotCreated, Vec::new()),
-            ProvisionError::Unusable { .. } => (Cause::Unusable, Vec::new()),
+            ProvisionError::Unusable { mended, .. } => (Cause::Unusable, mended.into_iter().collect()),
         };
         Self { cause, says, definitions }
     }

@@ -6,21 +6,24 @@ use semver::Version;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::api::{ApiError, STREAM_NOT_FOUND, TEMPORARILY_UNAVAILABLE};
+use super::api::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND, TEMPORARILY_UNAVAILABLE};
+use super::definitions::{bucket, new_salt, stream};
+use super::fault::{Fault, mended};
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::message::Incoming;
 use super::store::Store;
-use super::stream_rules::{StreamConfig, bucket, is_bucket_usable, judge_stream, stream};
-use crate::config::Config;
+use super::stream_rules::{StreamConfig, Verdict, judge_bucket, judge_stream};
+use crate::config::{self, Config};
 use crate::engine::ports::{Sequence, Unavailable};
+use crate::wire::salt::IdentifierSalt;
 
-/// Older servers can let two writers win in a cluster, and know no batched reads.
-const SERVER_MIN: Version = Version::new(2, 11, 0);
+/// Older servers know no atomic batches, and older ones still can let two writers win in a cluster.
+const SERVER_MIN: Version = Version::new(2, 12, 0);
 
 /// The JetStream API level that came with [`SERVER_MIN`]. The stream may be kept by another server than the one that
 /// we are connected to.
-const API_LEVEL_MIN: u64 = 1;
+const API_LEVEL_MIN: u64 = 2;
 
 /// What a call may take. Making a stream in a cluster takes an election.
 const API_WAIT: Duration = Duration::from_secs(10);
@@ -34,8 +37,8 @@ pub struct Prepared {
     pub stream: StreamState,
     /// The JetStream domain that the stream lies in; empty where the server names none.
     pub domain: String,
-    /// How many commits the stream takes in one atomic batch, as far as that is wanted; 0 for none.
-    pub batch_len_max: usize,
+    /// What the subjects of exclusive identifiers are made with.
+    pub salt: IdentifierSalt,
     /// Whether there is a bucket to keep snapshots in.
     pub snapshots: bool,
     /// What an operator should know, one sentence each.
@@ -91,26 +94,30 @@ pub enum ProvisionError {
         why: String,
     },
     /// There is a stream of this name that cannot hold commits.
-    #[error("stream {name} cannot be used: {}", .why.join("; "))]
+    #[error("stream {name} cannot be used: {}{}", in_words(.faults), if .mended.is_some() { MENDED } else { "" })]
     Unusable {
         /// Which one.
         name: String,
         /// All reasons.
-        why: Vec<String>,
+        faults: Vec<Fault>,
+        /// The configuration with all of them mended; `None` where that takes a new stream.
+        mended: Option<Definition>,
     },
 }
+
+/// Where the operator finds what mends the stream, and how it is applied.
+const MENDED: &str = "; the configuration that mends it is on stdout, for 'nats stream edit --config'";
 
 /// Checks server and JetStream, finds or creates stream and bucket. Several replicas may do so at once.
 pub fn prepare(store: &Store, config: &Config) -> Result<Prepared, ProvisionError> {
     let inbox = store.inbox().map_err(|error| ProvisionError::Away(error.to_string()))?;
-    let mut provision = Provision { inbox, layout: Layout::new(config), config };
+    let mut provision = Provision { inbox, layout: Layout::new(config), config, new_salt: new_salt() };
     let (server, domain) = provision.check_server()?;
     let with_snapshots = config.snapshot_frequency > 0;
     provision.check_all_there(with_snapshots)?;
-    let (info, mut warnings) = provision.stream()?;
-    let batch_len_max = if info.config.allow_atomic { config.store.batch_len_max } else { 0 };
+    let (info, salt, mut warnings) = provision.stream()?;
     let snapshots = with_snapshots && provision.bucket(&mut warnings)?;
-    Ok(Prepared { server, stream: info.into_state(), domain, batch_len_max, snapshots, warnings })
+    Ok(Prepared { server, stream: info.into_state(), domain, salt, snapshots, warnings })
 }
 
 /// The stream as it is now, by its leader's word, if that comes within this time.
@@ -131,6 +138,8 @@ struct Provision<'a> {
     inbox: Inbox,
     layout: Layout,
     config: &'a Config,
+    /// The salt of a stream that is made now.
+    new_salt: IdentifierSalt,
 }
 
 impl Provision<'_> {
@@ -146,7 +155,7 @@ impl Provision<'_> {
         }
         match read_answer::<AccountInfo>(&answer) {
             Ok(info) if info.api.level >= API_LEVEL_MIN => Ok((server, info.domain)),
-            Ok(_) => Err(too_old("(the one with JetStream)".to_owned())),
+            Ok(info) => Err(too_old(format!("{} (the one with JetStream)", series(info.api.level)))),
             Err(Trouble::Refused(error)) if error.err_code == TEMPORARILY_UNAVAILABLE => {
                 Err(ProvisionError::Away(error.to_string()))
             }
@@ -175,24 +184,29 @@ impl Provision<'_> {
         if missing.is_empty() { Ok(()) } else { Err(ProvisionError::Missing(missing)) }
     }
 
-    fn stream(&mut self) -> Result<(StreamInfo, Vec<String>), ProvisionError> {
+    fn stream(&mut self) -> Result<(StreamInfo, IdentifierSalt, Vec<String>), ProvisionError> {
         let config = self.stream_config();
         let info = self.find_or_create(&config)?;
-        let verdict = judge_stream(&info.config, &self.layout, &self.config.store);
+        let (found, verdict) = info.judged(&self.layout, &self.config.store, None)?;
         let name = self.layout.stream().to_owned();
-        if !verdict.fatal.is_empty() {
-            return Err(ProvisionError::Unusable { name, why: verdict.fatal });
-        }
+        // Without a salt there is a fault.
+        let Some(salt) = found.salt().filter(|_| verdict.faults.is_empty()) else {
+            let mended = mended(&info.config, &verdict.faults);
+            let mended = mended.map(|config| Definition { name: name.clone(), json: format!("{config:#}") });
+            return Err(ProvisionError::Unusable { name, faults: verdict.faults, mended });
+        };
         let warnings = verdict.warnings.into_iter().map(|words| format!("stream {name}: {words}")).collect();
-        Ok((info, warnings))
+        Ok((info, salt, warnings))
     }
 
     /// Without a bucket commands go on, so nothing about it but an outage stands in the way of the start.
     fn bucket(&mut self, warnings: &mut Vec<String>) -> Result<bool, ProvisionError> {
         let config = self.bucket_config();
         let why = match self.find_or_create(&config) {
-            Ok(info) if is_bucket_usable(&info.config, &self.layout) => return Ok(true),
-            Ok(_) => "it is not a bucket that the service can use".to_owned(),
+            Ok(info) => match judge_bucket(&info.config()?, &self.layout) {
+                faults if faults.is_empty() => return Ok(true),
+                faults => in_words(&faults),
+            },
             Err(ProvisionError::Away(why)) => return Err(ProvisionError::Away(why)),
             Err(error) => error.to_string(),
         };
@@ -200,8 +214,8 @@ impl Provision<'_> {
         Ok(false)
     }
 
-    /// A rival may create it between our look and our try, and two equal tries both succeed: so whatever comes of the
-    /// try, what counts is what is there afterwards.
+    /// A rival may create it between our look and our try, with another salt: so whatever comes of the try, what counts is
+    /// what is there afterwards.
     fn find_or_create(&mut self, config: &Value) -> Result<StreamInfo, ProvisionError> {
         let name = name_of(config);
         match stream_info(&mut self.inbox, &self.layout, &name) {
@@ -211,17 +225,25 @@ impl Provision<'_> {
             Err(Trouble::Refused(error)) => return Err(refused(name, &error)),
         }
         let create = self.layout.api(&format!("STREAM.CREATE.{name}"));
-        match call::<StreamInfo>(&mut self.inbox, &create, config.to_string().as_bytes()) {
-            Ok(info) => Ok(info),
-            Err(Trouble::Away(why)) => Err(ProvisionError::Away(why)),
-            Err(Trouble::Refused(error)) => {
-                stream_info(&mut self.inbox, &self.layout, &name).map_err(|_| refused(name, &error))
+        let refusal = match call::<StreamInfo>(&mut self.inbox, &create, config.to_string().as_bytes()) {
+            Ok(_) => None,
+            Err(Trouble::Away(why)) => return Err(ProvisionError::Away(why)),
+            Err(Trouble::Refused(error)) => Some(error),
+        };
+        match (stream_info(&mut self.inbox, &self.layout, &name), refusal) {
+            (Ok(info), _) => Ok(info),
+            (Err(Trouble::Away(why)), _) => Err(ProvisionError::Away(why)),
+            // A rival's, which the server that answers has not heard of yet.
+            (Err(Trouble::Refused(_)), Some(error)) if error.err_code == STREAM_NAME_IN_USE => {
+                Err(ProvisionError::Away(error.to_string()))
             }
+            (Err(Trouble::Refused(_)), Some(error)) => Err(refused(name, &error)),
+            (Err(Trouble::Refused(error)), None) => Err(ProvisionError::Away(error.to_string())),
         }
     }
 
     fn stream_config(&self) -> Value {
-        stream(&self.layout, &self.config.store)
+        stream(&self.layout, &self.config.store, self.new_salt)
     }
 
     fn bucket_config(&self) -> Value {
@@ -294,9 +316,18 @@ struct ApiPart {
     level: u64,
 }
 
+/// The releases of an API level that is too low.
+const fn series(api_level: u64) -> &'static str {
+    if api_level == 0 { "before 2.11" } else { "2.11" }
+}
+
+fn in_words(faults: &[Fault]) -> String {
+    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
+}
+
 #[derive(Deserialize)]
 struct StreamInfo {
-    config: StreamConfig,
+    config: Value,
     created: String,
     state: StatePart,
 }
@@ -307,8 +338,24 @@ struct StatePart {
 }
 
 impl StreamInfo {
+    fn config(&self) -> Result<StreamConfig, ProvisionError> {
+        let garbled = |error| ProvisionError::Away(format!("JetStream's answer makes no sense: {error}"));
+        StreamConfig::deserialize(&self.config).map_err(garbled)
+    }
+
+    fn judged(
+        &self,
+        layout: &Layout,
+        wanted: &config::Store,
+        known: Option<IdentifierSalt>,
+    ) -> Result<(StreamConfig, Verdict), ProvisionError> {
+        let config = self.config()?;
+        let verdict = judge_stream(&config, layout, wanted, known);
+        Ok((config, verdict))
+    }
+
     fn into_state(self) -> StreamState {
-        let has_copies = self.config.num_replicas > 1;
+        let has_copies = self.config.get("num_replicas").and_then(Value::as_u64) > Some(1);
         StreamState { created: self.created, last_sequence: self.state.last_seq, has_copies }
     }
 }

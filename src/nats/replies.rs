@@ -24,13 +24,14 @@ pub(super) fn is_literal_subject(text: &str) -> bool {
     text.split('.').all(|token| !token.is_empty()) && text.chars().all(harmless)
 }
 
-/// Whether a literal subject is one of those that the pattern stands for.
+/// Whether a literal subject is one of those that the pattern stands for; of another pattern, whether all that it stands
+/// for are.
 pub(super) fn covers(pattern: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     for wanted in pattern.split('.') {
         match (wanted, tokens.next()) {
             (">", rest) => return rest.is_some(),
-            ("*", Some(_)) => {}
+            ("*", Some(token)) if token != ">" => {}
             (literal, Some(token)) if literal == token => {}
             _ => return false,
         }
@@ -100,6 +101,10 @@ mod tests {
             ("a.b", "a.b", true),
             ("a.b", "a.c", false),
             ("a.b.c", "a.b", false),
+            ("a.*", "a.>", false),
+            ("a.>", "a.*", true),
+            ("a.*", "a.*", true),
+            ("a.b", "a.*", false),
             ("a", "a.b", false),
         ] {
             assert_eq!(covers(pattern, subject), covered, "{pattern} {subject}");

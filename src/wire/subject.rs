@@ -5,6 +5,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use crate::domain::PersonId;
+use crate::wire::service::ALL_SERVICES;
 
 /// The queue group in which the replicas share commands and queries, and the service's name in the NATS services
 /// protocol.
@@ -32,9 +33,28 @@ impl Subjects {
         format!("{}.queries.>", self.prefix)
     }
 
-    /// What the stream captures.
+    /// All commits, which the stream captures.
     pub fn all_events(&self) -> String {
         format!("{}.events.>", self.prefix)
+    }
+
+    /// Who holds which exclusive identifier, which the stream captures as well.
+    pub fn all_identifiers(&self) -> String {
+        format!("{}.identifiers.*", self.prefix)
+    }
+
+    /// Whether this subject is one of [`all_identifiers`](Self::all_identifiers).
+    pub fn is_identifier(&self, subject: &str) -> bool {
+        let token = subject.strip_prefix(self.prefix.as_str()).and_then(|tail| tail.strip_prefix(".identifiers."));
+        token.is_some_and(|token| !token.is_empty() && !token.contains('.'))
+    }
+
+    /// Everything that the service answers, now or in a later release: a stream that took one of these in would answer,
+    /// too.
+    pub fn requests(&self) -> Vec<String> {
+        let own = ["commands", "queries", "privacy", "search", "intake"];
+        let own = own.iter().map(|kind| format!("{}.{kind}.>", self.prefix));
+        own.chain([ALL_SERVICES.to_owned()]).collect()
     }
 
     /// The one literal subject of a person's commits.

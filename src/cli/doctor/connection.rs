@@ -13,7 +13,7 @@ use crate::nats::greetings;
 use crate::wire::commit::COMMIT_BYTES_MAX;
 
 /// Older ones are refused at the start.
-const VERSION_MIN: (u64, u64) = (2, 11);
+const VERSION_MIN: (u64, u64) = (2, 12);
 
 /// Older ones work, and have had fewer of their faults found.
 const VERSION_ADVISED: (u64, u64) = (2, 14);

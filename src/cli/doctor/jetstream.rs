@@ -29,8 +29,8 @@ pub fn account(place: &mut Place<'_>, report: &mut Report) -> bool {
     match (&said, said.json()) {
         (Said::Message(_), Some(info)) if info.get("error").is_none() => {
             let level = at(&info, "api.level").as_u64().unwrap_or_default();
-            if level == 0 {
-                report.wrong("jetstream", "the server that runs JetStream is older than 2.11");
+            if level < 2 {
+                report.wrong("jetstream", "the server that runs JetStream is older than 2.12");
                 report.ends_with(ExitStatus::Unavailable);
                 return true;
             }

@@ -139,8 +139,8 @@ fn state(kept: Kept, name: &str, info: &Value, report: &mut Report) {
 fn configuration(place: &Place<'_>, kept: Kept, name: &str, config: &Value, report: &mut Report) {
     let judgement = judge(kept, &place.layout, &place.config.store, config);
     let worst = if kept == Kept::Commits { Verdict::Wrong } else { Verdict::Warning };
-    for why in &judgement.fatal {
-        report.add(worst, about(kept), format!("{name} cannot be used: {why}"));
+    for fault in &judgement.fatal {
+        report.add(worst, about(kept), format!("{name} cannot be used: {}", fault.why));
         if kept == Kept::Commits {
             report.ends_with(ExitStatus::Unavailable);
         }

@@ -247,6 +247,7 @@ impl<'a> Check<'a> {
                 self.place.next = message.sequence + 1;
                 match self.reader.layout.person_of_event(&message.subject) {
                     Some(person) => self.ledger.take(person, message, self.place.part, &mut self.findings),
+                    None if self.reader.layout.is_identifier(&message.subject) => {}
                     None if number == 0 => self.findings.add(foreign(&message.subject, message.sequence)),
                     None => {}
                 }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use super::*;
 use crate::nats::cluster::Cluster;
 use crate::support::raw::Raw;
+use crate::support::streams;
 
 /// What was found.
 struct Found {
@@ -168,14 +169,14 @@ fn server_of_version(version: &'static str) -> String {
 
 #[test]
 fn servers_that_are_too_old_or_mute_are_named() {
-    let found = Found::with(&[("NATS_URL", &server_of_version("2.10.26"))]).ended(69);
-    let finding = found.says("wrong", "server", "is old, nats-server 2.10.26, no cluster");
-    assert!(text(&finding["advice"]).contains("2.11"), "{finding}");
+    let found = Found::with(&[("NATS_URL", &server_of_version("2.11.26"))]).ended(69);
+    let finding = found.says("wrong", "server", "is old, nats-server 2.11.26, no cluster");
+    assert!(text(&finding["advice"]).contains("2.12"), "{finding}");
     found.says("wrong", "jetstream", "JetStream calls get no answer");
 
-    let both = format!("{},{}", server_of_version("2.11.3"), server_of_version("2.15.0"));
+    let both = format!("{},{}", server_of_version("2.12.3"), server_of_version("2.15.0"));
     let found = Found::with(&[("NATS_URL", &both)]);
-    assert!(text(&found.says("note", "server", "2.11.3")["advice"]).contains("2.14 or newer is advised"));
+    assert!(text(&found.says("note", "server", "2.12.3")["advice"]).contains("2.14 or newer is advised"));
 }
 
 #[test]
@@ -215,15 +216,15 @@ fn server_for(publish: &[&str], subscribe: &[&str]) -> NatsServer {
         "authorization {{ users: [ {{user: all, password: all}}
             {{user: some, password: some, permissions {{ publish: {publish:?}, subscribe: {subscribe:?} }}}} ] }}"
     ));
-    let layout = |name: &str, subject: &str| {
-        let config = json!({"name": name, "subjects": [subject], "allow_direct": true, "num_replicas": 1,
-            "retention": "limits", "storage": "file", "discard": "new", "deny_delete": true});
+    let make = |config: &Value| {
         let mut admin = Raw::sign_in(server.port(), r#""user":"all","pass":"all","#);
-        let answer = admin.api(&format!("STREAM.CREATE.{name}"), &config);
+        let answer = admin.api(&format!("STREAM.CREATE.{}", text(&config["name"])), config);
         assert!(answer.get("error").is_none(), "{answer}");
     };
-    layout("PERSON_EVENTS", "person.events.>");
-    layout("KV_PERSON_EVENTS_SNAPSHOTS", "$KV.PERSON_EVENTS_SNAPSHOTS.>");
+    make(&streams::commits(&json!({})));
+    make(&json!({"name": "KV_PERSON_EVENTS_SNAPSHOTS", "subjects": ["$KV.PERSON_EVENTS_SNAPSHOTS.>"],
+        "allow_direct": true, "num_replicas": 1, "retention": "limits", "storage": "file", "discard": "new",
+        "deny_delete": true}));
     server
 }
 
@@ -332,9 +333,7 @@ fn drift_is_named_field_by_field_and_the_repair_mends_it() {
 #[test]
 fn what_cannot_be_changed_is_said_and_what_is_unwise_is_a_warning() {
     let server = NatsServer::start();
-    let config = json!({"name": "PERSON_EVENTS", "subjects": ["person.events.>"], "storage": "memory", "discard": "new",
-        "allow_direct": true, "deny_delete": true});
-    call(&server, "STREAM.CREATE.PERSON_EVENTS", &config);
+    streams::create(server.port(), &streams::commits(&json!({"storage": "memory", "compression": null})));
     let found = Found::on(&server, &[("STREAM_REPLICAS", "3")]).ended(1);
     found.says("warning", "stream", "it lies in memory");
     found.says("warning", "stream", "it has 1 copies, 3 are configured");
@@ -477,9 +476,8 @@ fn the_documentation_shows_what_is_shown_on_a_healthy_and_on_a_broken_system() {
 
     let server = NatsServer::with("server_name: nats-1");
     let place = Place { service: None, server, folder: tempfile::tempdir().expect("a folder") };
-    let config = json!({"name": "PERSON_EVENTS", "subjects": ["person.events.>"], "storage": "file", "discard": "new",
-        "allow_direct": true, "max_age": 2_592_000_000_000_000_u64, "compression": "s2", "allow_rollup_hdrs": true});
-    call(&place.server, "STREAM.CREATE.PERSON_EVENTS", &config);
+    let config = streams::commits(&json!({"max_age": 2_592_000_000_000_000_u64, "deny_delete": null}));
+    streams::create(place.server.port(), &config);
     let broken = place.run(&["doctor"]).ended(69, "").stdout;
     assert_eq!(masked(&documented()[1]), masked(&named(&broken, &place.server)), "{broken}");
 }

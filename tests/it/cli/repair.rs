@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::support::histories::{History, Writer};
-use crate::support::somebody;
+use crate::support::{somebody, streams};
 
 const CONFIRMED: [&str; 5] = ["--yes", "--confirmed-by", "M. Perez", "--reason", "disk failure"];
 
@@ -312,8 +312,7 @@ fn nothing_is_done_by_accident() {
     place.repair(&person, "existing", &[]).ended(78, "--save");
     assert_eq!(std::fs::read_to_string(existing).expect("the file"), "precious");
     place.repair(&somebody().to_string(), "new", &[]).ended(1, "no such person");
-    let rules = json!({ "name": "PERSON_EVENTS", "subjects": ["person.events.>"], "storage": "file",
-        "deny_delete": true, "deny_purge": true, "allow_direct": true, "compression": "s2" });
+    let rules = streams::commits(&json!({ "deny_purge": true, "allow_rollup_hdrs": null }));
     let changed = writer.api("STREAM.UPDATE.PERSON_EVENTS", &rules);
     assert!(changed["error"].is_null(), "{changed}");
     place.repair(&person, "new", &[]).ended(1, "deny_purge");

@@ -1,14 +1,11 @@
 //! Commits in atomic batches: those who wait for their answers share them.
 
-use serde_json::json;
-
 use super::client::{Client, Command};
 use super::flood::Flood;
 use super::process::Service;
 use super::{create, rename, somebody};
+use crate::support::eventually;
 use crate::support::nats_server::NatsServer;
-use crate::support::raw::Raw;
-use crate::support::{eventually, skip};
 
 const PERSONS: usize = 64;
 const ROUNDS: usize = 8;
@@ -18,9 +15,6 @@ const ROUNDS: usize = 8;
 #[test]
 fn clients_who_wait_for_each_answer_share_one_batch() {
     let server = NatsServer::with_jetstream("sync_interval: always", "");
-    if Raw::connect(server.port()).api("INFO", &json!(null))["api"]["level"].as_u64() < Some(2) {
-        return skip("clients_who_wait_for_each_answer_share_one_batch", "this server knows no atomic batches");
-    }
     let service = Service::start(&server.url(), &[("STREAM_BATCH", "1000")]);
     let mut client = Client::connect(server.port());
     let persons: Vec<String> = (0..PERSONS).map(|_| somebody()).collect();

@@ -33,7 +33,7 @@ fn stream_and_bucket() {
     let (_server, _service, mut client) = started();
     let stream = client.api("STREAM.INFO.PERSON_EVENTS", &Value::Null)["config"].clone();
     for (member, expected) in [
-        ("subjects", json!(["person.events.>"])),
+        ("subjects", json!(["person.events.>", "person.identifiers.*"])),
         ("retention", json!("limits")),
         ("storage", json!("file")),
         ("max_msgs", json!(-1)),
@@ -46,6 +46,7 @@ fn stream_and_bucket() {
         ("deny_purge", json!(false)),
         ("allow_rollup_hdrs", json!(true)),
         ("allow_direct", json!(true)),
+        ("allow_atomic", json!(true)),
         ("num_replicas", json!(1)),
         ("compression", json!("s2")),
     ] {

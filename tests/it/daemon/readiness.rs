@@ -135,7 +135,7 @@ fn an_old_server_is_69() {
     let old = version.replacen('2', "1", 1);
     let proxy = Proxy::before(server.port());
     proxy.disguise(version, &old);
-    check_end(&proxy.url(), &[], 69, &[&old, "2.11"]);
+    check_end(&proxy.url(), &[], 69, &[&old, "2.12"]);
 }
 
 /// The same with a real one.
@@ -143,7 +143,7 @@ fn an_old_server_is_69() {
 fn a_server_that_is_really_old_is_69() {
     let Some(binary) = nats_server::too_old("a_server_that_is_really_old_is_69") else { return };
     let server = NatsServer::of(&binary, "jetstream { store_dir: \"$DIR/store\" }");
-    check_end(&server.url(), &[], 69, &["2.10", "2.11"]);
+    check_end(&server.url(), &[], 69, &["2.11", "2.12"]);
 }
 
 /// What it may not create it prints, and what it prints can be created as it is.

@@ -127,7 +127,7 @@ fn the_symptoms_are_words_of_the_service() {
 const OTHERS: [&str; 7] = [
     "connection refused",
     "Watchdog timeout",
-    "nats-server 2.10.26 is too old",
+    "nats-server 2.11.11 is too old",
     "missing: stream",
     "subjects overlap",
     "also takes person.events.>",

@@ -8,13 +8,14 @@ use cim_domain_person::engine::ports::{
     Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, Start,
 };
 use cim_domain_person::engine::trail::Trail;
-use cim_domain_person::nats::{NatsLog, prepare};
+use cim_domain_person::nats::NatsLog;
 use serde_json::json;
 
 use super::{log, open, prepared, settled};
 use crate::port_contract::{append, check_event_log, read, store};
 use crate::support::nats_server::NatsServer;
 use crate::support::raw::Raw;
+use crate::support::streams;
 use crate::support::{config, eventually, somebody};
 
 #[test]
@@ -33,32 +34,19 @@ fn keeps_to_the_contract_in_a_domain_and_under_a_longer_prefix() {
     check_event_log(&mut log(&prepared(&config), &config));
 }
 
-/// A configuration with atomic batches, and the log on the stream that the service makes for it; `None` where the server
-/// is older than 2.12 and knows none.
-fn batched(server: &NatsServer, len_max: usize) -> Option<(Config, NatsLog)> {
+/// A configuration with atomic batches, and the log on the stream that the service makes.
+fn batched(server: &NatsServer, len_max: usize) -> (Config, NatsLog) {
     let mut config = config(&server.url());
     config.store.batch_len_max = len_max;
-    let connection = open(&config);
-    let prepared = prepare(&connection, &config);
-    match prepared {
-        Ok(prepared) if prepared.batch_len_max == len_max => {
-            let log = log(&connection, &config).in_batches(prepared.batch_len_max);
-            Some((config, log))
-        }
-        _ => {
-            let level = Raw::connect(server.port()).api("INFO", &json!(null))["api"]["level"].as_u64();
-            assert!(level < Some(2), "batches came with API level 2: {prepared:?}");
-            println!("this server knows no atomic batches");
-            None
-        }
-    }
+    let log = log(&prepared(&config), &config).in_batches(len_max);
+    (config, log)
 }
 
 #[test]
 fn keeps_to_the_contract_in_atomic_batches() {
     let server = NatsServer::start();
     for len_max in [7, 1000] {
-        let Some((_, mut log)) = batched(&server, len_max) else { return };
+        let (_, mut log) = batched(&server, len_max);
         check_event_log(&mut log);
     }
 }
@@ -66,7 +54,7 @@ fn keeps_to_the_contract_in_atomic_batches() {
 #[test]
 fn a_batch_is_stored_together_and_one_that_is_stale_costs_the_others_nothing() {
     let server = NatsServer::start();
-    let Some((_, mut log)) = batched(&server, 8) else { return };
+    let (_, mut log) = batched(&server, 8);
     let persons: Vec<PersonId> = (0..20).map(|_| somebody()).collect();
     let stale = store(&mut log, persons[9], 0, b"a rival's");
     let appends: Vec<Append> = persons.iter().map(|person| append(*person, 0, *b"first")).collect();
@@ -92,12 +80,9 @@ fn a_batch_is_stored_together_and_one_that_is_stale_costs_the_others_nothing() {
 #[test]
 fn a_stream_that_lost_its_atomic_batches_stores_no_half_of_one() {
     let server = NatsServer::start();
-    let Some((_, mut log)) = batched(&server, 100) else { return };
-    let mut raw = Raw::connect(server.port());
-    let mut stream = raw.api("STREAM.INFO.PERSON_EVENTS", &json!(null))["config"].take();
-    stream["allow_atomic"] = json!(false);
-    let changed = raw.api("STREAM.UPDATE.PERSON_EVENTS", &stream);
-    assert!(changed["error"].is_null(), "{changed}");
+    let (_, mut log) = batched(&server, 100);
+    let stream = streams::configuration(server.port(), "PERSON_EVENTS");
+    streams::update(server.port(), &streams::changed(stream, &json!({ "allow_atomic": false })));
     let appends: Vec<Append> = (0..10).map(|_| append(somebody(), 0, *b"1")).collect();
     let outcome = log.append_together(&appends);
     assert!(matches!(&outcome, AppendedTogether::Refused(why) if why.0.contains("atomic")), "{outcome:?}");
@@ -192,12 +177,7 @@ fn limits_of_the_stream_are_decisive() {
     let server = NatsServer::start();
     let config = config(&server.url());
     let store_connection = open(&config);
-    let stream = json!({
-        "name": "PERSON_EVENTS", "subjects": ["person.events.>"], "storage": "file", "discard": "new",
-        "allow_direct": true, "max_msgs": 1,
-    });
-    let created = Raw::connect(server.port()).api("STREAM.CREATE.PERSON_EVENTS", &stream);
-    assert!(created.get("error").is_none(), "{created}");
+    streams::create(server.port(), &streams::commits(&json!({ "max_msgs": 1 })));
     let mut log = log(&store_connection, &config);
     store(&mut log, somebody(), 0, b"full");
     let outcome = log.append(&[append(somebody(), 0, *b"more")]).remove(0);

@@ -11,6 +11,7 @@ use crate::port_contract::store;
 use crate::support::nats_server::{self, NatsServer};
 use crate::support::proxy::Proxy;
 use crate::support::raw::Raw;
+use crate::support::streams;
 use crate::support::{PATIENCE, config, somebody};
 
 fn try_prepare(config: &Config) -> Result<Prepared, ProvisionError> {
@@ -42,18 +43,20 @@ fn assert_members(config: &Value, expected: Value) {
 fn stream_and_bucket_are_made_as_promised() {
     let server = NatsServer::start();
     let prepared = try_prepare(&config(&server.url())).unwrap();
-    assert!((prepared.server.major, prepared.server.minor) >= (2, 11));
+    assert!((prepared.server.major, prepared.server.minor) >= (2, 12));
     assert_eq!((prepared.stream.last_sequence, prepared.snapshots), (0, true));
     assert_eq!(prepared.warnings, [""; 0]);
     assert_members(
         &stream_config(&server, "PERSON_EVENTS"),
         json!({
-            "subjects": ["person.events.>"], "retention": "limits", "storage": "file", "discard": "new",
-            "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1, "deny_delete": true,
+            "subjects": ["person.events.>", "person.identifiers.*"], "retention": "limits", "storage": "file",
+            "discard": "new", "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1, "deny_delete": true,
             "deny_purge": false, "allow_rollup_hdrs": true, "allow_direct": true, "num_replicas": 1,
-            "compression": "s2",
+            "allow_atomic": true, "compression": "s2",
         }),
     );
+    let metadata = stream_config(&server, "PERSON_EVENTS")["metadata"].clone();
+    assert_eq!(metadata["person-service.identifier-salt"], prepared.salt.to_string());
     assert_members(
         &stream_config(&server, "KV_PERSON_EVENTS_SNAPSHOTS"),
         json!({
@@ -101,6 +104,19 @@ fn replicas_that_start_together_all_succeed() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(prepared.iter().all(|one| one.stream == prepared[0].stream && one.snapshots), "{prepared:?}");
+    // Each made a salt of its own, and what is there afterwards counts.
+    let metadata = stream_config(&server, "PERSON_EVENTS")["metadata"].clone();
+    let salt = metadata["person-service.identifier-salt"].as_str().unwrap();
+    assert!(prepared.iter().all(|one| one.salt.to_string() == salt), "{salt}: {prepared:?}");
+}
+
+#[test]
+fn two_streams_have_different_salts() {
+    let (one, other) = (NatsServer::start(), NatsServer::start());
+    let salt = |server: &NatsServer| try_prepare(&config(&server.url())).unwrap().salt;
+    let first = salt(&one);
+    assert_ne!(first, salt(&other));
+    assert_eq!(first, salt(&one), "a stream keeps its salt");
 }
 
 #[test]
@@ -130,17 +146,72 @@ fn without_snapshots_no_bucket_is_needed() {
 fn a_stream_that_would_lose_commits_is_refused() {
     let server = NatsServer::start();
     create(&server, "PERSON_EVENTS", &json!({ "subjects": ["person.events.>"], "max_age": 3_600_000_000_000_u64 }));
-    let Err(ProvisionError::Unusable { name, why }) = try_prepare(&config(&server.url())) else { panic!() };
+    let Err(error) = try_prepare(&config(&server.url())) else { panic!() };
+    let ProvisionError::Unusable { name, faults, .. } = &error else { panic!("{error}") };
     assert_eq!(name, "PERSON_EVENTS");
-    assert!(why.iter().any(|why| why.contains("max_age")), "{why:?}");
-    assert!(why.iter().any(|why| why.contains("allow_direct")), "{why:?}");
+    for field in ["subjects", "max_age", "allow_direct", "allow_atomic", "allow_rollup_hdrs", "metadata"] {
+        assert!(faults.iter().any(|fault| fault.field == field), "no {field} in {faults:?}");
+    }
+    assert!(error.to_string().contains("set max_age to 0"), "{error}");
+}
+
+/// A stream of an older release, or one that an operator made from memory, ended the start with words alone: what mends it
+/// had to be put together by hand. What is printed is taken by the server as it is, keeps what is the operator's, and
+/// mends everything.
+#[test]
+fn what_mends_a_stream_is_told_and_mends_it() {
+    let operators = json!({ "subjects": ["person.events.>", "audit.of.persons"], "description": "ours",
+        "max_bytes": 1_000_000_000, "metadata": { "team": "a" } });
+    for changes in [
+        json!({}),
+        json!({ "subjects": ["person.>"] }),
+        json!({ "subjects": ["*.commands.x", "person.events.*", "person.identifiers.*"] }),
+        json!({ "allow_atomic": null }),
+        json!({ "allow_rollup_hdrs": null }),
+        json!({ "allow_direct": null }),
+        json!({ "max_age": 3_600_000_000_000_u64 }),
+        json!({ "max_msgs_per_subject": 10 }),
+        json!({ "discard": "old" }),
+        json!({ "retention": "interest" }),
+        json!({ "no_ack": true }),
+        json!({ "max_msg_size": 1000 }),
+        json!({ "subject_transform": { "src": "person.events.*", "dest": "moved.{{wildcard(1)}}" } }),
+        json!({ "metadata": { "person-service.identifier-salt": "salt" } }),
+    ] {
+        let server = NatsServer::start();
+        let made = streams::commits(&streams::changed(operators.clone(), &changes));
+        streams::create(server.port(), &made);
+        let Err(ProvisionError::Unusable { mended: Some(mended), .. }) = try_prepare(&config(&server.url())) else {
+            panic!("{changes}")
+        };
+        streams::update(server.port(), &serde_json::from_str(&mended.json).unwrap());
+        let prepared = try_prepare(&config(&server.url())).unwrap_or_else(|error| panic!("{changes}: {error}"));
+        let config = stream_config(&server, "PERSON_EVENTS");
+        assert_members(&config, json!({ "description": "ours", "max_bytes": 1_000_000_000 }));
+        assert_eq!(config["metadata"]["person-service.identifier-salt"], prepared.salt.to_string());
+        let keeps_all = |member: &str| changes.get(member).is_none();
+        assert!(!keeps_all("metadata") || config["metadata"]["team"] == "a", "{config}");
+        assert!(!keeps_all("subjects") || config["subjects"][1] == "audit.of.persons", "{config}");
+    }
+}
+
+/// These cannot be changed on a stream that is there, so no configuration is told that would not be taken.
+#[test]
+fn what_takes_a_new_stream_is_said() {
+    for changes in [json!({ "retention": "workqueue" }), json!({ "deny_purge": true, "allow_rollup_hdrs": null })] {
+        let server = NatsServer::start();
+        streams::create(server.port(), &streams::commits(&changes));
+        let error = try_prepare(&config(&server.url())).unwrap_err();
+        assert!(matches!(error, ProvisionError::Unusable { mended: None, .. }), "{error}");
+        assert!(error.to_string().contains("that takes a new stream"), "{error}");
+    }
 }
 
 #[test]
 fn an_unwise_stream_is_taken_with_warnings() {
     let server = NatsServer::start();
-    let unwise = json!({ "subjects": ["person.>"], "storage": "memory", "discard": "new", "allow_direct": true });
-    create(&server, "PERSON_EVENTS", &unwise);
+    let unwise = json!({ "storage": "memory", "deny_delete": null, "compression": null });
+    streams::create(server.port(), &streams::commits(&unwise));
     let prepared = try_prepare(&config(&server.url())).unwrap();
     assert_eq!(prepared.warnings.len(), 2, "memory, deny_delete: {:?}", prepared.warnings);
 }
@@ -185,11 +256,11 @@ fn an_old_server_is_refused() {
     let server = NatsServer::start();
     let proxy = Proxy::before(server.port());
     let version = Raw::greeting(server.port()).unwrap()["version"].as_str().unwrap().to_owned();
-    // Of the same length as what is there: 2.10.9 for 2.15.1, 2.10.99 for 2.11.11.
-    let old = format!("2.10.{}", "9".repeat(version.len() - 5));
+    // Of the same length as what is there: 2.11.9 for 2.15.1, 2.11.99 for 2.12.10.
+    let old = format!("2.11.{}", "9".repeat(version.len() - 5));
     proxy.disguise(&version, &old);
     let error = try_prepare(&config(&proxy.url())).unwrap_err();
-    assert_eq!(error.to_string(), format!("nats-server {old} is too old: 2.11.0 or newer is needed"));
+    assert_eq!(error.to_string(), format!("nats-server {old} is too old: 2.12.0 or newer is needed"));
 }
 
 /// The real thing.

@@ -9,8 +9,8 @@ use cim_domain_person::wire::commit::{CommitBuilder, CommitCommand, EventRecord,
 use cim_domain_person::wire::digest::Digest;
 use serde_json::{Value, json};
 
-use super::PATIENCE;
 use super::raw::Raw;
+use super::{PATIENCE, streams};
 
 /// Messages that are sent before the last of them is waited for. The server takes in 100,000 at most.
 const UNACKNOWLEDGED_MAX: u64 = 2_000;
@@ -103,9 +103,7 @@ impl Writer {
     /// For the stream of the service on this server; makes it where there is none.
     pub fn connect(port: u16) -> Self {
         let mut raw = Raw::connect(port);
-        let stream = json!({ "name": "PERSON_EVENTS", "subjects": ["person.events.>"], "storage": "file",
-            "deny_delete": true, "allow_rollup_hdrs": true, "allow_direct": true, "compression": "s2" });
-        raw.api("STREAM.CREATE.PERSON_EVENTS", &stream);
+        raw.api("STREAM.CREATE.PERSON_EVENTS", &streams::commits(&json!({})));
         raw.subscribe("_INBOX.histories", 7);
         Self { raw, sent: 0 }
     }

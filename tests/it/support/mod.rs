@@ -6,6 +6,7 @@ pub mod nats_server;
 pub mod ports;
 pub mod proxy;
 pub mod raw;
+pub mod streams;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};

@@ -190,12 +190,12 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// One that is too old for the service: `NATS_SERVER_OLD_BIN` names it, and `tests/nats-server 2.10` prints one. Without
+/// One that is too old for the service: `NATS_SERVER_OLD_BIN` names it, and `tests/nats-server 2.11` prints one. Without
 /// it this test is skipped, and says so.
 pub fn too_old(test: &str) -> Option<PathBuf> {
     let named = std::env::var_os("NATS_SERVER_OLD_BIN").map(PathBuf::from);
     if named.is_none() {
-        skip(test, "NATS_SERVER_OLD_BIN does not name a nats-server of 2.10, as `tests/nats-server 2.10` prints one");
+        skip(test, "NATS_SERVER_OLD_BIN does not name a nats-server of 2.11, as `tests/nats-server 2.11` prints one");
     }
     named
 }
