@@ -96,8 +96,7 @@ pub struct Typed {
     /// Commits to store together in an atomic batch, up to 1000; 0: each by itself
     ///
     /// For a stream on a single server that syncs each message to its disk (sync_interval: always): a batch takes a few
-    /// syncs, however many commits are in it. Where each message is written later it is slower than without. Needs
-    /// nats-server 2.12 and a stream with allow_atomic, which the service makes if this is set.
+    /// syncs, however many commits are in it. Where each message is written later it is slower than without.
     #[arg(long, env, value_name = "N", default_value = "0", help_heading = "Store")]
     pub stream_batch: OsString,
 

@@ -85,13 +85,13 @@ pub fn expected(kept: Kept, layout: &Layout, wanted: &config::Store) -> Value {
 /// Judges the configuration of a stream as nats-server shows it.
 pub fn judge(kept: Kept, layout: &Layout, wanted: &config::Store, found: &Value) -> Judgement {
     let expected = expected(kept, layout, wanted);
-    let config: StreamConfig = serde_json::from_value(found.clone()).unwrap_or_default();
-    let (fatal, warnings) = match kept {
-        Kept::Commits => {
+    let (fatal, warnings) = match (kept, StreamConfig::read(found)) {
+        (_, Err(why)) => (vec![Fault::for_good("config", why)], Vec::new()),
+        (Kept::Commits, Ok(config)) => {
             let verdict = judge_stream(&config, layout, wanted, None);
             (verdict.faults, verdict.warnings)
         }
-        Kept::Snapshots => (judge_bucket(&config, layout), Vec::new()),
+        (Kept::Snapshots, Ok(config)) => (judge_bucket(&config, layout), Vec::new()),
     };
     let mut drift = drift(found, &expected);
     drift.retain_mut(|drift| match (drift.field.as_str(), fatal.iter().find(|fault| fault.field == drift.field)) {

@@ -339,8 +339,7 @@ struct StatePart {
 
 impl StreamInfo {
     fn config(&self) -> Result<StreamConfig, ProvisionError> {
-        let garbled = |error| ProvisionError::Away(format!("JetStream's answer makes no sense: {error}"));
-        StreamConfig::deserialize(&self.config).map_err(garbled)
+        StreamConfig::read(&self.config).map_err(ProvisionError::Away)
     }
 
     fn judged(

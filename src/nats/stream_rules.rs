@@ -47,6 +47,18 @@ pub(super) struct StreamConfig {
 }
 
 impl StreamConfig {
+    /// Reads the configuration that a server shows. What is null is not there.
+    ///
+    /// # Errors
+    /// It is none, in words.
+    pub(super) fn read(shown: &Value) -> Result<Self, String> {
+        let mut shown = shown.clone();
+        if let Some(members) = shown.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
+        }
+        serde_json::from_value(shown).map_err(|error| format!("its configuration makes no sense: {error}"))
+    }
+
     /// The salt in its metadata, where there is one.
     pub(super) fn salt(&self) -> Option<IdentifierSalt> {
         self.metadata.get(IdentifierSalt::METADATA)?.parse().ok()
@@ -267,7 +279,7 @@ mod tests {
     }
 
     fn read(config: &Value) -> StreamConfig {
-        serde_json::from_value(config.clone()).expect("a configuration")
+        StreamConfig::read(config).expect("a configuration")
     }
 
     #[test]

@@ -162,6 +162,7 @@ fn the_others_do_their_part_and_nothing_else() {
         place.client.accepted(&person, &rename(&person, "Augusta"));
         for who in [&mut place.client, &mut place.operator] {
             check_may_not_publish(who, &format!("person.events.{person}"));
+            check_may_not_publish(who, "person.identifiers.0");
         }
         for subject in ["$KV.PERSON_EVENTS_SNAPSHOTS.v1.x", "$JS.API.STREAM.PURGE.PERSON_EVENTS", "$SRV.PING"] {
             check_may_not_publish(&mut place.client, subject);

@@ -28,9 +28,6 @@ pub struct Place {
     /// Copies of it
     #[arg(long, default_value_t = 1)]
     pub replicas: u8,
-    /// Whether it takes atomic batches
-    #[arg(skip)]
-    pub atomic: bool,
 }
 
 /// A loop.
@@ -72,10 +69,10 @@ impl Place {
     /// The JSON of the stream, the same as the service makes it.
     pub fn stream_json(&self) -> String {
         serde_json::json!({
-            "name": self.stream, "subjects": [format!("{}.events.>", self.prefix)], "retention": "limits",
+            "name": self.stream, "subjects": [format!("{}.events.>", self.prefix), format!("{}.identifiers.*", self.prefix)], "retention": "limits",
             "storage": "file", "num_replicas": self.replicas, "max_consumers": -1, "max_msgs": -1, "max_bytes": -1,
             "max_age": 0, "max_msg_size": -1, "max_msgs_per_subject": -1, "discard": "new", "deny_delete": true,
-            "deny_purge": false, "allow_rollup_hdrs": true, "allow_direct": true, "compression": "s2", "allow_atomic": self.atomic,
+            "deny_purge": false, "allow_rollup_hdrs": true, "allow_direct": true, "compression": "s2", "allow_atomic": true,
         })
         .to_string()
     }

@@ -41,7 +41,7 @@ struct Count {
 impl Publish {
     /// Stores, and prints the result as JSON.
     pub fn run(&self) -> Result<(), Box<dyn Error>> {
-        let mut socket = Socket::open(&Place { atomic: self.batch > 1, ..self.place.clone() })?;
+        let mut socket = Socket::open(&self.place)?;
         let began = Instant::now();
         let ends = began + Duration::from_secs_f64(self.seconds);
         let count = if self.batch > 1 { self.batches(&mut socket, ends)? } else { self.singles(&mut socket, ends)? };
