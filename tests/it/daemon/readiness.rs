@@ -13,6 +13,7 @@ use crate::support::PATIENCE;
 use crate::support::nats_server::{self, NatsServer};
 use crate::support::proxy::Proxy;
 use crate::support::raw::Raw;
+use crate::support::streams;
 
 /// The moment it says READY a command is answered, not a moment later.
 #[test]
@@ -172,21 +173,40 @@ fn what_is_to_be_created_by_hand_is_printed() {
     assert_eq!(by_hand, configurations(&mut Client::connect(fresh.port())));
 }
 
+/// Without the salt, which is another one in each stream.
 fn configurations(client: &mut Client) -> Vec<Value> {
-    ["PERSON_EVENTS", "KV_PERSON_EVENTS_SNAPSHOTS"]
-        .map(|name| client.api(&format!("STREAM.INFO.{name}"), &Value::Null)["config"].clone())
-        .into()
+    let mut configuration = |name| {
+        let mut config = client.api(&format!("STREAM.INFO.{name}"), &Value::Null)["config"].take();
+        let salt = config["metadata"].as_object_mut().and_then(|all| all.remove("person-service.identifier-salt"));
+        assert_eq!(salt.is_some(), name == "PERSON_EVENTS", "{name}");
+        config
+    };
+    ["PERSON_EVENTS", "KV_PERSON_EVENTS_SNAPSHOTS"].map(&mut configuration).into()
 }
 
-/// A stream that exists and would lose commits is as bad as none.
+/// A stream that exists and would lose commits is as bad as none. What is printed mends it, and the service starts.
 #[test]
-fn an_unusable_stream_is_69() {
+fn an_unusable_stream_is_69_and_comes_with_what_mends_it() {
     let server = NatsServer::start();
-    let mut client = Client::connect(server.port());
-    let stream = json!({"name": "PERSON_EVENTS", "subjects": ["person.events.>"], "max_age": 3_600_000_000_000_u64,
-        "allow_direct": true, "storage": "file"});
-    assert_eq!(client.api("STREAM.CREATE.PERSON_EVENTS", &stream).get("error"), None);
-    check_end(&server.url(), &[], 69, &["PERSON_EVENTS", "max_age"]);
+    let old = json!({"subjects": ["person.events.>"], "max_age": 3_600_000_000_000_u64, "metadata": {"team": "a"},
+        "allow_atomic": null, "allow_rollup_hdrs": null});
+    streams::create(server.port(), &streams::commits(&old));
+    let words = ["PERSON_EVENTS", "set max_age to 0", "allow_atomic", "identifier-salt", "nats stream edit"];
+    let service = check_end(&server.url(), &[], 69, &words);
+    streams::update(server.port(), &serde_json::from_str(&service.stdout()).expect("one JSON"));
+    Service::start(&server.url(), &[]).stop();
+}
+
+/// The service's own stream over `person.>` took every command in and acknowledged it: clients got that in place of the
+/// reply, and nothing said so.
+#[test]
+fn a_stream_that_takes_the_commands_is_69() {
+    let server = NatsServer::start();
+    streams::create(server.port(), &streams::commits(&json!({"subjects": ["person.>"]})));
+    let words = ["PERSON_EVENTS", "person.commands.>", "person.queries.>", "person.intake.>"];
+    let service = check_end(&server.url(), &[], 69, &words);
+    let mended: Value = serde_json::from_str(&service.stdout()).expect("one JSON");
+    assert_eq!(mended["subjects"], json!(["person.events.>", "person.identifiers.*"]));
 }
 
 /// SIGHUP takes the level from the file that `ENVIRONMENT_FILE` names, and comes back to the start's without one.

@@ -9,11 +9,12 @@ use crate::support::nats_server;
 const FILE: &str = "docs/operations.md";
 
 /// The subcommands of `nats` that the document uses, with the options that each has, as its sources declare them.
-const NATS: [(&str, &[&str]); 10] = [
+const NATS: [(&str, &[&str]); 11] = [
     ("micro ls", &[]),
     ("micro stats", &[]),
     ("stream info", &["--json", "--state"]),
     ("stream add", &["--config"]),
+    ("stream edit", &["--config"]),
     ("stream rm", &["--force"]),
     ("stream purge", &["--force", "--subject"]),
     ("stream backup", &["--no-progress", "--check"]),
