@@ -147,11 +147,7 @@ impl Service {
             notices: Arc::new(Notices::default()),
             background,
         };
-        let ports = Ports {
-            config,
-            with_bucket: prepared.snapshots,
-            wait_max: answer_wait(config),
-        };
+        let ports = Ports { config, with_bucket: prepared.snapshots, wait_max: answer_wait(config) };
         service.start_background(&ports, inlets)?;
         service.start_queries(&ports, query_lanes, &around)?;
         service.start_workers(&ports, seats.into_iter().zip(ears), &around)?;

@@ -193,7 +193,10 @@ mod tests {
         let fatal: Vec<&str> = judgement.fatal.iter().map(|fault| fault.field).collect();
         assert_eq!(fatal, ["max_age", "deny_purge", "no_ack"]);
         let config = &judgement.repaired;
-        assert_eq!((&config["max_age"], &config["storage"], &config["no_ack"]), (&json!(0), &json!("memory"), &json!(false)));
+        assert_eq!(
+            (&config["max_age"], &config["storage"], &config["no_ack"]),
+            (&json!(0), &json!("memory"), &json!(false))
+        );
         assert_eq!(config["description"], "x", "what the service does not mind stays");
     }
 }

@@ -158,9 +158,8 @@ fn retention_faults(config: &StreamConfig) -> Vec<Fault> {
             let why = format!("its max_msgs_per_subject keeps no more than {per_subject} of a person's commits");
             Fault::curable("max_msgs_per_subject", why, json!(-1))
         }),
-        discards.then(|| {
-            Fault::curable("discard", "its limits drop old commits (discard is not \"new\")", json!("new"))
-        }),
+        discards
+            .then(|| Fault::curable("discard", "its limits drop old commits (discard is not \"new\")", json!("new"))),
         (1..MESSAGE_BYTES_MIN).contains(max_msg_size).then(|| {
             let why = format!("its max_msg_size is below {MESSAGE_BYTES_MIN} bytes");
             Fault::curable("max_msg_size", why, json!(-1))
@@ -190,9 +189,8 @@ fn flag_faults(config: &StreamConfig) -> Vec<Fault> {
         config.allow_msg_counter.then(|| {
             Fault::for_good("allow_msg_counter", "it counts (allow_msg_counter) and takes no expected sequence")
         }),
-        (config.persist_mode == "async").then(|| {
-            Fault::for_good("persist_mode", "persist_mode is \"async\": it acknowledges before it writes")
-        }),
+        (config.persist_mode == "async")
+            .then(|| Fault::for_good("persist_mode", "persist_mode is \"async\": it acknowledges before it writes")),
         config.subject_transform.is_some().then(|| {
             Fault::curable("subject_transform", "a subject_transform moves commits to other subjects", Value::Null)
         }),

@@ -58,7 +58,9 @@ mod tests {
         assert_eq!((salt.to_string(), salt.to_bytes()[..2].to_vec()), (text.to_owned(), vec![0x00, 0x11]));
         assert_eq!(text.to_uppercase().parse(), Ok(salt));
         let signed = format!("+{}", &text[1..]);
-        for bad in ["", &text[1..], &signed, "00112233445566778899aabbccddeefg", &format!("{text}0"), "äääääääääääääääa"] {
+        for bad in
+            ["", &text[1..], &signed, "00112233445566778899aabbccddeefg", &format!("{text}0"), "äääääääääääääääa"]
+        {
             assert_eq!(bad.parse::<IdentifierSalt>(), Err(NoSalt), "{bad:?}");
         }
     }

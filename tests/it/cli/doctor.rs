@@ -307,7 +307,9 @@ fn drift_is_named_field_by_field_and_the_repair_mends_it() {
         call(&place.server, &format!("STREAM.UPDATE.{name}"), &config);
     }
     let found = Found::on(&place.server, &[]).ended(69);
-    for why in ["its max_age drops commits", "its limits drop old commits", "allow_direct is off", "has no person-service"] {
+    for why in
+        ["its max_age drops commits", "its limits drop old commits", "allow_direct is off", "has no person-service"]
+    {
         found.says("wrong", "stream", why);
     }
     for field in [

@@ -165,7 +165,7 @@ fn what_mends_a_stream_is_told_and_mends_it() {
     for changes in [
         json!({}),
         json!({ "subjects": ["person.>"] }),
-        json!({ "subjects": ["*.commands.x", "person.events.*", "person.identifiers.*"] }),
+        json!({ "subjects": ["person.commands.x", "person.events.*", "person.identifiers.*"] }),
         json!({ "allow_atomic": null }),
         json!({ "allow_rollup_hdrs": null }),
         json!({ "allow_direct": null }),
