@@ -1,5 +1,6 @@
 //! The way back to the client.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,9 @@ use crate::log_limit::RateLimited;
 use crate::nats::{Incoming, ReplyRule, Store};
 use crate::wire::reply::{self, Outcome, Problem};
 use crate::wire::request::NotARequest;
+
+/// Of the message of a problem, in characters, what the log has.
+const LOGGED_CHARS_MAX: usize = 300;
 
 static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(1));
 static FAILED: RateLimited = RateLimited::new(Duration::from_secs(1));
@@ -130,8 +134,16 @@ fn log_problem(is_heard: bool, command_id: Option<&str>, person: Option<PersonId
         let command_id = command_id.filter(is_uuid).unwrap_or("none, or no UUID");
         log::warn!(
             command_id = command_id, person_id = person, error_code = problem.code.as_str();
-            "{what}{held_back}"
+            "{what}: {}{held_back}", bounded(&problem.message)
         );
+    }
+}
+
+/// As much of a message as a line of the log needs: the rest may be a long word of the store.
+fn bounded(message: &str) -> Cow<'_, str> {
+    match message.char_indices().nth(LOGGED_CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}...", message.get(..end).unwrap_or(message))),
+        None => Cow::Borrowed(message),
     }
 }
 

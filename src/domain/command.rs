@@ -10,7 +10,7 @@ use super::choices::choices;
 use super::invalid::{Invalid, Within, check_not_blank};
 use super::limits::{REASON_CHARS_MAX, SOURCE_CHARS_MAX};
 use super::name::PersonName;
-use super::strict::{Malformed, Sent};
+use super::strict::{Malformed, Others, Sent};
 use super::value::{Date, PersonId};
 
 /// A request to change one person.
@@ -134,7 +134,7 @@ impl Command {
     /// # Errors
     /// The value has not the shape of a command; the error names the place and quotes nothing.
     pub fn from_json(sent: serde_json_borrow::Value<'_>) -> Result<Self, Malformed> {
-        Self::deserialize(Sent(sent))
+        Self::deserialize(Sent(sent, Others::Refused))
     }
 
     /// The person whose record is to change: for a merge the source.

@@ -36,6 +36,6 @@ pub use invalid::Invalid;
 pub use name::{NameComponents, NamingConvention, PersonName};
 pub use person::{Lifecycle, LifecycleState, Person, evolve};
 pub use refusal::{Party, Refusal};
-pub use strict::{Malformed, from_json};
+pub use strict::{Malformed, from_json, presentable_variant, unknown_variant};
 pub use value::{Date, NotADate, NotATime, NotAUuid, PersonId, Timestamp, from_text};
 pub use view::PersonView;

@@ -20,7 +20,23 @@ use super::invalid::joined;
 /// # Errors
 /// The value has not the shape of the type; the error names the place and quotes nothing.
 pub fn from_json<T: de::DeserializeOwned>(sent: Value<'_>) -> Result<T, Malformed> {
-    T::deserialize(Sent(sent))
+    T::deserialize(Sent(sent, Others::Refused))
+}
+
+/// Looks into something stored that did not decode for a variant that `T` does not know: its name, presentable, and where
+/// it stands. A later release wrote it then. Members that are not known are nothing of the kind.
+pub fn unknown_variant<T: de::DeserializeOwned>(stored: Value<'_>) -> Option<(String, String)> {
+    let malformed = T::deserialize(Sent(stored, Others::Ignored)).err()?;
+    Some((malformed.unknown_variant?, malformed.field))
+}
+
+/// What becomes of members that a type does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    /// As in what strangers send.
+    Refused,
+    /// As in what is stored.
+    Ignored,
 }
 
 /// What was sent has not the shape of a command.
@@ -30,11 +46,13 @@ pub struct Malformed {
     pub field: String,
     /// What is wrong with it. Never the value, which may be personal.
     pub problem: String,
+    /// The name of the variant that is not known, where that is what is wrong.
+    unknown_variant: Option<String>,
 }
 
 impl Malformed {
     fn here(problem: impl Into<String>) -> Self {
-        Self { field: String::new(), problem: problem.into() }
+        Self { field: String::new(), problem: problem.into(), unknown_variant: None }
     }
 
     fn within(self, parent: impl fmt::Display) -> Self {
@@ -71,8 +89,9 @@ impl de::Error for Malformed {
         Self::here(format!("expected {expected}, not {length}"))
     }
 
-    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Self::here(format!("expected one of {}", expected.join(", ")))
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        let problem = format!("expected one of {}", expected.join(", "));
+        Self { unknown_variant: Some(presentable_variant(variant).to_owned()), ..Self::here(problem) }
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -81,7 +100,7 @@ impl de::Error for Malformed {
 }
 
 /// A value as it was sent.
-pub(super) struct Sent<'de>(pub(super) Value<'de>);
+pub(super) struct Sent<'de>(pub(super) Value<'de>, pub(super) Others);
 
 impl<'de> Deserializer<'de> for Sent<'de> {
     type Error = Malformed;
@@ -93,8 +112,8 @@ impl<'de> Deserializer<'de> for Sent<'de> {
             Value::Number(value) => visit_number(&value, visitor),
             Value::Str(Cow::Borrowed(value)) => visitor.visit_borrowed_str(value),
             Value::Str(Cow::Owned(value)) => visitor.visit_string(value),
-            Value::Array(items) => visit_items(items, visitor),
-            Value::Object(members) => visitor.visit_map(Members::of(members.into_vec())),
+            Value::Array(items) => visit_items(items, self.1, visitor),
+            Value::Object(members) => visitor.visit_map(Members::of(members.into_vec(), self.1)),
         }
     }
 
@@ -113,7 +132,7 @@ impl<'de> Deserializer<'de> for Sent<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Malformed> {
-        visitor.visit_map(Members::of(object(self.0)?))
+        visitor.visit_map(Members::of(object(self.0)?, self.1))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -132,12 +151,15 @@ impl<'de> Deserializer<'de> for Sent<'de> {
                 }
             }
         };
-        visitor.visit_enum(Variant { name, content })
+        visitor.visit_enum(Variant { name, content, others: self.1 })
     }
 
     /// Derived code skips the value of a member that it does not know by this.
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Malformed> {
-        Err(Malformed::here("unknown field"))
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Malformed> {
+        match self.1 {
+            Others::Refused => Err(Malformed::here("unknown field")),
+            Others::Ignored => visitor.visit_unit(),
+        }
     }
 
     forward_to_deserialize_any! {
@@ -153,11 +175,12 @@ type Member<'de> = (Cow<'de, str>, Value<'de>);
 struct Members<'de> {
     rest: std::vec::IntoIter<Member<'de>>,
     current: Option<Member<'de>>,
+    others: Others,
 }
 
 impl<'de> Members<'de> {
-    fn of(members: Vec<Member<'de>>) -> Self {
-        Self { rest: members.into_iter(), current: None }
+    fn of(members: Vec<Member<'de>>, others: Others) -> Self {
+        Self { rest: members.into_iter(), current: None, others }
     }
 }
 
@@ -173,7 +196,7 @@ impl<'de> de::MapAccess<'de> for Members<'de> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Malformed> {
         let Some((name, value)) = self.current.take() else { return Err(Malformed::here("a value without a name")) };
-        seed.deserialize(Sent(value)).map_err(|malformed| malformed.within(presentable(&name)))
+        seed.deserialize(Sent(value, self.others)).map_err(|malformed| malformed.within(presentable(&name)))
     }
 }
 
@@ -181,6 +204,7 @@ impl<'de> de::MapAccess<'de> for Members<'de> {
 struct Items<'de> {
     rest: std::vec::IntoIter<Value<'de>>,
     index: usize,
+    others: Others,
 }
 
 impl<'de> de::SeqAccess<'de> for Items<'de> {
@@ -190,7 +214,8 @@ impl<'de> de::SeqAccess<'de> for Items<'de> {
         let Some(value) = self.rest.next() else { return Ok(None) };
         let index = self.index;
         self.index += 1;
-        seed.deserialize(Sent(value)).map(Some).map_err(|malformed| malformed.within(format_args!("[{index}]")))
+        let item = seed.deserialize(Sent(value, self.others));
+        item.map(Some).map_err(|malformed| malformed.within(format_args!("[{index}]")))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -202,6 +227,7 @@ impl<'de> de::SeqAccess<'de> for Items<'de> {
 struct Variant<'de> {
     name: Cow<'de, str>,
     content: Option<Value<'de>>,
+    others: Others,
 }
 
 impl<'de> de::EnumAccess<'de> for Variant<'de> {
@@ -210,7 +236,7 @@ impl<'de> de::EnumAccess<'de> for Variant<'de> {
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Sent<'de>), Malformed> {
         let name: CowStrDeserializer<'_, Malformed> = self.name.into_deserializer();
-        Ok((seed.deserialize(name)?, Sent(self.content.unwrap_or(Value::Null))))
+        Ok((seed.deserialize(name)?, Sent(self.content.unwrap_or(Value::Null), self.others)))
     }
 }
 
@@ -227,13 +253,13 @@ impl<'de> de::VariantAccess<'de> for Sent<'de> {
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Malformed> {
         match self.0 {
-            Value::Array(items) => visit_items(items, visitor),
+            Value::Array(items) => visit_items(items, self.1, visitor),
             _ => Err(Malformed::here("expected an array")),
         }
     }
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Malformed> {
-        visitor.visit_map(Members::of(object(self.0)?))
+        visitor.visit_map(Members::of(object(self.0)?, self.1))
     }
 }
 
@@ -246,8 +272,12 @@ fn visit_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::
     }
 }
 
-fn visit_items<'de, V: Visitor<'de>>(items: Vec<Value<'de>>, visitor: V) -> Result<V::Value, Malformed> {
-    let mut items = Items { rest: items.into_iter(), index: 0 };
+fn visit_items<'de, V: Visitor<'de>>(
+    items: Vec<Value<'de>>,
+    others: Others,
+    visitor: V,
+) -> Result<V::Value, Malformed> {
+    let mut items = Items { rest: items.into_iter(), index: 0, others };
     let value = visitor.visit_seq(&mut items)?;
     if items.rest.len() == 0 { Ok(value) } else { Err(Malformed::here("has too many elements")) }
 }
@@ -280,6 +310,13 @@ fn shape(found: Unexpected<'_>) -> &'static str {
         Unexpected::Unit | Unexpected::Option => "null",
         _ => "this",
     }
+}
+
+/// The name of a variant of a later release is told to people; anything else that stands in its place could be data, or a
+/// joke on the log.
+pub fn presentable_variant(name: &str) -> &str {
+    let plain = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if plain && name.starts_with(|first: char| first.is_ascii_uppercase()) { name } else { "(another name)" }
 }
 
 /// A name that somebody could take for one of our members is told back; one that could be data or a joke on the log is

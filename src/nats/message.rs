@@ -11,7 +11,14 @@ pub struct Incoming(nats::Message);
 
 impl Headers for Incoming {
     fn get(&self, name: &str) -> Header<'_> {
-        self.header(name)
+        let all = self.0.headers.iter().flat_map(|headers| headers.iter());
+        let mut values = all.filter(|(found, _)| found.eq_ignore_ascii_case(name)).flat_map(|(_, values)| values);
+        match values.next() {
+            None => Header::Absent,
+            // The same value given twice counts as one, as it does where the name is written the same.
+            Some(value) if values.all(|other| other == value) => Header::One(value),
+            Some(_) => Header::Several,
+        }
     }
 }
 
@@ -131,6 +138,19 @@ mod tests {
         assert_eq!(message.header("a"), Header::Absent);
         assert_eq!(message.header("B"), Header::Several);
         assert_eq!(message.header("C"), Header::One(""));
+    }
+
+    /// Go's HTTP writes `Traceparent`, others write everything in lower case: their headers were not seen at all, so that
+    /// an `expected-version` guarded nothing and a `nats-msg-id` made no retry known.
+    #[test]
+    fn what_clients_send_is_found_in_any_case() {
+        let message =
+            with(&[("Traceparent", "t"), ("nats-msg-id", "1"), ("NATS-MSG-ID", "1"), ("ACTOR", "a"), ("actor", "b")]);
+        assert_eq!(message.get("traceparent"), Header::One("t"));
+        assert_eq!(message.get("Nats-Msg-Id"), Header::One("1"));
+        assert_eq!(message.get("Actor"), Header::Several);
+        assert_eq!(message.get("Expected-Version"), Header::Absent);
+        assert_eq!(with(&[]).get("Actor"), Header::Absent);
     }
 
     #[test]

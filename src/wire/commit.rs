@@ -1,13 +1,14 @@
 //! The stored form of what happened: one message, the events of one request or of several that waited together.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_json_borrow::Value;
 use uuid::Uuid;
 
-use crate::domain::{Event, EventKind, PersonId, Timestamp};
+use crate::domain::{Event, EventKind, PersonId, Timestamp, presentable_variant, unknown_variant};
 use crate::wire::digest::Digest;
 use crate::wire::reply::Code;
 use crate::wire::upcast::{STEPS, upcast};
@@ -91,7 +92,8 @@ pub struct EventRecord<Text = String> {
 /// Why the bytes are no commit that this release can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// A newer release wrote it: a higher schema, or a type of event that this one does not know.
+    /// A newer release wrote it: a higher schema, or a type of event or a variant in one that this one does not know,
+    /// which is named.
     #[error("written by a newer release: {0}")]
     TooNew(String),
     /// No release writes such a thing.
@@ -133,46 +135,48 @@ fn decode_older(payload: &[u8]) -> Option<Commit> {
 /// Looks at a payload that did not decode for signs of a newer release.
 fn why_undecodable(payload: &[u8]) -> CommitError {
     #[derive(Deserialize)]
-    struct Outline {
-        schema: u64,
-        #[serde(default)]
-        events: Vec<EventOutline>,
-    }
-    #[derive(Deserialize)]
-    struct EventOutline {
-        event: Tagged,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Tagged {
-        With(BTreeMap<String, IgnoredAny>),
-        Alone(String),
-    }
-    #[derive(Deserialize)]
     struct SchemaOnly {
         schema: u64,
     }
-    if let Ok(SchemaOnly { schema }) = serde_json::from_slice(payload)
-        && schema > SCHEMA
-    {
-        return CommitError::TooNew(format!("schema {schema}, this release reads up to {SCHEMA}"));
+    #[derive(Deserialize)]
+    struct Outline<'a> {
+        #[serde(borrow, default)]
+        events: Vec<EventOutline<'a>>,
     }
-    match serde_json::from_slice::<Outline>(payload) {
-        Ok(outline) if outline.schema < SCHEMA => CommitError::Damaged(format!("no schema {}", outline.schema)),
-        Ok(outline) => {
-            let is_unknown = |kind: &String| EventKind::from_str(kind).is_err();
-            let unknown = |event: &EventOutline| match &event.event {
-                Tagged::With(members) => members.keys().any(is_unknown),
-                Tagged::Alone(kind) => is_unknown(kind),
-            };
-            if outline.events.iter().any(unknown) {
-                CommitError::TooNew("a type of event that this release does not know".to_owned())
-            } else {
-                CommitError::Damaged("a commit that does not decode".to_owned())
-            }
+    #[derive(Deserialize)]
+    struct EventOutline<'a> {
+        #[serde(borrow)]
+        event: &'a RawValue,
+    }
+    let damaged = |what: &str| CommitError::Damaged(what.to_owned());
+    match serde_json::from_slice(payload) {
+        Ok(SchemaOnly { schema }) if schema > SCHEMA => {
+            return CommitError::TooNew(format!("schema {schema}, this release reads up to {SCHEMA}"));
         }
-        Err(_) => CommitError::Damaged("not a commit".to_owned()),
+        Ok(SchemaOnly { schema }) if schema < SCHEMA => return damaged(&format!("no schema {schema}")),
+        Ok(_) => {}
+        Err(_) => return damaged("not a commit"),
     }
+    let Ok(Outline { events }) = serde_json::from_slice(payload) else { return damaged("not a commit") };
+    match events.into_iter().find_map(|outline| unknown_to_us(outline.event.get())) {
+        Some(unknown) => CommitError::TooNew(format!("{unknown}, which this release does not know")),
+        None => damaged("a commit that does not decode"),
+    }
+}
+
+/// The type of event that we do not know, or the variant inside of one.
+fn unknown_to_us(event: &str) -> Option<String> {
+    let event: Value<'_> = serde_json::from_str(event).ok()?;
+    let unknown_kind = |name: &str| EventKind::from_str(name).is_err().then(|| presentable_variant(name).to_owned());
+    let unknown = match &event {
+        Value::Object(members) => members.keys().find_map(unknown_kind),
+        Value::Str(kind) => unknown_kind(kind),
+        _ => None,
+    };
+    if let Some(kind) = unknown {
+        return Some(format!("the event type {kind}"));
+    }
+    unknown_variant::<Event>(event).map(|(name, place)| format!("the variant {name} of {place}"))
 }
 
 fn check(commit: &Commit) -> Result<(), CommitError> {
@@ -265,8 +269,8 @@ impl CommitBuilder {
     /// Names the command whose events are added next.
     pub fn begin_command(&mut self, command: CommitCommand) {
         const MEMBERS_BYTES: usize = 130;
-        // A command id is visible ASCII: escaped it grows at most to its double.
-        let texts = 2 * command.command_id.len() + command.traceparent.as_ref().map_or(0, String::len);
+        // Both are visible ASCII: escaped they grow at most to their double.
+        let texts = 2 * (command.command_id.len() + command.traceparent.as_ref().map_or(0, String::len));
         self.commands_bytes += MEMBERS_BYTES + texts;
         self.commands.push(CommitCommand { events: 0, ..command });
     }

@@ -14,12 +14,12 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 pub const COMMANDS_MAX: usize = 100;
 /// The longest command id, in characters.
 pub const COMMAND_ID_CHARS_MAX: usize = 128;
-/// The longest `Correlation-Id` and `Actor`, in characters.
+/// The longest `Correlation-Id`, `Actor` and `traceparent`, in characters.
 pub const HEADER_CHARS_MAX: usize = 256;
 
 /// The headers of a message, as far as the service looks at them.
 pub trait Headers {
-    /// The value of a header, by its exact name.
+    /// The value of a header, by its name in any case: clients and what stands between write them as they please.
     fn get(&self, name: &str) -> Header<'_>;
 }
 
@@ -62,7 +62,7 @@ pub struct Request {
     pub actor: Option<String>,
     /// Decide only at exactly this version.
     pub expected_version: Option<u64>,
-    /// The W3C trace context.
+    /// The W3C trace context, as it came, of whichever version.
     pub traceparent: Option<String>,
     /// When it arrived, and its randomness.
     pub stamp: Stamp,
@@ -267,7 +267,7 @@ impl HeaderContext {
             correlation_id: text(headers, "Correlation-Id")?,
             actor: text(headers, "Actor")?,
             expected_version: expected_version(headers)?,
-            traceparent: traceparent(headers)?,
+            traceparent: traceparent(headers),
         })
     }
 }
@@ -299,21 +299,32 @@ fn expected_version(headers: &impl Headers) -> Result<Option<u64>, Problem> {
     }
 }
 
-/// W3C Trace Context, section 3.2: `version-traceid-parentid-flags` in lower-case hexadecimal, neither id all zeros.
-fn traceparent(headers: &impl Headers) -> Result<Option<String>, Problem> {
-    let Some(value) = single(headers, "traceparent")? else { return Ok(None) };
-    let parts: Vec<&str> = value.split('-').collect();
-    let hexadecimal = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let sound = match parts.as_slice() {
-        ["00", trace, parent, flags] => {
-            (trace.len(), parent.len(), flags.len()) == (32, 16, 2)
-                && [trace, parent].iter().all(|id| hexadecimal(id) && id.bytes().any(|byte| byte != b'0'))
-                && hexadecimal(flags)
-        }
-        _ => false,
-    };
-    if !sound {
-        return Err(Problem::new(Code::Invalid, "traceparent: expected W3C Trace Context version 00"));
+/// The trace context, as W3C Trace Context, section 3.2, has it read: one that is none, or given several times, is as if it
+/// had not been sent. It is there for those who look on, and no reason to refuse what is to be done.
+fn traceparent(headers: &impl Headers) -> Option<String> {
+    match headers.get("traceparent") {
+        Header::One(value) if is_trace_context(value) => Some(value.to_owned()),
+        Header::One(_) | Header::Several | Header::Absent => None,
     }
-    Ok(Some(value.to_owned()))
+}
+
+/// Whether it is `version-traceid-parentid-flags` in lower-case hexadecimal, neither id all zeros. Versions after 00 may
+/// have more behind it; ff is none.
+fn is_trace_context(value: &str) -> bool {
+    let hexadecimal = |part: &str, len: usize| {
+        part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let id = |part: &str, len| hexadecimal(part, len) && part.bytes().any(|byte| byte != b'0');
+    let mut parts = value.splitn(5, '-');
+    let mut next = || parts.next().unwrap_or_default();
+    let (version, trace, parent, flags) = (next(), next(), next(), next());
+    let has_more = parts.next().is_some();
+    value.len() <= HEADER_CHARS_MAX
+        && value.bytes().all(|byte| byte.is_ascii_graphic())
+        && hexadecimal(version, 2)
+        && version != "ff"
+        && id(trace, 32)
+        && id(parent, 16)
+        && hexadecimal(flags, 2)
+        && (!has_more || version != "00")
 }

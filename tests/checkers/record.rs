@@ -109,7 +109,7 @@ pub struct WrittenSnapshot {
 
 impl Headers for Delivery {
     fn get(&self, name: &str) -> Header<'_> {
-        let mut found = self.headers.iter().filter(|(header, _)| header == name);
+        let mut found = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
         match (found.next(), found.next()) {
             (None, _) => Header::Absent,
             (Some((_, value)), None) => Header::One(value),

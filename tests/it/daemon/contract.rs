@@ -65,6 +65,91 @@ fn stream_and_bucket() {
     }
 }
 
+/// A command that came through a gateway of another make was refused for good, for a header that only onlookers read; and what
+/// Go writes, `Traceparent`, was not seen.
+#[test]
+fn a_trace_context_of_any_make_is_taken_and_a_bad_one_is_no_reason_to_refuse() {
+    let (_server, _service, mut client) = started();
+    let rest = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let cases = [
+        ("Traceparent", format!("00-{rest}"), true),
+        ("TRACEPARENT", format!("cc-{rest}-and \"more\"").replace(' ', "_"), true),
+        ("traceparent", format!("00-{rest}").to_uppercase(), false),
+        ("traceparent", format!("ff-{rest}"), false),
+        ("traceparent", String::new(), false),
+        ("traceparent", "nonsense".to_owned(), false),
+    ];
+    for (number, (header, value, is_kept)) in cases.iter().enumerate() {
+        let person = somebody();
+        let command = Command::new(&person, &create(&person)).header(header, value);
+        assert_eq!(client.command(&command).json()["status"], "accepted", "{header}: {value}");
+        let stored = &client.stored(STREAM)[number];
+        let expected = is_kept.then_some(value.as_str());
+        assert_eq!(stored.header("traceparent"), expected);
+        assert_eq!(stored.json()["commands"][0]["traceparent"].as_str(), expected);
+    }
+}
+
+/// A guard that was written in another case guarded nothing, and the retries of such a client were new commands.
+#[test]
+fn headers_are_found_in_any_case() {
+    let (_server, _service, mut client) = started();
+    let person = somebody();
+    let mut command = Command::with_id("c1", &person, &create(&person)).header("EXPECTED-VERSION", "0");
+    command.headers[0].0 = "nats-msg-id".to_owned();
+    assert_eq!(client.command(&command).json()["duplicate"], false);
+    assert_eq!(client.command(&command).json()["duplicate"], true);
+    let late = Command::new(&person, &rename(&person, "x")).header("expected-version", "9");
+    assert_eq!(client.command(&late).json()["error"]["code"], "version_conflict");
+}
+
+/// One attribute of a later release's type was taken for damage of the whole person. What is not known is named to the client
+/// and in the log; a stranger's bytes in its place are not.
+#[test]
+fn what_a_later_release_wrote_is_named() {
+    let (_server, service, mut client) = started();
+    let cases = [
+        ("/events/0/event", json!({"PersonFrozen": {}}), "the event type PersonFrozen"),
+        (
+            "/events/0/event/PersonCreated/name/naming_convention",
+            json!("Klingon"),
+            "the variant Klingon of name.naming_convention",
+        ),
+        ("/events/0/event", json!({"Xan\nthippe": {}}), "the event type (another name)"),
+    ];
+    for (place, unknown, named) in cases {
+        let [model, person] = [somebody(), somebody()];
+        client.accepted(&model, &create(&model));
+        let stored = client.stored(STREAM).pop().expect("it is stored").json().to_string().replace(&model, &person);
+        let mut commit: Value = serde_json::from_str(&stored).expect("JSON");
+        *commit.pointer_mut(place).expect("it is there") = unknown;
+        client.ask(&format!("person.events.{person}"), &[], commit.to_string().as_bytes(), PATIENCE).expect("stored");
+        let reply = client.tell(&person, &rename(&person, "x"));
+        assert_eq!(reply["error"]["code"], "history_too_new", "{reply}");
+        let message = reply["error"]["message"].as_str().expect("a message");
+        assert!(message.contains(&format!("{named}, which this release does not know")), "{message}");
+        let question = json!({ "person_id": person }).to_string();
+        let shown = client.ask("person.queries.get", &[], question.as_bytes(), PATIENCE).expect("an answer").json();
+        assert!(shown["error"]["message"].as_str().is_some_and(|message| message.contains(named)), "{shown}");
+        service.wait_for_log(named);
+    }
+    assert!(!service.log().contains("thippe"));
+}
+
+/// The line in the log said that a request failed, and with which code; what the store had said only the client saw.
+#[test]
+fn the_log_has_the_words_of_the_store() {
+    let (_server, service, mut client) = started();
+    let mut config = client.api(&format!("STREAM.INFO.{STREAM}"), &Value::Null)["config"].clone();
+    config["max_msg_size"] = json!(100);
+    let updated = client.api(&format!("STREAM.UPDATE.{STREAM}"), &config);
+    assert!(updated["error"].is_null(), "{updated}");
+    let person = somebody();
+    let reply = client.tell(&person, &create(&person));
+    assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
+    service.wait_for_log("a request failed: the store refused it: message size exceeds maximum allowed");
+}
+
 /// Sections 3 and 4: what an accepted command's reply, commit and headers look like.
 #[test]
 fn an_accepted_command() {

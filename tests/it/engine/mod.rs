@@ -313,7 +313,7 @@ impl Ask {
 
 impl Headers for Ask {
     fn get(&self, name: &str) -> Header<'_> {
-        let found = self.headers.iter().find(|(header, _)| *header == name);
+        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
         found.map_or(Header::Absent, |(_, value)| Header::One(value))
     }
 }

@@ -175,6 +175,100 @@ fn what_is_too_new_is_told_from_what_is_damaged() {
     }
 }
 
+/// One attribute of a later release's type, in one person's history, was answered as damage, which calls for a repair: it
+/// would have been given up, with all that came after it.
+#[test]
+fn whatever_a_later_release_adds_inside_of_an_event_is_too_new_and_named() {
+    fn variants<'a>(value: &'a mut Value, all: &mut Vec<&'a mut Value>) {
+        // A variant without content is a text; one with it, an object with its name as the single member.
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| variants(item, all)),
+            Value::Object(members)
+                if members.len() == 1 && members.keys().all(|name| name.starts_with(char::is_uppercase)) =>
+            {
+                all.push(value);
+            }
+            Value::Object(members) => members.values_mut().for_each(|member| variants(member, all)),
+            _ => {}
+        }
+    }
+    let good: Value = serde_json::from_slice(&full()).unwrap();
+    let said = |change: &dyn Fn(&mut Value)| {
+        let mut value = good.clone();
+        change(&mut value);
+        decode(value.to_string().as_bytes()).expect_err("nobody knows it")
+    };
+    let later = |what: &str| CommitError::TooNew(format!("{what}, which this release does not know"));
+    for (event, place, unknown, what) in [
+        (
+            1,
+            "/NameUpdated/new_name/naming_convention",
+            json!("Klingon"),
+            "the variant Klingon of new_name.naming_convention",
+        ),
+        (
+            3,
+            "/AttributeRecorded/attribute/attribute_type",
+            json!({"Contact": "Email"}),
+            "the variant Contact of attribute.attribute_type",
+        ),
+        (
+            3,
+            "/AttributeRecorded/attribute/attribute_type/Identifying",
+            json!("TaxId"),
+            "the variant TaxId of attribute.attribute_type",
+        ),
+        (
+            3,
+            "/AttributeRecorded/attribute/value",
+            json!({"ContactPoint": {"value": "x"}}),
+            "the variant ContactPoint of attribute.value",
+        ),
+        (
+            3,
+            "/AttributeRecorded/attribute/provenance/source",
+            json!({"Guessed": 1}),
+            "the variant Guessed of attribute.provenance.source",
+        ),
+        (
+            3,
+            "/AttributeRecorded/attribute/provenance/confidence",
+            json!("Vague"),
+            "the variant Vague of attribute.provenance.confidence",
+        ),
+        (4, "/AttributeUpdated/old_attribute/value", json!({"Later": []}), "the variant Later of old_attribute.value"),
+        (5, "/AttributeInvalidated/attribute_type", json!({"Dental": {}}), "the variant Dental of attribute_type"),
+        (10, "/PersonMergedInto/merge_reason", json!("Whim"), "the variant Whim of merge_reason"),
+        (4, "", json!({"PersonErased": {}}), "the event type PersonErased"),
+        (4, "", json!("PersonFrozen"), "the event type PersonFrozen"),
+        // A stranger's bytes are no name.
+        (4, "", json!({"a\nb": {}}), "the event type (another name)"),
+        (4, "", json!({"X".repeat(65): {}}), "the event type (another name)"),
+        (10, "/PersonMergedInto/merge_reason", json!("J\u{fc}rgen"), "the variant (another name) of merge_reason"),
+    ] {
+        let change = |commit: &mut Value| {
+            let place = format!("/events/{event}/event{place}");
+            *commit.pointer_mut(&place).unwrap_or_else(|| panic!("nothing at {place}")) = unknown.clone();
+        };
+        assert_eq!(said(&change), later(what));
+    }
+    // And wherever else a variant stands.
+    let mut count = 0;
+    loop {
+        let mut changed = good.clone();
+        let mut all = Vec::new();
+        changed["events"].as_array_mut().unwrap().iter_mut().for_each(|event| {
+            event["event"].as_object_mut().unwrap().values_mut().for_each(|event| variants(event, &mut all));
+        });
+        let Some(variant) = all.into_iter().nth(count) else { break };
+        *variant = json!({"Later": 1});
+        let error = decode(changed.to_string().as_bytes()).expect_err("nobody knows it");
+        assert!(matches!(&error, CommitError::TooNew(why) if why.contains("Later")), "{error}: {changed}");
+        count += 1;
+    }
+    assert!(count > 5, "{count}");
+}
+
 /// Adding up how many events the commands claim overflowed, which is a panic where overflows are looked for and elsewhere
 /// let a nonsensical commit pass.
 #[test]
@@ -194,9 +288,12 @@ fn versions_up_to_the_last_number_are_read() {
 
 /// What can be added to a commit: a command with its events.
 fn commands(of: PersonId) -> impl Strategy<Value = Vec<(CommitCommand, Vec<Event>)>> {
-    let command = ("[!-~]{1,128}", any::<bool>(), any::<bool>()).prop_map(|(command_id, traced, generated)| {
-        CommitCommand { traceparent: traced.then(|| TRACE.to_owned()), generated, ..command(&command_id) }
-    });
+    let command =
+        ("[!-~]{1,128}", any::<bool>(), any::<bool>()).prop_map(|(command_id, traced, generated)| CommitCommand {
+            traceparent: traced.then(|| format!("{TRACE}{}", "\"".repeat(200))),
+            generated,
+            ..command(&command_id)
+        });
     let own = arbitrary::event().prop_filter("of one person", move |event| event.person_id() == of);
     vec((command, vec(own, 1..4)), 1..5)
 }

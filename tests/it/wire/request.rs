@@ -21,7 +21,8 @@ struct Sent<'a>(Vec<(&'a str, &'a str)>);
 
 impl Headers for Sent<'_> {
     fn get(&self, name: &str) -> Header<'_> {
-        let mut values = self.0.iter().filter(|(sent, _)| *sent == name).map(|(_, value)| *value);
+        let named = |(sent, _): &&(&str, &str)| sent.eq_ignore_ascii_case(name);
+        let mut values = self.0.iter().filter(named).map(|(_, value)| *value);
         match (values.next(), values.next()) {
             (None, _) => Header::Absent,
             (Some(value), None) => Header::One(value),
@@ -101,22 +102,70 @@ fn headers_are_taken_or_refused() {
         (vec![("Expected-Version", "")], "invalid Expected-Version"),
         (vec![("Expected-Version", "one")], "invalid Expected-Version"),
         (vec![("Expected-Version", "1"), ("Expected-Version", "2")], "invalid Expected-Version"),
-        (vec![("traceparent", TRACE)], fine),
-        (vec![("traceparent", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01")], "invalid traceparent"),
-        (vec![("traceparent", "00-00000000000000000000000000000000-b7ad6b7169203331-01")], "invalid traceparent"),
-        (vec![("traceparent", "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01")], "invalid traceparent"),
-        (vec![("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331")], "invalid traceparent"),
-        (vec![("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x")], "invalid traceparent"),
-        (vec![("traceparent", "00-0af7651916cd43dd8448eb211c8031-9cb7ad6b7169203331-01")], "invalid traceparent"),
-        (vec![("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-\r\n")], "invalid traceparent"),
-        (vec![("traceparent", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")], "invalid traceparent"),
-        (vec![("traceparent", "")], "invalid traceparent"),
-        (vec![("traceparent", TRACE), ("traceparent", "x")], "invalid traceparent"),
+        (vec![("traceparent", "nonsense")], fine),
+        (vec![("ACTOR", "")], "invalid Actor"),
+        (vec![("nats-msg-id", "a"), ("Nats-Msg-Id", "b")], "invalid Nats-Msg-Id"),
+        (vec![("expected-version", "one")], "invalid Expected-Version"),
         (vec![("Reply-To", "x"), ("Anything", "else"), ("Anything", "at all")], fine),
     ] {
         let outcome = received("person.eu.commands.x", &headers, create(ANN).to_string().as_bytes());
         let outcome = outcome.as_ref().map_or_else(|not| told(&not.problem), |_| fine.to_owned());
         assert_eq!(outcome, then, "{headers:?}");
+    }
+}
+
+/// A gateway that sent a later version, upper case, nothing or nonsense had every command refused, for good.
+#[test]
+fn a_trace_context_is_kept_or_ignored_and_never_a_reason_to_refuse() {
+    let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let of = |version: &str, more: &str| format!("{version}-{trace}-{parent}-01{more}");
+    let kept =
+        [of("00", ""), of("01", ""), of("cc", "-what-comes-\"later\""), of("01", "-"), of("fe", &"-x".repeat(100))];
+    for trace in kept {
+        let request = received("person.eu.commands.x", &[("traceparent", &trace)], create(ANN).to_string().as_bytes());
+        assert_eq!(request.expect("it is taken").traceparent.as_deref(), Some(&trace[..]), "{trace}");
+    }
+    let ignored = [
+        String::new(),
+        "x".repeat(100_000),
+        "nonsense".to_owned(),
+        of("ff", ""),
+        of("0", ""),
+        of("000", ""),
+        of("0A", ""),
+        of("00", "-"),
+        of("00", "-x"),
+        of("01", "x"),
+        of("01", "-\u{e9}"),
+        of("01", "- "),
+        of("01", &"-x".repeat(101)),
+        of("00", "").to_uppercase(),
+        format!("00-{}-{parent}-01", "0".repeat(32)),
+        format!("00-{trace}-{}-01", "0".repeat(16)),
+        format!("00-{trace}-{parent}"),
+        format!("00-{trace}-{parent}-\r\n"),
+        format!("00-{}-9c{parent}-01", &trace[..30]),
+    ];
+    for trace in &ignored {
+        let request = received("person.eu.commands.x", &[("traceparent", trace)], create(ANN).to_string().as_bytes());
+        assert_eq!(request.expect("it is taken").traceparent, None, "{trace:.80}");
+    }
+    let several = [("traceparent", TRACE), ("Traceparent", "x")];
+    let request = received("person.eu.commands.x", &several, create(ANN).to_string().as_bytes());
+    assert_eq!(request.expect("it is taken").traceparent, None);
+}
+
+/// What a client wrote in another case was not seen: its guard guarded nothing, and its retries were new commands.
+#[test]
+fn names_of_headers_are_found_in_any_case() {
+    for case in [str::to_lowercase, str::to_uppercase] {
+        let names = ["Nats-Msg-Id", "Correlation-Id", "Actor", "Expected-Version", "Traceparent"].map(case);
+        let values = ["c1", "case", "clerk", "7", TRACE];
+        let headers: Vec<_> = names.iter().map(String::as_str).zip(values).collect();
+        let request = received("person.eu.commands.x", &headers, create(ANN).to_string().as_bytes()).unwrap();
+        assert_eq!((&request.command_id.text[..], request.correlation_id()), ("c1", "case"));
+        assert_eq!((request.actor.as_deref(), request.expected_version), (Some("clerk"), Some(7)));
+        assert_eq!(request.traceparent.as_deref(), Some(TRACE));
     }
 }
 
