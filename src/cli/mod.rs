@@ -204,14 +204,24 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Task, Typed), Refu
 }
 
 fn serve(config: Config) -> ExitStatus {
-    logging::start(config.log_level, config.log_format);
-    daemon::run(config)
+    if let Err(failure) = start_log(&config) {
+        logging::last_words(&failure.message);
+        return failure.status;
+    }
+    let status = daemon::run(config);
+    logging::write_out_in_time();
+    status
+}
+
+fn start_log(config: &Config) -> Result<(), Failure> {
+    logging::start(config.log_level, config.log_format)
+        .map_err(|error| Failure::new(ExitStatus::Bug, format!("the log's thread cannot be started: {error}")))
 }
 
 fn examine(doctor: &Doctor, typed: &Typed) -> Result<ExitStatus, Failure> {
     let config = Config::resolve(typed)?;
     if typed.origin("log_level") == Origin::Flag {
-        logging::start(config.log_level, config.log_format);
+        start_log(&config)?;
     }
     doctor.run(&config)
 }
@@ -222,7 +232,7 @@ fn ask(task: &Task, typed: &Typed) -> ExitStatus {
     let asked = config::Client::resolve(typed).map_err(Failure::from).and_then(|client| {
         if typed.origin("log_level") == Origin::Flag {
             let config = Config::resolve(typed)?;
-            logging::start(config.log_level, config.log_format);
+            start_log(&config)?;
         }
         match task {
             Task::Run | Task::Check(_) | Task::Doctor(_) | Task::Completions(_) | Task::Man(_) => {
@@ -241,8 +251,9 @@ fn ask(task: &Task, typed: &Typed) -> ExitStatus {
     end(asked)
 }
 
-/// The status to end with; of a failure the last line says why.
+/// The status to end with; of a failure the last line says why. Whatever was logged is written before.
 fn end(ended: Result<ExitStatus, Failure>) -> ExitStatus {
+    logging::write_out();
     ended.unwrap_or_else(|failure| {
         logging::last_words(&failure.message);
         failure.status
@@ -257,11 +268,11 @@ fn refuse(refused: Refused) -> ExitStatus {
             ExitStatus::Clean
         }
         Refused::Usage(error, client) => {
-            logging::last_words(&format!("bad usage: {}", usage::in_one_line(&error, client)));
+            logging::last_words_in_time(&format!("bad usage: {}", usage::in_one_line(&error, client)));
             ExitStatus::Usage
         }
         Refused::Config(error) => {
-            logging::last_words(&format!("bad configuration: {error}"));
+            logging::last_words_in_time(&format!("bad configuration: {error}"));
             ExitStatus::BadConfiguration
         }
     }

@@ -31,13 +31,14 @@ impl Journal {
         Ok(Self { socket: UnixDatagram::unbound()?, path })
     }
 
-    /// Hands over one entry.
-    pub fn send<'a>(&self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> io::Result<()> {
-        self.socket.send_to(&entry(fields), &self.path).map(drop)
+    /// Hands over one entry. It waits where the journal hangs.
+    pub fn send(&self, entry: &[u8]) -> io::Result<()> {
+        self.socket.send_to(entry, &self.path).map(drop)
     }
 }
 
-fn entry<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
+/// An entry of these fields.
+pub fn entry<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     for (name, value) in fields {
         bytes.extend_from_slice(field_name(name).as_bytes());

@@ -6,66 +6,66 @@
 //! protocol, in which fields are fields. Where that cannot be, a line on stderr begins with its priority, `<4>`, which
 //! the journal takes off, and has no time, since the journal has its own. Elsewhere a line begins with the time and the
 //! level, in colour on a terminal. Control characters are escaped, so that nobody can begin a line.
+//!
+//! Whoever logs puts the finished line into a [queue](queue) and goes on; one thread writes. So a log that nobody reads
+//! stops nothing, neither a command nor a signal nor the end of the process.
 
-use std::fmt::{self, Write as _};
-use std::io::Write as _;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+mod line;
+mod queue;
+
+use std::io::{self, ErrorKind, Write as _};
 use std::panic::PanicHookInfo;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use anstream::{AutoStream, ColorChoice};
-use anstyle::{AnsiColor, Style};
-use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use serde_json::json;
 
 use crate::config::{LevelSource, LogFormat};
 use crate::daemon::journal::{Journal, SOCKET};
+use line::{Escaped, Form, Line, form, priority};
+use queue::{Entry, Gap, Item, LogQueue};
 
-/// The longest message that is logged whole, in bytes; the journal would cut it into several events at 48 KiB.
-const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// How long the end of the service waits for its last lines to be written, and a thread that panicked for its one.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// The pause of the thread that writes, where stderr was made non-blocking by others who share it, and is full.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
+/// The name of the thread that writes.
+const THREAD: &str = "log";
 
-/// How a line is written on stderr.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// `<6>message`
-    Journal,
-    /// `2026-01-31T12:00:00.000Z INFO  message`
-    Plain,
-    /// The same, in colour.
-    Colour,
-    /// `{"time":"2026-01-31T12:00:00.000Z","level":"info",...}`
-    Json,
-    /// The same, after `<6>`.
-    JsonForJournal,
-}
+/// The log of the process.
+static QUEUE: LogQueue = LogQueue::new();
+/// Whether the thread that writes was started.
+static STARTED: Mutex<bool> = Mutex::new(false);
 
 /// Starts the log, for the rest of the process, and lets panics be logged as events, too. The second call only sets the
 /// level.
-pub fn start(level: LevelFilter, format: LogFormat) {
-    start_with(level, format, SOCKET);
+///
+/// # Errors
+/// The thread that writes cannot be started.
+pub fn start(level: LevelFilter, format: LogFormat) -> io::Result<()> {
+    start_with(level, format, SOCKET)
 }
 
 /// The same, with the journal listening at this path.
-pub fn start_with(level: LevelFilter, format: LogFormat, journal: &str) {
+///
+/// # Errors
+/// The thread that writes cannot be started.
+pub fn start_with(level: LevelFilter, format: LogFormat, journal: &str) -> io::Result<()> {
     let form = form(format);
-    let lines = env_logger::Builder::new()
+    let journal = (format == LogFormat::Auto && form == Form::Journal).then(|| Journal::open(journal).ok()).flatten();
+    let filter = env_logger::Builder::new()
         // Others (the NATS client, TLS) speak up only when something is wrong. Of the service's own lines the global
         // level decides, which can be changed while it runs; env_logger's cannot.
         .filter_level(LevelFilter::Warn)
         .filter_module(env!("CARGO_CRATE_NAME"), LevelFilter::Trace)
-        .format(move |out, record| writeln!(out, "{}", Line { form, record }))
         .build();
-    let journal = (format == LogFormat::Auto && form == Form::Journal).then(|| Journal::open(journal).ok()).flatten();
-    let logger: Box<dyn Log> = match journal {
-        Some(journal) => Box::new(ToJournal { journal, lines }),
-        None => Box::new(lines),
-    };
-    if log::set_boxed_logger(logger).is_ok() {
+    let logger = Logger { filter, form, has_journal: journal.is_some() };
+    start_writer(form, journal)?;
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
     log::set_max_level(level);
+    Ok(())
 }
 
 /// Reads the level again, at SIGHUP, and says what came of it.
@@ -82,141 +82,167 @@ pub fn reload_level(source: &LevelSource) {
     }
 }
 
-/// The last line of a process that ends before its log has started.
+/// A line of a client, or its last. It is written before this returns: whoever reads it may hold a client up, as with any
+/// tool, but nothing of it may be lost.
 pub fn last_words(message: &str) {
-    let line = match form(LogFormat::Auto) {
+    write_out();
+    // Where stderr is gone there is nobody to tell.
+    let _ = io::stderr().write_all(words(message).as_bytes());
+}
+
+/// The last line of a process that may be the service and ends before its log has started. A stderr that nobody reads
+/// does not hold it up.
+pub fn last_words_in_time(message: &str) {
+    match start_writer(form(LogFormat::Auto), None) {
+        Ok(()) => {
+            QUEUE.push(Entry { line: words(message), datagram: None, is_error: true });
+            write_out_in_time();
+        }
+        Err(_) => last_words(message),
+    }
+}
+
+/// Waits until all that was logged is written, for as long as that takes: for clients.
+pub fn write_out() {
+    QUEUE.wait_until_written(None);
+}
+
+/// The same, for no longer than the end of a service may be held up.
+pub fn write_out_in_time() {
+    QUEUE.wait_until_written(Some(FAREWELL));
+}
+
+/// Lines that were dropped since the start, because they could not be written.
+pub fn lines_dropped() -> u64 {
+    QUEUE.dropped()
+}
+
+/// Lines that wait to be written.
+pub fn lines_waiting() -> usize {
+    QUEUE.waiting()
+}
+
+fn words(message: &str) -> String {
+    match form(LogFormat::Auto) {
         Form::Journal => format!("<{}>{}\n", priority(Level::Error), Escaped(message)),
         _ => format!("person-service: {}\n", Escaped(message)),
-    };
-    // Where stderr is gone there is nobody to tell.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    }
 }
 
-/// Events for the journal. It decides by the same filters as the lines, which are there for when the journal is not.
-struct ToJournal {
-    journal: Journal,
-    lines: env_logger::Logger,
+/// What takes events in. It decides by env_logger's filters; all else happens on the thread that writes.
+struct Logger {
+    filter: env_logger::Logger,
+    form: Form,
+    has_journal: bool,
 }
 
-impl Log for ToJournal {
+impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.lines.enabled(metadata)
+        self.filter.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.lines.matches(record) && send(&self.journal, record).is_err() {
-            self.lines.log(record);
+        if self.filter.matches(record) {
+            QUEUE.push(entry(self.form, self.has_journal, record));
         }
     }
 
-    fn flush(&self) {}
-}
-
-fn send(journal: &Journal, record: &Record<'_>) -> std::io::Result<()> {
-    let (message, priority) = (Message(record).to_string(), priority(record.level()).to_string());
-    let line = record.line().unwrap_or_default().to_string();
-    let own = [
-        ("MESSAGE", message.as_str()),
-        ("PRIORITY", &priority),
-        ("SYSLOG_IDENTIFIER", "person-service"),
-        ("TARGET", record.target()),
-        ("CODE_FILE", record.file().unwrap_or_default()),
-        ("CODE_LINE", &line),
-    ];
-    let fields = Fields::of(record);
-    journal.send(own.into_iter().chain(fields.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
-}
-
-/// What an event has besides its message, in order.
-#[derive(Default)]
-struct Fields(Vec<(String, String)>);
-
-impl Fields {
-    fn of(record: &Record<'_>) -> Self {
-        let mut fields = Self::default();
-        // Taking them down cannot fail.
-        let _ = record.key_values().visit(&mut fields);
-        fields
+    fn flush(&self) {
+        write_out_in_time();
     }
 }
 
-impl<'kvs> VisitSource<'kvs> for Fields {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        self.0.push((key.to_string(), Escaped(&value.to_string()).to_string()));
-        Ok(())
+/// The event as it is now: with the time of this moment, whenever it is written.
+fn entry(form: Form, has_journal: bool, record: &Record<'_>) -> Entry {
+    Entry {
+        line: format!("{}\n", Line { form, record }),
+        datagram: has_journal.then(|| line::datagram(record)),
+        is_error: record.level() == Level::Error,
     }
 }
 
-/// An event in words: who speaks, if it is not the service itself, the message, and the fields.
-struct Message<'a>(&'a Record<'a>);
-
-impl fmt::Display for Message<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let target = self.0.target();
-        if !target.starts_with(env!("CARGO_CRATE_NAME")) {
-            write!(f, "{}: ", Escaped(target))?;
-        }
-        write!(f, "{}", Escaped(&self.0.args().to_string()))?;
-        Fields::of(self.0).0.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+/// Starts the thread that writes, once. It is nobody's: it ends with the process, which waits for its queue.
+fn start_writer(form: Form, journal: Option<Journal>) -> io::Result<()> {
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*started {
+        let writer = Writer { form, journal, missing: None };
+        std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || writer.write_all())?;
+        *started = true;
     }
+    Ok(())
 }
 
-/// One event.
-struct Line<'a> {
+/// The end at which lines are written.
+struct Writer {
     form: Form,
-    record: &'a Record<'a>,
+    journal: Option<Journal>,
+    /// What could not be written, and is to be said before the next line.
+    missing: Option<Gap>,
 }
 
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let level = self.record.level();
-        match self.form {
-            Form::Journal => write!(f, "<{}>", priority(level))?,
-            Form::JsonForJournal => return write!(f, "<{}>{}", priority(level), as_json(self.record)),
-            Form::Json => return write!(f, "{}", as_json(self.record)),
-            Form::Plain => write!(f, "{:.3} {level:<5} ", jiff::Timestamp::now())?,
-            Form::Colour => {
-                let (dim, bright) = (Style::new().dimmed(), style(level));
-                write!(f, "{dim}{:.3}{dim:#} {bright}{level:<5}{bright:#} ", jiff::Timestamp::now())?;
+impl Writer {
+    fn write_all(mut self) {
+        loop {
+            match QUEUE.next() {
+                // What came before it is written, so that there is somebody to say it to.
+                Item::Gap(gap) => {
+                    self.add_missing(gap);
+                    self.say_missing();
+                }
+                Item::Entry(entry) if self.say_missing() && self.write(&entry).is_ok() => {}
+                Item::Entry(_) => {
+                    QUEUE.count_dropped();
+                    self.add_missing(Gap { lines: 1, since: jiff::Timestamp::now() });
+                }
             }
         }
-        write!(f, "{}", Message(self.record))
+    }
+
+    fn add_missing(&mut self, gap: Gap) {
+        match &mut self.missing {
+            Some(missing) => missing.lines += gap.lines,
+            None => self.missing = Some(gap),
+        }
+    }
+
+    /// Says how many lines are missing here, if any are; whether it could be said.
+    fn say_missing(&mut self) -> bool {
+        let Some(Gap { lines, since }) = self.missing else { return true };
+        let args =
+            format_args!("{lines} lines of the log were dropped, the first at {since:.3}: they could not be written");
+        let record = Record::builder().level(Level::Warn).target(module_path!()).args(args).build();
+        let is_said = self.write(&entry(self.form, self.journal.is_some(), &record)).is_ok();
+        if is_said {
+            self.missing = None;
+        }
+        is_said
+    }
+
+    fn write(&self, entry: &Entry) -> io::Result<()> {
+        match (&self.journal, &entry.datagram) {
+            (Some(journal), Some(datagram)) if journal.send(datagram).is_ok() => Ok(()),
+            _ => write_to_stderr(entry.line.as_bytes()),
+        }
     }
 }
 
-fn as_json(record: &Record<'_>) -> serde_json::Value {
-    let fields = Fields::of(record).0.into_iter().map(|(name, value)| (name, json!(value)));
-    json!({
-        "time": format!("{:.3}", jiff::Timestamp::now()),
-        "level": record.level().as_str().to_ascii_lowercase(),
-        "target": record.target(),
-        "message": Escaped(&record.args().to_string()).to_string(),
-        "fields": fields.collect::<serde_json::Map<_, _>>(),
-    })
-}
-
-/// Text without anything that a terminal or a reader of lines would obey, and of bounded length.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, character) in self.0.char_indices() {
-            if position >= MESSAGE_BYTES_MAX {
-                return write!(f, "... ({} bytes in all)", self.0.len());
-            }
-            // The two separators end a line as well, for some readers.
-            if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                f.write_char(character)?;
-            }
+/// Writes all of it, however long that takes.
+fn write_to_stderr(mut left: &[u8]) -> io::Result<()> {
+    while !left.is_empty() {
+        match io::stderr().write(left) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => left = left.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(FULL_PAUSE),
+            Err(error) => return Err(error),
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Logs a panic as one event. A message made at run time is left out, since it may quote the value that it stumbled over,
-/// and no personal data goes into the log; the place says enough to find it.
+/// and no personal data goes into the log; the place says enough to find it. The line is waited for: the panic may be
+/// the end of the process.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("without a name");
@@ -225,126 +251,12 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         Some(place) => log::error!(error_code = "panic"; "a bug: thread {thread} panicked at {place}: {message}"),
         None => log::error!(error_code = "panic"; "a bug: thread {thread} panicked: {message}"),
     }
-}
-
-/// How this process's stderr is to be written to.
-fn form(format: LogFormat) -> Form {
-    /// What stderr is does not change while the process lives.
-    static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
-    match (*IS_JOURNAL.get_or_init(stderr_is_journal), format) {
-        (true, LogFormat::Json) => Form::JsonForJournal,
-        (true, LogFormat::Auto | LogFormat::Text) => Form::Journal,
-        (false, LogFormat::Json) => Form::Json,
-        (false, LogFormat::Auto | LogFormat::Text) => match AutoStream::choice(&std::io::stderr()) {
-            ColorChoice::Never => Form::Plain,
-            ColorChoice::Auto | ColorChoice::AlwaysAnsi | ColorChoice::Always => Form::Colour,
-        },
-    }
-}
-
-/// Whether `JOURNAL_STREAM` names stderr. A child of a service inherits the variable, and perhaps not stderr, so that the
-/// variable alone proves nothing.
-fn stderr_is_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    let stderr = std::io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from);
-    stderr.and_then(|file| file.metadata()).is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
-}
-
-/// The level as a priority of syslog, which has no two below debug.
-fn priority(level: Level) -> u8 {
-    match level {
-        Level::Error => 3,
-        Level::Warn => 4,
-        Level::Info => 6,
-        Level::Debug | Level::Trace => 7,
-    }
-}
-
-fn style(level: Level) -> Style {
-    match level {
-        Level::Error => AnsiColor::Red.on_default().bold(),
-        Level::Warn => AnsiColor::Yellow.on_default().bold(),
-        Level::Info => AnsiColor::Green.on_default(),
-        Level::Debug | Level::Trace => Style::new().dimmed(),
+    if thread != THREAD {
+        write_out_in_time();
     }
 }
 
 /// The level as it is written in the configuration.
 fn name(level: LevelFilter) -> String {
     level.as_str().to_ascii_lowercase()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(form: Form, level: Level, target: &str, message: &str) -> String {
-        let args = format_args!("{message}");
-        Line { form, record: &Record::builder().level(level).target(target).args(args).build() }.to_string()
-    }
-
-    #[test]
-    fn a_line_for_the_journal_is_priority_and_message() {
-        let own = "cim_domain_person::daemon";
-        let cases = [
-            (Level::Error, own, "gone", "<3>gone"),
-            (Level::Warn, own, "slow", "<4>slow"),
-            (Level::Info, own, "ready", "<6>ready"),
-            (Level::Debug, own, "turn", "<7>turn"),
-            (Level::Trace, own, "turn", "<7>turn"),
-            (Level::Warn, "nats::client", "lost", "<4>nats::client: lost"),
-        ];
-        for (level, target, message, expected) in cases {
-            assert_eq!(line(Form::Journal, level, target, message), expected);
-        }
-    }
-
-    #[test]
-    fn a_line_for_a_person_begins_with_the_time_and_the_level() {
-        let text = line(Form::Plain, Level::Info, "cim_domain_person", "ready");
-        let (time, rest) = text.split_once(' ').expect("a time and the rest");
-        assert_eq!((time.len(), rest), ("2026-01-31T12:00:00.000Z".len(), "INFO  ready"));
-        time.parse::<jiff::Timestamp>().expect("RFC 3339");
-        assert!(line(Form::Colour, Level::Warn, "cim_domain_person", "x").contains("\u{1b}[33m"), "yellow");
-    }
-
-    #[test]
-    fn fields_follow_the_message_and_are_members_in_json() {
-        let fields: &[(&str, &str)] = &[("person_id", "p1"), ("error_code", "history_damaged")];
-        let args = format_args!("the stored history is damaged");
-        let target = "cim_domain_person::daemon";
-        let record = Record::builder().level(Level::Error).target(target).args(args).key_values(&fields).build();
-        let text = |form| Line { form, record: &record }.to_string();
-        let expected = "the stored history is damaged person_id=p1 error_code=history_damaged";
-        assert_eq!(text(Form::Journal), format!("<3>{expected}"));
-        assert!(text(Form::Plain).ends_with(&format!(" ERROR {expected}")));
-        let json: serde_json::Value = serde_json::from_str(&text(Form::Json)).expect("JSON");
-        assert_eq!(json["level"], "error");
-        assert_eq!(json["message"], "the stored history is damaged");
-        assert_eq!(json["fields"], json!({"person_id": "p1", "error_code": "history_damaged"}));
-        assert!(json["time"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()));
-        assert!(text(Form::JsonForJournal).starts_with("<3>{"));
-    }
-
-    #[test]
-    fn one_event_is_one_line_and_obeyed_by_no_terminal() {
-        let cases = [
-            ("a\nb\r\n", "a\\nb\\r\\n"),
-            ("\u{1b}[2Jgone", "\\u{1b}[2Jgone"),
-            ("tab\there", "tab\\there"),
-            ("c1 \u{9b}31m", "c1 \\u{9b}31m"),
-            ("a\u{2028}b", "a\\u{2028}b"),
-            ("Jürgen 李 stays", "Jürgen 李 stays"),
-        ];
-        for (message, expected) in cases {
-            assert_eq!(Escaped(message).to_string(), expected);
-        }
-    }
-
-    #[test]
-    fn a_message_has_a_longest_length() {
-        let text = Escaped(&"ä".repeat(MESSAGE_BYTES_MAX)).to_string();
-        assert!(text.ends_with("ä... (16384 bytes in all)"), "{}", &text[text.len() - 40..]);
-        assert!(text.len() < MESSAGE_BYTES_MAX + 40);
-    }
 }

@@ -1,7 +1,7 @@
 //! The figures in a file, for node_exporter's textfile collector: replaced as a whole, so that nobody reads half of one.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use crate::log_limit::RateLimited;
 
 /// How often it is written. Prometheus asks node_exporter every 15 to 60 seconds.
 const PERIOD: Duration = Duration::from_secs(10);
+/// How long the start waits to see whether it can be written at all. A disk that hangs is a warning, as it is later on.
+const FIRST_WRITE_WAIT: Duration = Duration::from_secs(2);
 /// Whoever is to read the file need not be the service's own user; there are no secrets in it.
 const MODE: u32 = 0o644;
 
@@ -29,21 +31,37 @@ pub struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Writes the file once, to see whether it can be written, and starts the thread.
+    /// Starts the thread, and waits to see whether the file can be written.
+    ///
+    /// # Errors
+    /// It cannot be written, or the thread not be started.
     pub fn start(path: &Path, monitor: Arc<Monitor>) -> io::Result<Self> {
-        write(path, &monitor)?;
         let (stop, stopped) = bounded(1);
-        let path = path.to_owned();
+        let (first, written) = bounded(1);
+        let file = path.to_owned();
         let poison = monitor.poison.clone();
         let thread = threads::start("metrics-file", &poison, move || {
+            let outcome = write(&file, &monitor);
+            let is_written = outcome.is_ok();
+            // Nobody waits for it any more where the disk took too long.
+            let late = first.send(outcome).err().and_then(|unheard| unheard.0.err());
+            if let Some(error) = late {
+                not_written(&file, &error);
+            } else if !is_written {
+                return;
+            }
             while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
-                if let Err(error) = write(&path, &monitor) {
-                    NOT_WRITTEN.warn(format_args!("METRICS_FILE {} could not be written: {error}", path.display()));
+                if let Err(error) = write(&file, &monitor) {
+                    not_written(&file, &error);
                 }
             }
             // A process that has ended has no figures. Where it cannot be removed, its age tells.
-            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(&file);
         })?;
+        match written.recv_timeout(FIRST_WRITE_WAIT) {
+            Ok(outcome) => outcome?,
+            Err(_) => not_written(path, &ErrorKind::TimedOut.into()),
+        }
         Ok(Self { stop, thread })
     }
 
@@ -52,6 +70,10 @@ impl MetricsFile {
         drop(self.stop);
         threads::join_until(deadline, vec![self.thread]);
     }
+}
+
+fn not_written(path: &Path, error: &io::Error) {
+    NOT_WRITTEN.warn(format_args!("METRICS_FILE {} could not be written: {error}", path.display()));
 }
 
 fn write(path: &Path, monitor: &Monitor) -> io::Result<()> {

@@ -1,11 +1,15 @@
 //! Figures and probes over HTTP, where an address is given: `/metrics`, `/healthz`, `/readyz`.
 //!
-//! Two threads take one connection each, give one answer and close. More connections wait in the system's own queue, so
-//! that whoever asks too much, or too slowly, costs the service nothing but these threads.
+//! One thread takes every connection at once, and gives each a thread of its own, which gives one answer and closes. Both
+//! the time of a connection and their number are bounded, and where there are too many the oldest has to go: whoever
+//! asks is answered within milliseconds, so that it is one that does not ask. So whoever asks too much, or too slowly, or
+//! never, keeps no probe waiting.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::daemon::figures;
@@ -13,8 +17,8 @@ use crate::daemon::monitor::{Monitor, Phase};
 use crate::daemon::threads;
 use crate::log_limit::RateLimited;
 
-/// The threads, by name.
-const THREADS: [&str; 2] = ["metrics-http-0", "metrics-http-1"];
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 32;
 /// A request's head, in bytes; there is no body.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Header lines of a request.
@@ -33,24 +37,51 @@ static NOT_TAKEN: RateLimited = RateLimited::new(Duration::from_secs(60));
 pub fn start(address: SocketAddr, monitor: &Arc<Monitor>) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
     log::info!("metrics on http://{}/metrics, probes on /healthz and /readyz", listener.local_addr()?);
-    for name in THREADS {
-        let (listener, monitor) = (listener.try_clone()?, Arc::clone(monitor));
-        let poison = monitor.poison.clone();
-        threads::start(name, &poison, move || serve(&listener, &monitor))?;
-    }
+    let (poison, monitor) = (monitor.poison.clone(), Arc::clone(monitor));
+    threads::start("metrics-http", &poison, move || serve(&listener, &monitor))?;
     Ok(())
 }
 
-fn serve(listener: &TcpListener, monitor: &Monitor) {
+fn serve(listener: &TcpListener, monitor: &Arc<Monitor>) {
+    let mut visits = Visits::default();
     loop {
-        match listener.accept() {
-            // Whoever asks and goes away, or never asks, gets no answer: that is for them to know.
-            Ok((connection, _)) => drop(exchange(connection, monitor)),
-            Err(error) => {
-                NOT_TAKEN.warn(format_args!("METRICS_ADDR: a connection could not be taken: {error}"));
-                std::thread::sleep(PAUSE);
-            }
+        let taken = listener.accept().and_then(|(connection, _)| visits.add(connection, monitor));
+        if let Err(error) = taken {
+            NOT_TAKEN.warn(format_args!("METRICS_ADDR: a connection could not be taken: {error}"));
+            std::thread::sleep(PAUSE);
         }
+    }
+}
+
+/// The connections that are open, oldest first.
+#[derive(Default)]
+struct Visits(VecDeque<Arc<Visit>>);
+
+struct Visit {
+    connection: TcpStream,
+    is_over: AtomicBool,
+}
+
+impl Visits {
+    /// Answers it on a thread of its own. Where there are too many, the oldest makes room.
+    fn add(&mut self, connection: TcpStream, monitor: &Arc<Monitor>) -> io::Result<()> {
+        self.0.retain(|visit| !visit.is_over.load(Ordering::Relaxed));
+        while self.0.len() >= CONNECTIONS_MAX {
+            // Its thread reads or writes no more, and ends.
+            drop(self.0.pop_front().map(|oldest| oldest.connection.shutdown(Shutdown::Both)));
+        }
+        let visit = Arc::new(Visit { connection, is_over: AtomicBool::new(false) });
+        let (visitor, monitor) = (Arc::clone(&visit), Arc::clone(monitor));
+        let poison = monitor.poison.clone();
+        threads::start("metrics-answer", &poison, move || {
+            // Whoever asks and goes away, or never asks, gets no answer: that is for them to know.
+            let _ = exchange(&visitor.connection, &monitor);
+            visitor.is_over.store(true, Ordering::Relaxed);
+            // Closed here where the list still has it: nobody waits for the next visitor to come.
+            let _ = visitor.connection.shutdown(Shutdown::Both);
+        })?;
+        self.0.push_back(visit);
+        Ok(())
     }
 }
 
@@ -61,9 +92,9 @@ struct Response {
     body: String,
 }
 
-fn exchange(mut connection: TcpStream, monitor: &Monitor) -> io::Result<()> {
+fn exchange(mut connection: &TcpStream, monitor: &Monitor) -> io::Result<()> {
     let deadline = Instant::now() + EXCHANGE_MAX;
-    let request = read_request(&mut connection, deadline)?;
+    let request = read_request(connection, deadline)?;
     let wants_body = !matches!(&request, Ok(Request { method, .. }) if method == "HEAD");
     let Response { status, content_type, body } = request.map_or_else(|refused| refused, |one| respond(&one, monitor));
     let head = format!(
@@ -78,7 +109,7 @@ fn exchange(mut connection: TcpStream, monitor: &Monitor) -> io::Result<()> {
         let written = connection.write(left)?;
         left = left.get(written..).unwrap_or_default();
     }
-    connection.shutdown(std::net::Shutdown::Write)
+    connection.shutdown(Shutdown::Write)
 }
 
 /// What is asked: the method, and the path without a query.
@@ -87,7 +118,7 @@ struct Request {
     path: String,
 }
 
-fn read_request(connection: &mut TcpStream, deadline: Instant) -> io::Result<Result<Request, Response>> {
+fn read_request(mut connection: &TcpStream, deadline: Instant) -> io::Result<Result<Request, Response>> {
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
     loop {

@@ -31,7 +31,7 @@ pub mod statistics;
 pub mod supervisor;
 pub mod threads;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,15 +45,20 @@ use crate::daemon::startup::NotStarted;
 use crate::daemon::supervisor::Supervisor;
 use crate::exit::ExitStatus;
 
-/// How long taking the file with the metrics away may hold up the end.
-const METRICS_FAREWELL: Duration = Duration::from_millis(250);
+/// How long taking the file with the metrics away may hold up the end, and telling the service manager about it.
+const FAREWELL: Duration = Duration::from_millis(250);
+/// How long the definitions for the operator may take to be printed.
+const PRINT_WAIT: Duration = Duration::from_secs(2);
 
 /// Runs the service until it is told to stop.
 pub fn run(config: Config) -> ExitStatus {
-    let notifier = Notifier::new();
     let signals = match Signals::take_over() {
         Ok(signals) => signals,
         Err(error) => return fail(ExitStatus::Bug, &format!("signals cannot be received: {error}")),
+    };
+    let notifier = match Notifier::start() {
+        Ok(notifier) => notifier,
+        Err(error) => return fail(ExitStatus::Bug, &format!("a thread cannot be started: {error}")),
     };
     log::info!("person-service {} starts, process {}", env!("CARGO_PKG_VERSION"), std::process::id());
     let monitor = Arc::new(Monitor::start());
@@ -62,8 +67,10 @@ pub fn run(config: Config) -> ExitStatus {
         Err((status, why)) => return fail(status, &why),
     };
     let status = serve(&config, &signals, &notifier, &monitor);
+    let deadline = Instant::now() + FAREWELL;
+    notifier.end(deadline);
     if let Some(file) = file {
-        file.end(Instant::now() + METRICS_FAREWELL);
+        file.end(deadline);
     }
     status
 }
@@ -73,7 +80,7 @@ fn serve(config: &Config, signals: &Signals, notifier: &Notifier, monitor: &Arc<
         Ok(connected) => connected,
         Err(NotStarted::ToldToStop) => return ExitStatus::Clean,
         Err(NotStarted::Refused { status, why, by_hand }) => {
-            print_by_hand(&by_hand);
+            print_by_hand(by_hand);
             return fail(status, &why);
         }
     };
@@ -107,8 +114,14 @@ fn fail(status: ExitStatus, why: &str) -> ExitStatus {
     status
 }
 
-/// What an operator is to create or change: on stdout, to be piped into a file or a command.
-#[expect(clippy::print_stdout, reason = "it is what stdout is for here")]
-fn print_by_hand(definitions: &[String]) {
-    definitions.iter().for_each(|definition| println!("{definition}"));
+/// What an operator is to create or change: on stdout, to be piped into a file or a command. Where nobody reads it, or
+/// nobody any more, the process ends all the same.
+fn print_by_hand(definitions: Vec<String>) {
+    let print = move || {
+        let mut stdout = std::io::stdout().lock();
+        let _ = definitions.iter().try_for_each(|definition| writeln!(stdout, "{definition}"));
+    };
+    if let Err(error) = threads::within(PRINT_WAIT, "stdout", print) {
+        log::warn!("the definitions cannot be printed: {error}");
+    }
 }

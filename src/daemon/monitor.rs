@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::daemon::figures::Reading;
+use crate::daemon::logging;
 use crate::daemon::pool::Pool;
 use crate::daemon::statistics::{Statistics, Tally};
 use crate::daemon::threads::Poison;
@@ -157,6 +158,8 @@ impl Monitor {
             period: since.elapsed(),
             is_ready: phase == Phase::Serving,
             connections,
+            log_lines_waiting: logging::lines_waiting(),
+            log_lines_dropped: logging::lines_dropped(),
             started: Some(self.started),
             uptime: self.epoch.elapsed(),
             ..Reading::default()

@@ -1,8 +1,9 @@
 //! Signals as messages: one thread waits for them, everyone else selects on a channel.
 
 use std::io;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Incoming;
 
@@ -22,6 +23,12 @@ pub enum Signal {
     Reload,
 }
 
+/// The thread that waits for signals has ended, so that none arrives any more. A process that nobody can stop is to end by
+/// itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the thread that waits for signals has ended, so that nobody could stop the process")]
+pub struct Deaf;
+
 /// The thread that waits for signals, to the end of the process. While it lives, none of the three ends the process by
 /// itself.
 #[derive(Debug)]
@@ -38,9 +45,23 @@ impl Signals {
         Ok(Self { received })
     }
 
-    /// Where the signals arrive. It disconnects when the thread has ended.
+    /// Where the signals arrive, for a `select!`. It disconnects when the thread has ended, which is [`Deaf`].
     pub fn received(&self) -> &Receiver<Signal> {
         &self.received
+    }
+
+    /// The next signal, if one comes within this time.
+    pub fn next_within(&self, wait: Duration) -> Result<Option<Signal>, Deaf> {
+        match self.received.recv_timeout(wait) {
+            Ok(signal) => Ok(Some(signal)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Deaf),
+        }
+    }
+
+    /// A signal that has come already.
+    pub fn waiting(&self) -> Result<Option<Signal>, Deaf> {
+        self.next_within(Duration::ZERO)
     }
 }
 
@@ -69,8 +90,6 @@ fn meaning(number: i32, stopping: bool) -> Signal {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use signal_hook::low_level::raise;
 
     use super::*;
@@ -83,7 +102,21 @@ mod tests {
             raise(number).expect("a process may signal itself");
             seen.push(signals.received().recv_timeout(Duration::from_secs(10)).expect("it arrives"));
         }
+        assert_eq!(signals.next_within(Duration::ZERO), Ok(None));
         use Signal::{Reload, Stop, StopNow};
         assert_eq!(seen, [Reload, Stop, Reload, StopNow, StopNow]);
+    }
+
+    /// The supervisor took a closed channel for a tick without a signal, and turned as fast as it could; the drain took it
+    /// for no signal, and the start went on without ever looking for one.
+    #[test]
+    fn a_thread_of_signals_that_has_ended_is_no_silence() {
+        let (sender, received) = bounded(SIGNALS_LEN_MAX);
+        let signals = Signals { received };
+        sender.send(Signal::Reload).expect("there is room");
+        drop(sender);
+        assert_eq!(signals.next_within(Duration::from_secs(10)), Ok(Some(Signal::Reload)), "what came before counts");
+        assert_eq!(signals.next_within(Duration::from_secs(10)), Err(Deaf));
+        assert_eq!(signals.waiting(), Err(Deaf));
     }
 }

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, after, bounded, select};
 use crate::config::Config;
 use crate::daemon::logging;
 use crate::daemon::notify::Notifier;
-use crate::daemon::signals::{Signal, Signals};
+use crate::daemon::signals::{Deaf, Signal, Signals};
 use crate::exit::ExitStatus;
 use crate::log_limit::RateLimited;
 use crate::nats::{Connection, Consequence, Intake, Obstacle, Prepared, ProvisionError, Store, prepare};
@@ -80,7 +80,7 @@ fn wait_for<T>(
                     return Err(NotStarted::ToldToStop);
                 }
                 Ok(Signal::Reload) => logging::reload_level(&config.log_level_source),
-                Err(_) => return Ok(coming.recv().ok()),
+                Err(_) => return Err(bug(&Deaf.to_string())),
             }
         }
     }

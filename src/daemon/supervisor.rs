@@ -5,8 +5,6 @@ mod drain;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
-
 use crate::config::Config;
 use crate::daemon::door::Doorkeepers;
 use crate::daemon::figures;
@@ -14,7 +12,7 @@ use crate::daemon::logging;
 use crate::daemon::monitor::{Look, Monitor, Phase};
 use crate::daemon::notify::{self, Notifier};
 use crate::daemon::service::{NoEntry, Service};
-use crate::daemon::signals::{Signal, Signals};
+use crate::daemon::signals::{Deaf, Signal, Signals};
 use crate::exit::ExitStatus;
 use crate::log_limit::RateLimited;
 use crate::nats::{Obstacle, stream_state};
@@ -59,6 +57,8 @@ enum Membership {
 enum End {
     /// A signal asked for it.
     Told,
+    /// No signal could any more.
+    Deaf,
     /// A thread panicked.
     Panic,
     /// NATS does not let this user receive commands, and never did.
@@ -126,6 +126,10 @@ impl<'a> Supervisor<'a> {
     pub fn run(mut self) -> ExitStatus {
         match self.watch() {
             End::Told => self.drain(ExitStatus::Clean),
+            End::Deaf => {
+                log::error!("{Deaf}: it ends to be started anew, and answers what it has taken");
+                self.drain(ExitStatus::Bug)
+            }
             End::Panic => {
                 log::error!(
                     "a thread panicked: no more commands are taken, those taken are answered as far as possible"
@@ -149,10 +153,11 @@ impl<'a> Supervisor<'a> {
             if let Err(end) = self.tick() {
                 return end;
             }
-            match self.signals.received().recv_timeout(TICK) {
-                Ok(Signal::Stop | Signal::StopNow) => return End::Told,
-                Ok(Signal::Reload) => logging::reload_level(&self.config.log_level_source),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            match self.signals.next_within(TICK) {
+                Ok(Some(Signal::Stop | Signal::StopNow)) => return End::Told,
+                Ok(Some(Signal::Reload)) => logging::reload_level(&self.config.log_level_source),
+                Ok(None) => {}
+                Err(Deaf) => return End::Deaf,
             }
         }
     }

@@ -52,3 +52,10 @@ pub fn join_until(deadline: Instant, threads: Vec<JoinHandle<()>>) {
         std::thread::sleep(POLL);
     }
 }
+
+/// Runs something that may hang on a thread of its own, and waits for its end, this long at most.
+pub fn within(limit: Duration, name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+    join_until(Instant::now() + limit, vec![thread]);
+    Ok(())
+}

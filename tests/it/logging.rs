@@ -1,17 +1,19 @@
 //! The log of the real process, and the level that is read again.
 
+use std::io::{BufRead as _, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use cim_domain_person::config::LogFormat;
-use cim_domain_person::daemon::logging::{reload_level, start_with};
+use cim_domain_person::daemon::logging::{lines_dropped, reload_level, start_with, write_out};
 use cim_domain_person::daemon::notices::Notices;
 use cim_domain_person::engine::turn::Notice;
 use log::LevelFilter;
 
 use crate::binary::person_service;
 use crate::config::resolve;
+use crate::support::full_pipe::{fill, pipe};
 
 /// What the process writes to stderr, which is a file here, until it has written a line. `journal` makes the value of
 /// `JOURNAL_STREAM` from the file's device and inode.
@@ -97,13 +99,13 @@ const CHILD: &str = "PERSON_SERVICE_TEST_LOGS";
 #[test]
 fn the_journal_gets_fields_to_search_by_and_the_right_priorities() {
     if let Some(socket) = std::env::var_os(CHILD) {
-        start_with(LevelFilter::Info, LogFormat::Auto, socket.to_str().expect("UTF-8"));
+        start_with(LevelFilter::Info, LogFormat::Auto, socket.to_str().expect("UTF-8")).expect("a thread");
         let person = crate::support::somebody();
         Notices::default()
             .log(vec![Notice::Damaged(person, "a gap\nafter 3".to_owned()), Notice::ReplayLoop(person, 8)]);
         log::info!(target: "cim_domain_person::daemon", "ready");
         log::debug!(target: "cim_domain_person::daemon", "not this");
-        return;
+        return write_out();
     }
     let directory = tempfile::tempdir().expect("a temporary folder");
     let path = directory.path().join("socket");
@@ -136,6 +138,47 @@ fn the_journal_gets_fields_to_search_by_and_the_right_priorities() {
     assert!(field(&entries[0], "MESSAGE").is_some_and(|message| message.contains("a gap\\nafter 3")), "{}", entries[0]);
     assert!(has(&entries[2], "MESSAGE=ready") && has(&entries[2], "PRIORITY=6"), "{}", entries[2]);
     assert_eq!(std::fs::read_to_string(stderr.path()).expect("it can be read"), "", "nothing is said twice");
+}
+
+/// A service that logs into a full pipe waited for its reader, with every lock that it held. Here a process logs more than
+/// can wait, and only then somebody reads: what is missing is said where it is missing, and adds up.
+#[test]
+fn what_a_full_pipe_does_not_take_is_counted_and_said_when_it_flows_again() {
+    const LINES: usize = 10_000;
+    if std::env::var_os(CHILD).is_some() {
+        start_with(LevelFilter::Info, LogFormat::Text, "/nowhere").expect("a thread");
+        (0..LINES).for_each(|number| log::info!(target: "cim_domain_person", "line {number}"));
+        println!("\nlogged, {} dropped", lines_dropped());
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).expect("somebody reads again");
+        write_out();
+        log::info!(target: "cim_domain_person", "line {LINES}");
+        return write_out();
+    }
+    let (reader, writer) = pipe();
+    let unread = fill(reader, writer.try_clone().expect("a descriptor"));
+    let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "logging::what_a_full_pipe_does_not_take_is_counted_and_said_when_it_flows_again"])
+        .arg("--nocapture")
+        .env(CHILD, "1")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(writer)
+        .spawn()
+        .expect("it runs");
+    let mut told = std::io::BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    let dropped = told.find_map(|line| line.strip_prefix("logged, ")?.strip_suffix(" dropped")?.parse::<usize>().ok());
+    let dropped = dropped.expect("it waited for nobody");
+    assert!(dropped > LINES / 2, "{dropped}");
+    child.stdin.take().expect("a pipe").write_all(b"read\n").expect("it listens");
+    let lines: Vec<String> = unread.read().collect();
+    assert!(child.wait().expect("it ends").success(), "{lines:#?}");
+    let message = |line: &String| line.splitn(3, ' ').nth(2).unwrap_or_default().trim().to_owned();
+    let mut expected: Vec<String> = (0..LINES - dropped).map(|number| format!("line {number}")).collect();
+    let (gap, last) = (message(&lines[expected.len()]), format!("line {LINES}"));
+    assert!(gap.starts_with(&format!("{dropped} lines of the log were dropped, the first at 2")), "{gap}");
+    expected.extend([gap, last]);
+    assert_eq!(lines.iter().map(message).collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cim_domain_person::daemon::notify::{Notifier, watchdog_interval};
 
@@ -38,10 +38,11 @@ fn the_manager_is_told_in_its_own_words() {
 }
 
 fn notify() {
-    let notifier = Notifier::new();
+    let notifier = Notifier::start().expect("a thread");
     notifier.status("waiting for NATS\nREADY=1");
     notifier.ready();
     notifier.watchdog();
     notifier.stopping();
+    notifier.end(Instant::now() + Duration::from_secs(10));
     assert_eq!(watchdog_interval(), Some(Duration::from_millis(1_500)));
 }

@@ -42,6 +42,10 @@ pub struct Reading {
     pub connections: Vec<(&'static str, Health)>,
     /// The version of the server that the service connected to at its start.
     pub server_version: Option<String>,
+    /// Lines of the log that wait to be written.
+    pub log_lines_waiting: usize,
+    /// Lines of the log that were dropped.
+    pub log_lines_dropped: u64,
     /// When the process started.
     pub started: Option<Timestamp>,
     /// How long ago.

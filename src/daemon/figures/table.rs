@@ -179,6 +179,20 @@ pub static FIGURES: &[Figure] = &[
         Process,
         |now| by_connection(now, |health| health.silent_for.as_secs_f64()),
     ),
+    figure(
+        "log_lines_waiting",
+        "Lines of the log that wait to be written; it does not fall back to 0 where nobody reads the log.",
+        Gauge,
+        Process,
+        |now| count(now.log_lines_waiting),
+    ),
+    figure(
+        "log_lines_dropped_total",
+        "Lines of the log that were dropped, because they could not be written in time.",
+        Counter,
+        Process,
+        |now| one(now.log_lines_dropped),
+    ),
     figure("start_time_seconds", "When the process started, in seconds since 1970.", Gauge, Process, |now| {
         Values::One(now.started.map_or(0.0, |started| whole_seconds(started.as_micros())))
     }),

@@ -73,7 +73,7 @@ impl Supervisor<'_> {
                 log::error!("the drain took longer than DRAIN_TIMEOUT");
                 return false;
             }
-            if self.signals.received().try_recv() == Ok(Signal::StopNow) {
+            if self.signals.waiting() == Ok(Some(Signal::StopNow)) {
                 self.leaves_at_once = true;
                 return false;
             }

@@ -20,6 +20,7 @@ mod stream_gone;
 mod threads;
 mod three_replicas;
 mod tls;
+mod unread;
 
 use std::collections::HashMap;
 

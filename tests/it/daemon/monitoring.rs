@@ -1,7 +1,7 @@
 //! What people see of a running service: `$SRV`, `STATUS=`, HTTP, the file for node_exporter. The same figures everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::support::ports::free_ports;
 use crate::support::{PATIENCE, eventually, skip};
 
 /// For the service to listen at.
-fn free_address() -> String {
+pub fn free_address() -> String {
     let [port] = free_ports();
     format!("127.0.0.1:{port}")
 }
 
 /// The status and the body of an answer; `None` while nobody listens.
-fn get(address: &str, path: &str) -> Option<(u16, String)> {
+pub fn get(address: &str, path: &str) -> Option<(u16, String)> {
     ask(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
 }
 
@@ -316,9 +316,32 @@ fn whoever_asks_badly_or_not_at_all_keeps_nobody_else_from_asking() {
     assert_eq!(ask(&address, b"POST /metrics HTTP/1.1\r\n\r\n").map(|(status, _)| status), Some(405));
     assert_eq!(ask(&address, b"HEAD /metrics HTTP/1.1\r\n\r\n"), Some((200, String::new())));
     assert_eq!(ask(&address, b"\x16\x03\x01\r\n\r\n").map(|(status, _)| status), Some(400));
-    let silent: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
-    assert_eq!(get(&address, "/healthz").map(|(status, _)| status), Some(200), "the silent ones are let go");
-    drop(silent);
+}
+
+/// Two sockets that were opened and said nothing had both threads to themselves, two seconds at a time, and a probe waited
+/// behind them; whoever opened one after the other starved it for good, and the service was restarted as dead.
+#[test]
+fn idle_sockets_keep_no_probe_waiting() {
+    let Busy { address, service: _service, _server, .. } = busy(&[]);
+    let is_alive = || get(&address, "/healthz").is_some_and(|(status, _)| status == 200);
+    let idle = |count: usize| (0..count).map(|_| TcpStream::connect(&address).expect("it listens")).collect::<Vec<_>>();
+    let is_open = |mut socket: &TcpStream| {
+        socket.set_nonblocking(true).expect("it can be");
+        socket.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
+    // They are let go in the end, so that on a busy machine it may take some tries.
+    eventually("a probe is answered while idle sockets stay open", || {
+        let idle = idle(8);
+        is_alive() && idle.iter().all(is_open)
+    });
+    // Many more than there is room for: the oldest make room.
+    let many = idle(300);
+    assert!(is_alive());
+    eventually("idle sockets are let go", || !many.iter().any(is_open));
+    // One that takes no answer holds nobody up either.
+    let deaf: Vec<TcpStream> = idle(40);
+    deaf.iter().for_each(|mut socket| drop(socket.write_all(b"GET /metrics HTTP/1.1\r\n\r\n")));
+    assert!(is_alive());
 }
 
 #[test]

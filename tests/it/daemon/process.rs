@@ -22,6 +22,11 @@ pub struct Service {
 impl Service {
     /// Starts it for the server at this URL, with more of its variables, and does not wait.
     pub fn launch(url: &str, environment: &[(&str, &str)]) -> Self {
+        Self::launch_with(url, environment, Stdio::piped())
+    }
+
+    /// The same, with its log going elsewhere than to [`log`](Self::log).
+    pub fn launch_with(url: &str, environment: &[(&str, &str)], stderr: impl Into<Stdio>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
@@ -36,16 +41,17 @@ impl Service {
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the service starts");
         let told = Arc::new(Mutex::new(Vec::new()));
         let (stderr, stdout) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(String::new())));
         listen(socket, Arc::downgrade(&told));
         let (lines, text) = (Arc::clone(&stderr), Arc::clone(&stdout));
-        let (errors, mut output) = (child.stderr.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        let (errors, mut output) = (child.stderr.take(), child.stdout.take().expect("a pipe"));
         std::thread::spawn(move || {
-            BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line));
+            let lines_of = errors.into_iter().flat_map(|errors| BufReader::new(errors).lines());
+            lines_of.map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line));
         });
         std::thread::spawn(move || {
             let mut all = String::new();

@@ -1,6 +1,7 @@
 //! What the tests stand on: real servers, a proxy that does harm, a client without manners.
 
 pub mod cluster;
+pub mod full_pipe;
 pub mod histories;
 pub mod nats_server;
 pub mod ports;

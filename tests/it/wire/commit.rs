@@ -175,95 +175,74 @@ fn what_is_too_new_is_told_from_what_is_damaged() {
     }
 }
 
+/// What the full commit is answered with when this stands at a place of one of its events.
+fn said_of(event: usize, place: &str, unknown: &Value) -> CommitError {
+    let mut commit: Value = serde_json::from_slice(&full()).unwrap();
+    let place = format!("/events/{event}/event{place}");
+    *commit.pointer_mut(&place).unwrap_or_else(|| panic!("nothing at {place}")) = unknown.clone();
+    decode(commit.to_string().as_bytes()).expect_err("nobody knows it")
+}
+
+fn later(what: &str) -> CommitError {
+    CommitError::TooNew(format!("{what}, which this release does not know"))
+}
+
 /// One attribute of a later release's type, in one person's history, was answered as damage, which calls for a repair: it
 /// would have been given up, with all that came after it.
 #[test]
-fn whatever_a_later_release_adds_inside_of_an_event_is_too_new_and_named() {
+fn what_a_later_release_adds_inside_of_an_event_is_too_new_and_named() {
+    for (event, member, unknown, name) in [
+        (1, "NameUpdated/new_name/naming_convention", json!("Klingon"), "Klingon"),
+        (3, "AttributeRecorded/attribute/attribute_type", json!({"Contact": "Email"}), "Contact"),
+        (3, "AttributeRecorded/attribute/attribute_type", json!({"Identifying": "TaxId"}), "TaxId"),
+        (3, "AttributeRecorded/attribute/value", json!({"ContactPoint": {"value": "x"}}), "ContactPoint"),
+        (3, "AttributeRecorded/attribute/provenance/source", json!({"Guessed": 1}), "Guessed"),
+        (3, "AttributeRecorded/attribute/provenance/confidence", json!("Vague"), "Vague"),
+        (4, "AttributeUpdated/old_attribute/value", json!({"Later": []}), "Later"),
+        (5, "AttributeInvalidated/attribute_type", json!({"Dental": {}}), "Dental"),
+        (10, "PersonMergedInto/merge_reason", json!("Whim"), "Whim"),
+        // A stranger's bytes are no name.
+        (10, "PersonMergedInto/merge_reason", json!("J\u{fc}rgen"), "(another name)"),
+    ] {
+        let (_, within) = member.split_once('/').expect("an event and a place");
+        let expected = later(&format!("the variant {name} of {}", within.replace('/', ".")));
+        assert_eq!(said_of(event, &format!("/{member}"), &unknown), expected);
+    }
+    for (unknown, name) in [
+        (json!({"PersonErased": {}}), "PersonErased"),
+        (json!("PersonFrozen"), "PersonFrozen"),
+        (json!({"a\nb": {}}), "(another name)"),
+        (json!({"X".repeat(65): {}}), "(another name)"),
+    ] {
+        assert_eq!(said_of(4, "", &unknown), later(&format!("the event type {name}")));
+    }
+}
+
+/// The same wherever a variant with something in it stands in an event of any type.
+#[test]
+fn no_variant_that_nobody_knows_is_damage_wherever_it_stands() {
     fn variants<'a>(value: &'a mut Value, all: &mut Vec<&'a mut Value>) {
-        // A variant without content is a text; one with it, an object with its name as the single member.
+        let is_variant = |members: &serde_json::Map<String, Value>| {
+            members.len() == 1 && members.keys().all(|name| name.starts_with(char::is_uppercase))
+        };
         match value {
             Value::Array(items) => items.iter_mut().for_each(|item| variants(item, all)),
-            Value::Object(members)
-                if members.len() == 1 && members.keys().all(|name| name.starts_with(char::is_uppercase)) =>
-            {
-                all.push(value);
-            }
+            Value::Object(members) if is_variant(members) => all.push(value),
             Value::Object(members) => members.values_mut().for_each(|member| variants(member, all)),
             _ => {}
         }
     }
-    let good: Value = serde_json::from_slice(&full()).unwrap();
-    let said = |change: &dyn Fn(&mut Value)| {
-        let mut value = good.clone();
-        change(&mut value);
-        decode(value.to_string().as_bytes()).expect_err("nobody knows it")
-    };
-    let later = |what: &str| CommitError::TooNew(format!("{what}, which this release does not know"));
-    for (event, place, unknown, what) in [
-        (
-            1,
-            "/NameUpdated/new_name/naming_convention",
-            json!("Klingon"),
-            "the variant Klingon of new_name.naming_convention",
-        ),
-        (
-            3,
-            "/AttributeRecorded/attribute/attribute_type",
-            json!({"Contact": "Email"}),
-            "the variant Contact of attribute.attribute_type",
-        ),
-        (
-            3,
-            "/AttributeRecorded/attribute/attribute_type/Identifying",
-            json!("TaxId"),
-            "the variant TaxId of attribute.attribute_type",
-        ),
-        (
-            3,
-            "/AttributeRecorded/attribute/value",
-            json!({"ContactPoint": {"value": "x"}}),
-            "the variant ContactPoint of attribute.value",
-        ),
-        (
-            3,
-            "/AttributeRecorded/attribute/provenance/source",
-            json!({"Guessed": 1}),
-            "the variant Guessed of attribute.provenance.source",
-        ),
-        (
-            3,
-            "/AttributeRecorded/attribute/provenance/confidence",
-            json!("Vague"),
-            "the variant Vague of attribute.provenance.confidence",
-        ),
-        (4, "/AttributeUpdated/old_attribute/value", json!({"Later": []}), "the variant Later of old_attribute.value"),
-        (5, "/AttributeInvalidated/attribute_type", json!({"Dental": {}}), "the variant Dental of attribute_type"),
-        (10, "/PersonMergedInto/merge_reason", json!("Whim"), "the variant Whim of merge_reason"),
-        (4, "", json!({"PersonErased": {}}), "the event type PersonErased"),
-        (4, "", json!("PersonFrozen"), "the event type PersonFrozen"),
-        // A stranger's bytes are no name.
-        (4, "", json!({"a\nb": {}}), "the event type (another name)"),
-        (4, "", json!({"X".repeat(65): {}}), "the event type (another name)"),
-        (10, "/PersonMergedInto/merge_reason", json!("J\u{fc}rgen"), "the variant (another name) of merge_reason"),
-    ] {
-        let change = |commit: &mut Value| {
-            let place = format!("/events/{event}/event{place}");
-            *commit.pointer_mut(&place).unwrap_or_else(|| panic!("nothing at {place}")) = unknown.clone();
-        };
-        assert_eq!(said(&change), later(what));
-    }
-    // And wherever else a variant stands.
     let mut count = 0;
     loop {
-        let mut changed = good.clone();
+        let mut commit: Value = serde_json::from_slice(&full()).unwrap();
         let mut all = Vec::new();
-        changed["events"].as_array_mut().unwrap().iter_mut().for_each(|event| {
+        commit["events"].as_array_mut().unwrap().iter_mut().for_each(|event| {
             event["event"].as_object_mut().unwrap().values_mut().for_each(|event| variants(event, &mut all));
         });
         let Some(variant) = all.into_iter().nth(count) else { break };
         *variant = json!({"Later": 1});
-        let error = decode(changed.to_string().as_bytes()).expect_err("nobody knows it");
-        assert!(matches!(&error, CommitError::TooNew(why) if why.contains("Later")), "{error}: {changed}");
+        let error = decode(commit.to_string().as_bytes()).expect_err("nobody knows it");
+        assert!(matches!(&error, CommitError::TooNew(why) if why.contains("Later")), "{error}: {commit}");
         count += 1;
     }
     assert!(count > 5, "{count}");
