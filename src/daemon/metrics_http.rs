@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::daemon::figures;
-use crate::daemon::monitor::{Monitor, Phase};
+use crate::daemon::monitor::Monitor;
 use crate::daemon::threads;
 use crate::log_limit::RateLimited;
 
@@ -162,9 +162,9 @@ fn respond(request: &Request, monitor: &Monitor) -> Response {
             Ok(()) => plain("200 OK", "alive"),
             Err(what) => plain("503 Service Unavailable", &what),
         },
-        "/readyz" => match monitor.phase() {
-            Phase::Serving => plain("200 OK", Phase::Serving.words()),
-            phase => plain("503 Service Unavailable", phase.words()),
+        "/readyz" => match monitor.is_ready() {
+            Ok(()) => plain("200 OK", "ready"),
+            Err(why) => plain("503 Service Unavailable", &why),
         },
         _ => plain("404 Not Found", "there are /metrics, /healthz and /readyz"),
     }
@@ -196,8 +196,8 @@ mod tests {
         let cases: [(&[u8], &str); 8] = [
             (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK: alive"),
             (b"GET /healthz?verbose=1 HTTP/1.0\r\n\r\n", "200 OK: alive"),
-            (b"GET /readyz HTTP/1.1\r\n\r\n", "503 Service Unavailable: starting: waiting for NATS"),
-            (b"HEAD /readyz HTTP/1.1\r\n\r\n", "503 Service Unavailable: starting: waiting for NATS"),
+            (b"GET /readyz HTTP/1.1\r\n\r\n", "503 Service Unavailable: starting"),
+            (b"HEAD /readyz HTTP/1.1\r\n\r\n", "503 Service Unavailable: starting"),
             (
                 b"GET /metrics HTTP/1.1\r\n\r\n",
                 "200 OK: # HELP person_service_commands_accepted_total Commands carried out, or with nothing to change.",

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod background;
+pub mod checkup;
 pub mod clock;
 pub mod company;
 pub mod discovery;
@@ -22,6 +23,7 @@ pub mod notify;
 pub mod pool;
 pub mod pulse;
 pub mod queries;
+pub mod reasons;
 pub mod replier;
 pub mod service;
 pub mod signals;
@@ -76,7 +78,7 @@ pub fn run(config: Config) -> ExitStatus {
 }
 
 fn serve(config: &Config, signals: &Signals, notifier: &Notifier, monitor: &Arc<Monitor>) -> ExitStatus {
-    let connected = match startup::connect(config, signals, notifier) {
+    let connected = match startup::connect(config, signals, notifier, monitor) {
         Ok(connected) => connected,
         Err(NotStarted::ToldToStop) => return ExitStatus::Clean,
         Err(NotStarted::Refused { status, why, by_hand }) => {

@@ -4,12 +4,14 @@
 //! It is there before NATS is, and after. The supervisor leaves its findings here at each look; readers read them, and
 //! never wait for anything but each other.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::daemon::figures::Reading;
 use crate::daemon::logging;
 use crate::daemon::pool::Pool;
+use crate::daemon::reasons::{Reason, Told, in_words};
 use crate::daemon::statistics::{Statistics, Tally};
 use crate::daemon::threads::Poison;
 use crate::domain::Timestamp;
@@ -26,22 +28,10 @@ pub enum Phase {
     Starting,
     /// Taking commands.
     Serving,
-    /// NATS is away: commands are left to others.
-    Away,
+    /// Something stands in the way: commands are left to others.
+    NotServing,
     /// Answering what was taken.
     Draining,
-}
-
-impl Phase {
-    /// In words, for probes.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Starting => "starting: waiting for NATS",
-            Self::Serving => "ready",
-            Self::Away => "NATS is away",
-            Self::Draining => "draining",
-        }
-    }
 }
 
 /// What the supervisor found.
@@ -53,6 +43,10 @@ pub struct Look {
     pub connections: Vec<(&'static str, Health)>,
     /// The thread that hangs, if one does.
     pub hangs: Option<String>,
+    /// What stands in the way of serving.
+    pub reasons: Vec<Told>,
+    /// The version of the server that the store is connected to.
+    pub server_version: String,
 }
 
 /// Where the counts are, once there are any.
@@ -61,8 +55,6 @@ pub struct Sources {
     pub statistics: Arc<Statistics>,
     /// What waits.
     pub pool: Arc<Pool>,
-    /// The version of the server.
-    pub server_version: String,
 }
 
 /// How the service is doing.
@@ -73,6 +65,9 @@ pub struct Monitor {
     started: Timestamp,
     sources: OnceLock<Sources>,
     looked: Mutex<Option<(Instant, Look)>>,
+    /// While it starts: what it waits for.
+    waits_for: Mutex<Option<Told>>,
+    connects_failed: Mutex<BTreeMap<Reason, u64>>,
     marks: Mutex<Marks>,
 }
 
@@ -93,6 +88,8 @@ impl Monitor {
             started: Timestamp::now(),
             sources: OnceLock::new(),
             looked: Mutex::new(None),
+            waits_for: Mutex::new(None),
+            connects_failed: Mutex::default(),
             marks: Mutex::new(Marks { last: start.clone(), earlier: start }),
         }
     }
@@ -100,6 +97,16 @@ impl Monitor {
     /// From now on there is something to count. The first call counts.
     pub fn connect(&self, sources: Sources) {
         let _ = self.sources.set(sources);
+    }
+
+    /// It starts, and waits for this.
+    pub fn waits_for(&self, told: Told) {
+        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+    }
+
+    /// An attempt to connect failed for this reason.
+    pub fn connect_failed(&self, reason: Reason) {
+        *self.connects_failed.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
     }
 
     /// Takes in what the supervisor found.
@@ -115,10 +122,24 @@ impl Monitor {
         }
     }
 
-    /// What the service is at.
-    pub fn phase(&self) -> Phase {
+    /// Whether a command sent now would be answered; if not, why not.
+    ///
+    /// # Errors
+    /// In words for people.
+    pub fn is_ready(&self) -> Result<(), String> {
         let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.as_ref().map_or(Phase::Starting, |(_, look)| look.phase)
+        let (phase, reasons) =
+            looked.as_ref().map_or((Phase::Starting, [].as_slice()), |(_, look)| (look.phase, &look.reasons));
+        match phase {
+            Phase::Serving => Ok(()),
+            Phase::Draining => Err("draining".to_owned()),
+            Phase::NotServing if reasons.is_empty() => Err("the queue group is being joined".to_owned()),
+            Phase::NotServing => Err(in_words(reasons)),
+            Phase::Starting => {
+                let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
+                Err(waits_for.as_ref().map_or("starting".to_owned(), |(_, words)| format!("starting: {words}")))
+            }
+        }
     }
 
     /// Whether the process makes progress; if not, what hangs.
@@ -148,23 +169,29 @@ impl Monitor {
     }
 
     fn reading(&self, before: Tally, since: Instant) -> Reading {
-        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (phase, connections) = looked
-            .as_ref()
-            .map_or_else(|| (Phase::Starting, Vec::new()), |(_, look)| (look.phase, look.connections.clone()));
-        drop(looked);
+        let look = self.looked.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, look)| look.clone());
+        let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let connects_failed = self.connects_failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_ready = look.as_ref().is_some_and(|look| look.phase == Phase::Serving);
+        let (connections, reasons, server_version) = match look {
+            Some(look) => (look.connections, look.reasons, Some(look.server_version)),
+            None => (Vec::new(), waits_for.into_iter().collect(), None),
+        };
         let reading = Reading {
             before,
             period: since.elapsed(),
-            is_ready: phase == Phase::Serving,
+            is_ready,
+            reasons: reasons.into_iter().map(|(reason, _)| reason).collect(),
+            connects_failed,
             connections,
             log_lines_waiting: logging::lines_waiting(),
             log_lines_dropped: logging::lines_dropped(),
+            server_version,
             started: Some(self.started),
             uptime: self.epoch.elapsed(),
             ..Reading::default()
         };
-        let Some(Sources { statistics, pool, server_version }) = self.sources.get() else { return reading };
+        let Some(Sources { statistics, pool }) = self.sources.get() else { return reading };
         // Before what was taken on is read: what is answered meanwhile was counted as taken on.
         let tally = statistics.since_start();
         Reading {
@@ -172,7 +199,6 @@ impl Monitor {
             tally,
             queue_len: pool.waiting(),
             queue_len_max: pool.room(),
-            server_version: Some(server_version.clone()),
             ..reading
         }
     }
@@ -181,17 +207,21 @@ impl Monitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nats::Cause;
 
     fn look(phase: Phase, hangs: Option<&str>) -> Look {
-        Look { phase, connections: Vec::new(), hangs: hangs.map(str::to_owned) }
+        let (hangs, server_version) = (hangs.map(str::to_owned), "2.15.1".to_owned());
+        Look { phase, connections: Vec::new(), hangs, reasons: Vec::new(), server_version }
     }
 
     #[test]
     fn a_process_that_waits_for_nats_is_alive_and_not_ready() {
         let monitor = Monitor::start();
         assert_eq!(monitor.is_alive(), Ok(()));
-        assert_eq!(monitor.phase(), Phase::Starting);
-        assert!(!monitor.read().is_ready);
+        assert_eq!(monitor.is_ready(), Err("starting".to_owned()));
+        monitor.waits_for((Reason::Cause(Cause::SignIn), "the server refused the sign-in".to_owned()));
+        assert_eq!(monitor.is_ready(), Err("starting: the server refused the sign-in".to_owned()));
+        assert_eq!((monitor.read().is_ready, monitor.read().reasons), (false, vec![Reason::Cause(Cause::SignIn)]));
     }
 
     #[test]
@@ -208,6 +238,6 @@ mod tests {
         let monitor = Monitor::start();
         monitor.look(look(Phase::Serving, None));
         monitor.beat(Phase::Draining);
-        assert_eq!((monitor.phase(), monitor.read().is_ready), (Phase::Draining, false));
+        assert_eq!((monitor.is_ready(), monitor.read().is_ready), (Err("draining".to_owned()), false));
     }
 }

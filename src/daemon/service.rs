@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::daemon::admission::Bounds;
 use crate::daemon::background::{self, Background, Inlets};
+use crate::daemon::checkup::Checkups;
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
 use crate::daemon::door::{Door, Doorkeeper, Doorkeepers, Entrance};
@@ -65,6 +66,10 @@ pub struct Service {
     pub answering: Vec<JoinHandle<()>>,
     /// The threads for what is slow. They end after the workers.
     pub background: Vec<JoinHandle<()>>,
+    /// Whether a command would be answered.
+    pub checkups: Option<Checkups>,
+    /// The version of the server that the store is connected to.
+    pub server_version: String,
     /// The way to the threads that answer queries.
     pub query_door: Option<Arc<QueryDoor>>,
     hearsay: Hearsay,
@@ -100,11 +105,7 @@ impl Service {
         let reply_rule = ReplyRule::new(&config.reply_subjects);
         let replier = Replier::new(store.clone(), reply_rule, Arc::clone(&statistics));
         let pool = Arc::new(pool);
-        monitor.connect(Sources {
-            statistics: Arc::clone(&statistics),
-            pool: Arc::clone(&pool),
-            server_version: prepared.server.to_string(),
-        });
+        monitor.connect(Sources { statistics: Arc::clone(&statistics), pool: Arc::clone(&pool) });
         let door = Arc::new(Door {
             subjects: Subjects::new(&config.subject_prefix),
             pool: Arc::clone(&pool),
@@ -114,8 +115,12 @@ impl Service {
         });
         let (query_door, query_lanes) = QueryDoor::new(door.subjects.clone(), replier.clone(), config.command_timeout);
         let (follower, ears) = Follower::new(config.workers, intake.generations());
+        let layout = Layout::new(config);
+        layout.found_in(&prepared.domain);
         let mut service = Self {
-            layout: Layout::new(config).found_in(prepared.domain),
+            layout,
+            checkups: None,
+            server_version: prepared.server.to_string(),
             stream: prepared.stream,
             pool,
             statistics: Arc::clone(&statistics),
@@ -152,6 +157,8 @@ impl Service {
         service.start_queries(&ports, query_lanes, &around)?;
         service.start_workers(&ports, seats.into_iter().zip(ears), &around)?;
         service.start_follower(&ports, follower, clock)?;
+        // The last one on this connection: what it hears is said after all other inboxes were asked for.
+        service.start_checkups()?;
         Ok(service)
     }
 
@@ -241,6 +248,14 @@ impl Service {
         let pulse = self.pulses.add("follower");
         let body = move || follower.run(clock, &pulse, open);
         self.background.push(threads::start("follower", &self.poison, body)?);
+        Ok(())
+    }
+
+    fn start_checkups(&mut self) -> io::Result<()> {
+        let pulse = self.pulses.add("checkup");
+        let (checkups, thread) = Checkups::start(&self.store, &self.layout, &self.statistics, pulse, &self.poison)?;
+        self.checkups = Some(checkups);
+        self.background.push(thread);
         Ok(())
     }
 

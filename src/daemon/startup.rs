@@ -7,7 +7,9 @@ use crossbeam_channel::{Receiver, after, bounded, select};
 
 use crate::config::Config;
 use crate::daemon::logging;
+use crate::daemon::monitor::Monitor;
 use crate::daemon::notify::Notifier;
+use crate::daemon::reasons::Reason;
 use crate::daemon::signals::{Deaf, Signal, Signals};
 use crate::exit::ExitStatus;
 use crate::log_limit::RateLimited;
@@ -44,7 +46,12 @@ pub enum NotStarted {
 }
 
 /// Connects and prepares the store, however long NATS is away.
-pub fn connect(config: &Config, signals: &Signals, notifier: &Notifier) -> Result<Connected, NotStarted> {
+pub fn connect(
+    config: &Config,
+    signals: &Signals,
+    notifier: &Notifier,
+    monitor: &Monitor,
+) -> Result<Connected, NotStarted> {
     let urls = config.nats.urls.join(",");
     loop {
         let attempted = wait_for(&attempt_aside(config)?, config, signals, notifier)?;
@@ -55,8 +62,11 @@ pub fn connect(config: &Config, signals: &Signals, notifier: &Notifier) -> Resul
                     let by_hand = definitions.into_iter().map(|definition| definition.json).collect();
                     return Err(NotStarted::Refused { status, why, by_hand });
                 }
-                WAITING.warn(format_args!("waiting for NATS at {urls}: {why}"));
-                notifier.status(&format!("waiting for NATS at {urls}: {why}"));
+                let words = format!("waiting for NATS at {urls}: {why}");
+                WAITING.warn(format_args!("{words}"));
+                notifier.status(&words);
+                monitor.connect_failed(Reason::Cause(cause));
+                monitor.waits_for((Reason::Cause(cause), words));
             }
         }
         wait_for(&after(PAUSE), config, signals, notifier)?;

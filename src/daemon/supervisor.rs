@@ -1,21 +1,22 @@
 //! Watching over the running service: signals, membership in the queue group, the watchdogs, and what people are told.
 
 mod drain;
+mod findings;
+mod telling;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::daemon::door::Doorkeepers;
-use crate::daemon::figures;
 use crate::daemon::logging;
-use crate::daemon::monitor::{Look, Monitor, Phase};
+use crate::daemon::monitor::Monitor;
 use crate::daemon::notify::{self, Notifier};
+use crate::daemon::reasons::{Reason, Reasons, in_words};
 use crate::daemon::service::{NoEntry, Service};
 use crate::daemon::signals::{Deaf, Signal, Signals};
 use crate::exit::ExitStatus;
-use crate::log_limit::RateLimited;
-use crate::nats::{Obstacle, stream_state};
+use crate::nats::Obstacle;
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -27,24 +28,9 @@ const LEAVE_WAIT: Duration = Duration::from_secs(2);
 const BUSY_MAX: Duration = Duration::from_secs(15);
 /// How long before the process ends itself: launchd has no watchdog.
 const HANG_MAX: Duration = Duration::from_secs(60);
-/// How long a connection may stand open and mute. The client library does not let go of one by itself when writes to it
-/// block, so that only a new process gets a new connection.
-const MUTE_FATAL: Duration = Duration::from_secs(120);
-/// How long one attempt to connect again may take, for the same reason. The system gives up after two minutes an address.
-const ATTEMPT_MAX: Duration = Duration::from_secs(600);
 /// How often the log says what was done, and `STATUS=` is renewed.
 const REPORT_PERIOD: Duration = Duration::from_secs(60);
 const STATUS_PERIOD: Duration = Duration::from_secs(5);
-
-/// How long the stream's leader may take to tell how the stream is; the next tick asks again. Less than what makes a
-/// connection count as mute, since meanwhile nothing keeps it lively.
-const STREAM_WAIT: Duration = Duration::from_millis(500);
-/// How often it is asked. A stream that is replaced by a restored one takes no connection with it, so nothing else tells.
-const STREAM_PERIOD: Duration = Duration::from_secs(5);
-/// How long a leader of the stream that was replaced may take to find out: nats-server's election timeouts are below it.
-const DEPOSED_MAX: Duration = Duration::from_secs(12);
-
-static STREAM_AWAY: RateLimited = RateLimited::new(Duration::from_secs(30));
 
 /// Whether commands come in.
 enum Membership {
@@ -76,10 +62,15 @@ pub struct Supervisor<'a> {
     monitor: Arc<Monitor>,
     membership: Membership,
     is_ready: bool,
-    store_good_at: Instant,
     generation: u64,
-    stream_to_check: bool,
-    stream_checked_at: Instant,
+    /// Since when a connection is away or mute.
+    away_since: Option<Instant>,
+    reasons: Reasons,
+    /// Of which of the store connection's lives it is known that commands would be answered, or why not.
+    checked: Option<u64>,
+    check_ordered_at: Instant,
+    /// Checkups in a row that brought no answer.
+    unanswered: u32,
     /// Since when the stream looks like another one, or one that lost its newest part.
     stream_suspect_since: Option<Instant>,
     subscriptions_denied: u64,
@@ -87,7 +78,7 @@ pub struct Supervisor<'a> {
     leaves_at_once: bool,
     reported_at: Instant,
     status_at: Instant,
-    status_is_good: bool,
+    status_words: String,
 }
 
 impl<'a> Supervisor<'a> {
@@ -107,17 +98,19 @@ impl<'a> Supervisor<'a> {
             monitor,
             membership: Membership::Out,
             is_ready: false,
-            store_good_at: now,
             generation: service.store.connection().health().generation,
-            stream_to_check: false,
-            stream_checked_at: now,
+            away_since: None,
+            reasons: Reasons::default(),
+            checked: None,
+            check_ordered_at: now,
+            unanswered: 0,
             stream_suspect_since: None,
             subscriptions_denied: 0,
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
             reported_at: now,
             status_at: now,
-            status_is_good: true,
+            status_words: String::new(),
             service,
         }
     }
@@ -170,53 +163,28 @@ impl<'a> Supervisor<'a> {
             return Err(End::Panic);
         }
         self.check_hangs()?;
-        let is_good = self.is_store_good();
-        self.keep_membership(is_good)?;
-        if is_good && (self.stream_to_check || self.stream_checked_at.elapsed() > STREAM_PERIOD) {
-            self.check_stream();
-        }
+        self.find_reasons();
+        self.keep_membership()?;
         self.feed_watchdog();
-        self.look(is_good);
-        self.tell_status(is_good);
+        self.look();
+        self.tell_status();
         self.report();
         Ok(())
     }
 
-    fn is_store_good(&mut self) -> bool {
-        let health = self.service.store.connection().health();
-        if health.generation != self.generation {
-            self.generation = health.generation;
-            self.stream_to_check = true;
-        }
-        let is_good = health.connected && health.silent_for < AWAY_MAX;
-        if is_good {
-            self.store_good_at = Instant::now();
-        }
-        is_good
-    }
-
-    /// A replica that cannot store leaves the commands to others, and comes back when it can.
-    fn keep_membership(&mut self, is_good: bool) -> Result<(), End> {
-        let is_denied = self.is_denied();
+    /// A replica that does not serve leaves the commands to others, and comes back when it does.
+    fn keep_membership(&mut self) -> Result<(), End> {
+        // Joining is the way to find out whether commands are still denied.
+        let may_join = self.reasons.is_empty_but_for(Reason::NO_RIGHT) && self.is_checked();
         let membership = std::mem::replace(&mut self.membership, Membership::Out);
         self.membership = match membership {
-            Membership::In(keepers) if self.store_good_at.elapsed() > AWAY_MAX => {
-                log::warn!(
-                    error_code = "store_away";
-                    "the store has been away for {} s: commands are left to other replicas",
-                    AWAY_MAX.as_secs()
-                );
-                keepers.leave(LEAVE_WAIT);
-                Membership::Leaving(keepers)
-            }
-            // What was denied to a connection stays so until it is asked for again.
-            Membership::In(keepers) if is_denied => {
-                log::warn!("NATS no longer lets this user receive commands: they are left to other replicas");
+            Membership::In(keepers) if !self.reasons.is_empty() => {
+                log::warn!("commands are left to other replicas: {}", in_words(&self.reasons.list()));
                 keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }
             Membership::Leaving(keepers) if !keepers.have_left() => Membership::Leaving(keepers),
-            Membership::Leaving(_) | Membership::Out if is_good => match self.service.join() {
+            Membership::Leaving(_) | Membership::Out if may_join => match self.service.join() {
                 Ok(keepers) => {
                     self.joined();
                     Membership::In(keepers)
@@ -230,78 +198,18 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// Whether the server denied us a subscription since we last joined.
-    fn is_denied(&self) -> bool {
-        self.service.intake.connection().subscriptions_denied() != self.subscriptions_denied
-    }
-
     fn joined(&mut self) {
         self.subscriptions_denied = self.service.intake.connection().subscriptions_denied();
+        self.reasons.clear(Reason::NO_RIGHT);
         let group = self.config.subject_prefix.as_str();
         log::info!("serving {group}.commands.> and {group}.queries.> with {} workers", self.config.workers);
-        self.notifier.status("serving");
         if !self.is_ready {
             self.is_ready = true;
             self.notifier.ready();
         }
     }
 
-    /// After every reconnect, and now and then: is it the stream that it was, with everything that was acknowledged?
-    fn check_stream(&mut self) {
-        self.stream_checked_at = Instant::now();
-        self.stream_to_check = false;
-        // Taken before the question: while the answer is on its way, more is acknowledged, and heard of.
-        let acknowledged = self.service.statistics.highest_sequence();
-        let found = match stream_state(&self.service.store, &self.service.layout, STREAM_WAIT) {
-            Ok(found) => found,
-            Err(why) => return STREAM_AWAY.warn(format_args!("the stream cannot be looked at: {why}")),
-        };
-        let is_other = found.created != self.service.stream.created;
-        let is_shorter = !is_other && found.last_sequence < acknowledged;
-        if !is_other && !is_shorter {
-            self.stream_suspect_since = None;
-            return;
-        }
-        if is_shorter && found.has_copies {
-            // A leader that was replaced without knowing is behind, and says so until it finds out. Until then it is a
-            // suspicion, upon which to forget what is cached costs a few reads.
-            let suspect_since = *self.stream_suspect_since.get_or_insert_with(|| {
-                log::warn!("the stream seems to have lost its newest part; if so, it is confirmed within seconds");
-                self.service.forget_everything();
-                Instant::now()
-            });
-            if suspect_since.elapsed() < DEPOSED_MAX {
-                return;
-            }
-        }
-        self.stream_suspect_since = None;
-        log::error!(
-            error_code = "stream_replaced";
-            "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \
-             acknowledged; it was restored or lost its newest part, and all that was cached is forgotten",
-            found.created,
-            found.last_sequence,
-            self.service.stream.created,
-        );
-        self.service.forget_everything();
-        self.service.statistics.forget_sequences();
-        self.service.stream = found;
-    }
-
     fn check_hangs(&self) -> Result<(), End> {
-        let connections =
-            [("store", self.service.store.connection().health()), ("intake", self.service.intake.health())];
-        for (name, health) in connections {
-            if health.connected && health.silent_for > MUTE_FATAL {
-                return Err(End::Hang(format!("the {name} connection has been mute for {:?}", health.silent_for)));
-            }
-            if !health.connected && health.attempt_age > ATTEMPT_MAX {
-                return Err(End::Hang(format!(
-                    "the {name} connection's last attempt began {:?} ago",
-                    health.attempt_age
-                )));
-            }
-        }
         match self.service.pulses.longest_busy() {
             Some((thread, busy_for)) if busy_for > HANG_MAX && !self.is_mute() => {
                 Err(End::Hang(format!("thread {thread} has been busy with one piece of work for {busy_for:?}")))
@@ -327,41 +235,6 @@ impl<'a> Supervisor<'a> {
         if Instant::now() >= due && self.hanging().is_none() {
             self.notifier.watchdog();
             self.watchdog_due = Some((interval, Instant::now() + interval));
-        }
-    }
-
-    /// Leaves what was found to whoever asks.
-    fn look(&self, is_store_good: bool) {
-        let connections =
-            vec![("store", self.service.store.connection().health()), ("intake", self.service.intake.health())];
-        let is_good = is_store_good && connections.iter().all(|(_, health)| health.connected);
-        let phase = match &self.membership {
-            Membership::In(_) if is_good => Phase::Serving,
-            _ => Phase::Away,
-        };
-        self.monitor.look(Look { phase, connections, hangs: self.hanging() });
-    }
-
-    fn tell_status(&mut self, is_store_good: bool) {
-        let is_good = is_store_good && self.service.intake.health().connected;
-        if self.status_at.elapsed() < STATUS_PERIOD && is_good == self.status_is_good {
-            return;
-        }
-        (self.status_at, self.status_is_good) = (Instant::now(), is_good);
-        let figures = figures::status(&self.monitor.read());
-        let words = match &self.membership {
-            Membership::In(_) if is_good => format!("serving: {figures}"),
-            _ if is_good && self.is_denied() => format!("NATS denies commands to this user: {figures}"),
-            _ => format!("NATS is away at {}: {figures}", self.config.nats.urls.join(",")),
-        };
-        self.notifier.status(&words);
-    }
-
-    fn report(&mut self) {
-        let period = self.reported_at.elapsed();
-        if period >= REPORT_PERIOD {
-            self.reported_at = Instant::now();
-            log::info!("{}", figures::minute(&self.monitor.report()));
         }
     }
 }

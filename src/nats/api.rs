@@ -20,6 +20,13 @@ pub(super) struct ApiError {
     pub(super) description: String,
 }
 
+impl ApiError {
+    /// Whether it says "not now": JetStream is still looking for its leader.
+    pub(super) const fn is_temporary(&self) -> bool {
+        self.err_code == TEMPORARILY_UNAVAILABLE
+    }
+}
+
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({}, {})", self.description, self.code, self.err_code)
@@ -49,7 +56,7 @@ pub(super) const STREAM_NOT_FOUND: u16 = 10059;
 pub(super) const STREAM_NAME_IN_USE: u16 = 10058;
 
 /// JetStream is still looking for its leader.
-pub(super) const TEMPORARILY_UNAVAILABLE: u16 = 10008;
+const TEMPORARILY_UNAVAILABLE: u16 = 10008;
 
 /// What came back for a published message.
 #[derive(Debug, Default, Deserialize)]

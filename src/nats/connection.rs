@@ -121,6 +121,12 @@ impl Connection {
         self.vitals.subscriptions_denied()
     }
 
+    /// What the server said when it denied a subscription on the connection that stands now, answers' included; `None` when
+    /// it did not.
+    pub fn subscription_denied(&self) -> Option<String> {
+        self.vitals.subscription_denied()
+    }
+
     /// Something was written: one of the flushing threads is to send it off.
     pub fn mark_dirty(&self) {
         // A mark that is there already says the same.

@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -19,6 +19,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How the server begins to say that we have no right to something.
 const DENIAL: &str = "Permissions Violation";
+/// How it begins or ends to say that a connection, or our account, has too many subscriptions.
+const TOO_MANY: &str = "subscriptions exceeded";
 /// Complaints that wait for whoever listens to them; the next ones are not told.
 const COMPLAINTS_LEN_MAX: usize = 256;
 
@@ -52,6 +54,7 @@ pub(super) struct Vitals {
     newest_flush: AtomicU64,
     subscriptions_denied: AtomicU64,
     denied: Mutex<Option<String>>,
+    subscription_denied: Mutex<Option<String>>,
     losses: RateLimited,
     errors: RateLimited,
     complaints: OnceLock<Sender<String>>,
@@ -72,6 +75,7 @@ impl Vitals {
             newest_flush: AtomicU64::new(0),
             subscriptions_denied: AtomicU64::new(0),
             denied: Mutex::new(None),
+            subscription_denied: Mutex::new(None),
             losses: RateLimited::new(LOG_INTERVAL),
             errors: RateLimited::new(LOG_INTERVAL),
             complaints: OnceLock::new(),
@@ -106,6 +110,7 @@ impl Vitals {
     /// see it move when what is sent now gets lost.
     pub(super) fn on_lost(&self) {
         self.connected.store(false, SeqCst);
+        *lock(&self.subscription_denied) = None;
         self.generation.fetch_add(1, SeqCst);
         self.attempted_millis.store(self.now_millis(), SeqCst);
         if !self.is_closing() {
@@ -122,11 +127,13 @@ impl Vitals {
     pub(super) fn on_error(&self, error: &std::io::Error) {
         let said = without_ids(&error.to_string());
         self.errors.warn(format_args!("NATS says: {said}"));
+        let is_too_many = said.to_lowercase().contains(TOO_MANY);
+        if is_too_many || said.contains(DENIAL) && said.contains("for Subscription") {
+            *lock(&self.subscription_denied) = Some(said.clone());
+            self.subscriptions_denied.fetch_add(1, SeqCst);
+        }
         if said.contains(DENIAL) {
-            if said.contains("for Subscription") {
-                self.subscriptions_denied.fetch_add(1, SeqCst);
-            }
-            *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+            *lock(&self.denied) = Some(said);
         }
         if let Some(complaints) = self.complaints.get() {
             // Whoever does not take them has enough.
@@ -136,7 +143,12 @@ impl Vitals {
 
     /// What the server said when it last denied us a right, on any of this connection's lives.
     pub(super) fn denied(&self) -> Option<String> {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.denied).clone()
+    }
+
+    /// What it said when it denied a subscription, on the connection that stands now.
+    pub(super) fn subscription_denied(&self) -> Option<String> {
+        lock(&self.subscription_denied).clone()
     }
 
     /// How many subscriptions it denied so far.
@@ -189,6 +201,10 @@ impl Vitals {
     fn now_millis(&self) -> u64 {
         millis(self.epoch.elapsed())
     }
+}
+
+fn lock(words: &Mutex<Option<String>>) -> MutexGuard<'_, Option<String>> {
+    words.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,6 +1,7 @@
 //! Where everything lies: the names of stream, bucket and subjects, from the configuration.
 
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::config::{Config, StoreClient, bucket_of};
 use crate::domain::PersonId;
@@ -15,8 +16,8 @@ pub struct Layout {
     /// `$JS.API`, or `$JS.<domain>.API`.
     api: String,
     domain: Option<String>,
-    /// The domain that JetStream says it is, which may be empty; `None` before it was asked.
-    found_domain: Option<String>,
+    /// The domain that JetStream says it is, which may be empty; `None` before it was asked. All clones share it.
+    found_domain: Arc<RwLock<Option<String>>>,
 }
 
 impl Layout {
@@ -39,19 +40,25 @@ impl Layout {
             bucket: bucket_of(stream),
             api: domain.map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
             domain: domain.map(str::to_owned),
-            found_domain: None,
+            found_domain: Arc::default(),
         }
     }
 
-    /// The same names, with the domain that JetStream says it is. From then on the word of another domain's stream of
-    /// the same name is known for what it is.
-    pub fn found_in(self, domain: String) -> Self {
-        Self { found_domain: Some(domain), ..self }
+    /// From now on, here and in all clones, the word of another domain's stream of the same name is known for what it is.
+    pub fn found_in(&self, domain: &str) {
+        let is_news = self.found_domain().as_deref() != Some(domain);
+        if is_news {
+            *self.found_domain.write().unwrap_or_else(PoisonError::into_inner) = Some(domain.to_owned());
+        }
     }
 
     /// Whether an acknowledgement that names this domain (or none, when empty) can come from our own stream.
     pub(super) fn is_ours(&self, domain: &str) -> bool {
-        self.found_domain.as_ref().is_none_or(|found| found == domain)
+        self.found_domain().as_ref().is_none_or(|found| found == domain)
+    }
+
+    fn found_domain(&self) -> RwLockReadGuard<'_, Option<String>> {
+        self.found_domain.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The stream of commits.

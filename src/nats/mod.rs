@@ -17,6 +17,7 @@
 
 pub mod api;
 mod caller;
+mod checkup;
 mod connection;
 mod definitions;
 mod drift;
@@ -46,6 +47,7 @@ mod store;
 mod stream_rules;
 
 pub use caller::{Answer, Caller};
+pub use checkup::{CheckError, Checkup, Seen};
 pub use connection::{Connection, OpenError, check_files};
 pub use drift::{Drift, Judgement, Kept, expected, judge};
 pub use event_log::{BATCH_LEN_MIN, NatsLog};
@@ -60,7 +62,7 @@ pub use mend::Mend;
 pub use message::Incoming;
 pub use obstacle::{Cause, Consequence, Obstacle};
 pub use probe::greetings;
-pub use provision::{Definition, Prepared, ProvisionError, StreamState, prepare, stream_state};
+pub use provision::{Definition, Prepared, ProvisionError, StreamState, prepare};
 pub use replies::ReplyRule;
 pub use scan::{Extent, Scan, Scanned};
 pub use snapshots::NatsSnapshots;

@@ -20,7 +20,7 @@ pub enum Consequence {
 }
 
 /// Why the service does not start, or does not work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// No server can be spoken to.
     Unreachable,

@@ -6,7 +6,7 @@ use semver::Version;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::api::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND, TEMPORARILY_UNAVAILABLE};
+use super::api::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use super::definitions::{bucket, new_salt, stream};
 use super::fault::{Fault, mended};
 use super::inbox::{Exchanged, Inbox};
@@ -15,7 +15,7 @@ use super::message::Incoming;
 use super::store::Store;
 use super::stream_rules::{StreamConfig, Verdict, judge_bucket, judge_stream};
 use crate::config::{self, Config};
-use crate::engine::ports::{Sequence, Unavailable};
+use crate::engine::ports::Sequence;
 use crate::wire::salt::IdentifierSalt;
 
 /// Older servers know no atomic batches, and older ones still can let two writers win in a cluster.
@@ -120,20 +120,6 @@ pub fn prepare(store: &Store, config: &Config) -> Result<Prepared, ProvisionErro
     Ok(Prepared { server, stream: info.into_state(), domain, salt, snapshots, warnings })
 }
 
-/// The stream as it is now, by its leader's word, if that comes within this time.
-pub fn stream_state(store: &Store, layout: &Layout, wait: Duration) -> Result<StreamState, Unavailable> {
-    let mut inbox = store.inbox().map_err(|error| Unavailable(error.to_string()))?;
-    let subject = layout.api(&format!("STREAM.INFO.{}", layout.stream()));
-    match inbox.request(&subject, b"", wait) {
-        Exchanged::Answered(answer) => match read_answer::<StreamInfo>(&answer) {
-            Ok(info) => Ok(info.into_state()),
-            Err(Trouble::Away(why)) => Err(Unavailable(why)),
-            Err(Trouble::Refused(error)) => Err(Unavailable(error.to_string())),
-        },
-        other => Err(Unavailable(no_answer(&other))),
-    }
-}
-
 struct Provision<'a> {
     inbox: Inbox,
     layout: Layout,
@@ -148,17 +134,13 @@ impl Provision<'_> {
             Exchanged::Answered(answer) => answer,
             other => return Err(ProvisionError::Away(no_answer(&other))),
         };
-        let server = answer.server_version().unwrap_or(Version::new(0, 0, 0));
-        let too_old = |found: String| ProvisionError::ServerTooOld { found, needed: SERVER_MIN };
-        if (server.major, server.minor) < (SERVER_MIN.major, SERVER_MIN.minor) {
-            return Err(too_old(server.to_string()));
+        let (server, info) = (answer.server_version().unwrap_or(Version::new(0, 0, 0)), account(&answer));
+        if let Some(why) = too_old(&server, info.as_ref().ok()) {
+            return Err(why);
         }
-        match read_answer::<AccountInfo>(&answer) {
-            Ok(info) if info.api.level >= API_LEVEL_MIN => Ok((server, info.domain)),
-            Ok(info) => Err(too_old(format!("{} (the one with JetStream)", series(info.api.level)))),
-            Err(Trouble::Refused(error)) if error.err_code == TEMPORARILY_UNAVAILABLE => {
-                Err(ProvisionError::Away(error.to_string()))
-            }
+        match info {
+            Ok(info) => Ok((server, info.domain)),
+            Err(Trouble::Refused(error)) if error.is_temporary() => Err(ProvisionError::Away(error.to_string())),
             Err(Trouble::Refused(error)) => Err(ProvisionError::NoJetStream(error.to_string())),
             Err(Trouble::Away(why)) => Err(ProvisionError::NoJetStream(why)),
         }
@@ -253,16 +235,36 @@ impl Provision<'_> {
 
 /// JetStream looking for a leader is an outage, not an answer.
 fn refused(name: String, error: &ApiError) -> ProvisionError {
-    match error.err_code {
-        TEMPORARILY_UNAVAILABLE => ProvisionError::Away(error.to_string()),
-        _ => ProvisionError::NotCreated { name, why: error.to_string() },
+    match error.is_temporary() {
+        true => ProvisionError::Away(error.to_string()),
+        false => ProvisionError::NotCreated { name, why: error.to_string() },
     }
 }
 
 /// Why a call brought nothing.
-enum Trouble {
+pub(super) enum Trouble {
     Away(String),
     Refused(ApiError),
+}
+
+/// What JetStream says of itself and of our account.
+pub(super) fn account(answer: &Incoming) -> Result<AccountInfo, Trouble> {
+    read_answer(answer)
+}
+
+/// The stream that its leader shows.
+pub(super) fn read_stream(answer: &Incoming) -> Result<StreamState, Trouble> {
+    read_answer(answer).map(StreamInfo::into_state)
+}
+
+/// Whether the server that answers is too old, or the one with JetStream, as far as that is known.
+pub(super) fn too_old(server: &Version, account: Option<&AccountInfo>) -> Option<ProvisionError> {
+    let too_old = |found: String| Some(ProvisionError::ServerTooOld { found, needed: SERVER_MIN });
+    if (server.major, server.minor) < (SERVER_MIN.major, SERVER_MIN.minor) {
+        return too_old(server.to_string());
+    }
+    let level = account.map(|account| account.api.level).filter(|level| *level < API_LEVEL_MIN)?;
+    too_old(format!("{} (the one with JetStream)", series(level)))
 }
 
 fn stream_info(inbox: &mut Inbox, layout: &Layout, name: &str) -> Result<StreamInfo, Trouble> {
@@ -303,11 +305,11 @@ struct ErrorPart {
 }
 
 #[derive(Deserialize)]
-struct AccountInfo {
+pub(super) struct AccountInfo {
     #[serde(default)]
     api: ApiPart,
     #[serde(default)]
-    domain: String,
+    pub(super) domain: String,
 }
 
 #[derive(Default, Deserialize)]

@@ -6,6 +6,7 @@ mod lines;
 mod prometheus;
 mod table;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use data::{commands_endpoint, queries_endpoint};
@@ -14,6 +15,7 @@ pub use prometheus::text;
 pub use table::FIGURES;
 
 use crate::daemon::latencies::Latencies;
+use crate::daemon::reasons::Reason;
 use crate::daemon::statistics::Tally;
 use crate::domain::Timestamp;
 use crate::nats::Health;
@@ -38,9 +40,13 @@ pub struct Reading {
     pub in_flight: u64,
     /// Whether a command sent now would be answered.
     pub is_ready: bool,
+    /// Why it would not be.
+    pub reasons: Vec<Reason>,
+    /// Attempts to connect that failed, by reason.
+    pub connects_failed: BTreeMap<Reason, u64>,
     /// How the connections are doing, by name.
     pub connections: Vec<(&'static str, Health)>,
-    /// The version of the server that the service connected to at its start.
+    /// The version of the server that the store is connected to.
     pub server_version: Option<String>,
     /// Lines of the log that wait to be written.
     pub log_lines_waiting: usize,

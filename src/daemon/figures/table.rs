@@ -3,6 +3,7 @@
 use super::Kind::{Counter, Gauge, Histogram};
 use super::Scope::{Commands, Process, Queries};
 use super::{Figure, Kind, Reading, Scope, Times, Values};
+use crate::daemon::reasons::Reason;
 use crate::daemon::statistics::{Stages, Tally};
 use crate::nats::Health;
 use crate::wire::reply::Code;
@@ -166,6 +167,24 @@ pub static FIGURES: &[Figure] = &[
     figure("ready", "1 when a command sent now would be answered, else 0.", Gauge, Process, |now| {
         one(u64::from(now.is_ready))
     }),
+    figure(
+        "not_serving",
+        "1 for each reason for which the service does not serve now, else 0.",
+        Gauge,
+        Process,
+        |now| by_reason(Reason::all(), |reason| u64::from(now.reasons.contains(&reason))),
+    ),
+    figure(
+        "nats_connects_failed_total",
+        "Attempts to connect to NATS that failed, by reason.",
+        Counter,
+        Process,
+        |now| {
+            by_reason(Reason::OF_CONNECTIONS.into_iter(), |reason| {
+                now.connects_failed.get(&reason).copied().unwrap_or(0)
+            })
+        },
+    ),
     figure("nats_connected", "1 while the connection to NATS stands, else 0.", Gauge, Process, |now| {
         by_connection(now, |health| f64::from(u8::from(health.connected)))
     }),
@@ -202,9 +221,13 @@ pub static FIGURES: &[Figure] = &[
     figure("build_info", "1, with the version of the service.", Gauge, Process, |_| {
         Values::By("version", vec![(env!("CARGO_PKG_VERSION").to_owned(), 1.0)])
     }),
-    figure("nats_server_info", "1, with the version of the server found at the start.", Gauge, Process, |now| {
-        Values::By("version", now.server_version.iter().map(|version| (version.clone(), 1.0)).collect())
-    }),
+    figure(
+        "nats_server_info",
+        "1, with the version of the server that the store is connected to.",
+        Gauge,
+        Process,
+        |now| Values::By("version", now.server_version.iter().map(|version| (version.clone(), 1.0)).collect()),
+    ),
 ];
 
 fn stages(now: &Reading) -> Values {
@@ -250,6 +273,11 @@ fn by_code(
     let codes = Code::ALL.into_iter().filter(|code| is_one(*code));
     let counted = |code: Code| (code.as_str().to_owned(), number(counts(&now.tally).get(&code).copied().unwrap_or(0)));
     Values::By("code", codes.map(counted).collect())
+}
+
+/// Every reason stands there, so that an alert has something to look at.
+fn by_reason(reasons: impl Iterator<Item = Reason>, value: impl Fn(Reason) -> u64) -> Values {
+    Values::By("reason", reasons.map(|reason| (reason.name().to_owned(), number(value(reason)))).collect())
 }
 
 fn by_connection(now: &Reading, value: fn(&Health) -> f64) -> Values {

@@ -55,6 +55,7 @@ impl Supervisor<'_> {
     fn finish_workers(&mut self, deadline: Instant) -> bool {
         self.service.pool.finish();
         self.service.query_door = None;
+        self.service.checkups = None;
         let workers_ended = self.wait_until(deadline, |service| {
             service.answering.retain(|thread| !thread.is_finished());
             service.answering.is_empty()

@@ -1,14 +1,12 @@
 //! The stream goes away, or another one takes its place, under a service that runs.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::client::{Client, Command};
 use super::process::Service;
 use super::{STREAM, create, rename, somebody};
+use crate::support::eventually;
 use crate::support::nats_server::NatsServer;
-use crate::support::{PATIENCE, eventually};
 
 /// What a client hears while it is gone, at once; and that what was known of it is not believed of the next one: the
 /// service had answered "already exists" for good, for everybody whom it had in memory.
@@ -46,18 +44,4 @@ fn a_stream_that_is_gone_is_made_by_the_next_start() {
     let _service = Service::start(&server.url(), &[]);
     let person = somebody();
     client.accepted(&person, &create(&person));
-}
-
-/// Nothing but a new process gets a new connection then: see `MUTE_FATAL`.
-#[test]
-#[ignore = "takes two minutes, and a limit that could be set would be one more thing to set wrong"]
-fn a_server_that_stays_mute_for_two_minutes_ends_the_process() {
-    let server = NatsServer::start();
-    let mut service = Service::start(&server.url(), &[]);
-    server.freeze();
-    let (status, took) = service.wait(Duration::from_secs(120) + 2 * PATIENCE);
-    server.thaw();
-    assert_eq!(status, 70, "{}", service.log());
-    assert!(service.log().contains("connection has been mute for"), "{}", service.log());
-    println!("ended after {took:?}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use cim_domain_person::daemon::figures::{FIGURES, Kind, PREFIX, Reading, Values};
+use cim_domain_person::daemon::reasons::Reason;
 use cim_domain_person::wire::reply::Code;
 
 use super::{cells, check_in, document, section};
@@ -57,6 +58,7 @@ fn every_code_in_the_log_is_explained() {
     }
     assert!(coded.len() > 5, "{coded:?}");
     coded.extend(Code::ALL.into_iter().filter(|code| code.is_failure()).map(|code| code.as_str().to_owned()));
+    coded.extend(Reason::all().map(|reason| reason.name().to_owned()));
     let explained: BTreeSet<String> =
         cells(&section(FILE, "Codes")).into_iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
     assert_eq!(coded, explained, "{FILE}, Codes");

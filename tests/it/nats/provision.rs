@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 
 use cim_domain_person::config::Config;
-use cim_domain_person::nats::{Layout, Prepared, ProvisionError, prepare, stream_state};
+use cim_domain_person::nats::{CheckError, Checkup, Layout, Prepared, ProvisionError, prepare};
 use serde_json::{Value, json};
 
 use super::{log, open};
@@ -76,7 +76,8 @@ fn preparing_again_changes_nothing() {
     let again = try_prepare(&config).unwrap();
     assert_eq!(again.stream.created, first.stream.created);
     assert_eq!(again.stream.last_sequence, sequence);
-    assert_eq!(stream_state(&store_connection, &Layout::new(&config), PATIENCE), Ok(again.stream));
+    let seen = Checkup::new(&store_connection, &Layout::new(&config)).unwrap().run(PATIENCE).unwrap();
+    assert_eq!((seen.stream, seen.server, seen.domain), (again.stream, again.server, again.domain));
 }
 
 #[test]
@@ -85,7 +86,8 @@ fn a_stream_made_anew_shows() {
     let config = config(&server.url());
     let first = try_prepare(&config).unwrap();
     Raw::connect(server.port()).api("STREAM.DELETE.PERSON_EVENTS", &json!(null));
-    assert!(stream_state(&open(&config), &Layout::new(&config), PATIENCE).is_err());
+    let missing = Checkup::new(&open(&config), &Layout::new(&config)).unwrap().run(PATIENCE).unwrap_err();
+    assert!(matches!(missing, CheckError::StreamMissing(_)), "{missing}");
     assert_ne!(try_prepare(&config).unwrap().stream.created, first.stream.created);
 }
 

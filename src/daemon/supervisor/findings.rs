@@ -1,0 +1,164 @@
+//! What stands in the way of serving: the connections, what the server denies, and what the checkups find.
+
+use std::time::{Duration, Instant};
+
+use super::{AWAY_MAX, Supervisor};
+use crate::daemon::checkup::Finding;
+use crate::daemon::reasons::{Reason, Told};
+use crate::nats::{Cause, CheckError, Connection, Health, Seen, StreamState};
+
+/// A checkup is ordered again this long after one that found something.
+const RECHECK_PERIOD: Duration = Duration::from_secs(1);
+/// So many checkups in a row without an answer are no election that passes.
+const UNANSWERED_MIN: u32 = 2;
+/// How long a leader of the stream that was replaced may take to find out: nats-server's election timeouts are below it.
+const DEPOSED_MAX: Duration = Duration::from_secs(12);
+
+impl Supervisor<'_> {
+    /// Brings the list of reasons up to date.
+    pub(super) fn find_reasons(&mut self) {
+        let trouble = self.trouble();
+        let generation = self.service.store.connection().health().generation;
+        let is_new = std::mem::replace(&mut self.generation, generation) != generation;
+        let is_back = trouble.is_none() && self.away_since.is_some();
+        self.away_since = trouble.as_ref().map(|_| self.away_since.unwrap_or_else(Instant::now));
+        let is_lasting = self.away_since.is_some_and(|since| since.elapsed() > AWAY_MAX);
+        self.reasons.judge_all(&Reason::OF_CONNECTIONS, trouble.filter(|_| is_lasting));
+        self.judge_denials();
+        if is_new || is_back {
+            self.order_checkup();
+        }
+        self.take_findings();
+        self.reasons.log_news();
+    }
+
+    /// What is the matter with the connections, from the first moment on.
+    pub(super) fn trouble(&self) -> Option<Told> {
+        let store: &Connection = self.service.store.connection();
+        [("store", store), ("intake", self.service.intake.connection())].into_iter().find_map(|(name, connection)| {
+            let (reason, why) = trouble_of(connection)?;
+            let urls = self.config.nats.urls.join(",");
+            Some((reason, format!("NATS is away at {urls}: {name} connection: {why}")))
+        })
+    }
+
+    /// Whether it is known that commands would be answered, on the connection that stands.
+    pub(super) fn is_checked(&self) -> bool {
+        self.checked == Some(self.service.store.connection().health().generation)
+    }
+
+    fn judge_denials(&mut self) {
+        let no_inbox = self.service.store.connection().subscription_denied();
+        let no_inbox = no_inbox.map(|said| format!("NATS denies the service an inbox for answers: {said}"));
+        self.reasons.judge(Reason::NoInbox, no_inbox);
+        // What was denied to a connection stays so until it is asked for again, by joining.
+        let intake = self.service.intake.connection();
+        if intake.subscriptions_denied() != self.subscriptions_denied {
+            let said = intake.subscription_denied().unwrap_or_else(|| "a subscription".to_owned());
+            self.reasons.set(Reason::NO_RIGHT, format!("NATS denies commands to this user: {said}"));
+        }
+    }
+
+    fn take_findings(&mut self) {
+        let Some(checkups) = &self.service.checkups else { return };
+        let findings: Vec<Finding> = checkups.findings().collect();
+        for finding in findings {
+            self.take_finding(finding);
+        }
+        let generation = self.service.store.connection().health().generation;
+        let is_due = self.check_ordered_at.elapsed() > RECHECK_PERIOD;
+        if is_due && (self.checked != Some(generation) || !self.reasons.is_empty()) {
+            self.order_checkup();
+        }
+    }
+
+    fn order_checkup(&mut self) {
+        self.check_ordered_at = Instant::now();
+        if let Some(checkups) = &self.service.checkups {
+            checkups.order();
+        }
+    }
+
+    fn take_finding(&mut self, finding: Finding) {
+        let Finding { generation, acknowledged, seen } = finding;
+        if generation != self.service.store.connection().health().generation {
+            // It is of a connection that is gone.
+            return self.order_checkup();
+        }
+        self.unanswered = if matches!(seen, Err(CheckError::NoAnswer(_))) { self.unanswered + 1 } else { 0 };
+        let found = match &seen {
+            Ok(_) => None,
+            Err(CheckError::NotAsked(_)) => return,
+            Err(CheckError::NoAnswer(_)) if self.unanswered < UNANSWERED_MIN => return self.order_checkup(),
+            Err(error) => Some((reason_of(error), error.to_string())),
+        };
+        self.checked = Some(generation);
+        self.reasons.judge_all(&OF_CHECKUPS, found);
+        if let Ok(Seen { server, domain, stream }) = seen {
+            self.service.server_version = server.to_string();
+            self.service.layout.found_in(&domain);
+            self.compare_stream(stream, acknowledged);
+        }
+    }
+
+    /// Is it the stream that it was, with everything that was acknowledged?
+    fn compare_stream(&mut self, found: StreamState, acknowledged: u64) {
+        let is_other = found.created != self.service.stream.created;
+        let is_shorter = !is_other && found.last_sequence < acknowledged;
+        if !is_other && !is_shorter {
+            self.stream_suspect_since = None;
+            return;
+        }
+        if is_shorter && found.has_copies {
+            // A leader that was replaced without knowing is behind, and says so until it finds out. Until then it is a
+            // suspicion, upon which to forget what is cached costs a few reads.
+            let suspect_since = *self.stream_suspect_since.get_or_insert_with(|| {
+                log::warn!("the stream seems to have lost its newest part; if so, it is confirmed within seconds");
+                self.service.forget_everything();
+                Instant::now()
+            });
+            if suspect_since.elapsed() < DEPOSED_MAX {
+                return;
+            }
+        }
+        self.stream_suspect_since = None;
+        log::error!(
+            error_code = "stream_replaced";
+            "the stream is not the one that it was: created {} with {} messages, before {} with {acknowledged} \
+             acknowledged; it was restored or lost its newest part, and all that was cached is forgotten",
+            found.created,
+            found.last_sequence,
+            self.service.stream.created,
+        );
+        self.service.forget_everything();
+        self.service.statistics.forget_sequences();
+        self.service.stream = found;
+    }
+}
+
+/// The reasons that checkups find.
+const OF_CHECKUPS: [Reason; 4] = [
+    Reason::Cause(Cause::ServerTooOld),
+    Reason::Cause(Cause::NoJetStream),
+    Reason::Cause(Cause::Silent),
+    Reason::Cause(Cause::Missing),
+];
+
+fn reason_of(error: &CheckError) -> Reason {
+    Reason::Cause(match error {
+        CheckError::ServerTooOld(_) => Cause::ServerTooOld,
+        CheckError::NoJetStream(_) => Cause::NoJetStream,
+        CheckError::StreamMissing(_) => Cause::Missing,
+        CheckError::NotAsked(_) | CheckError::NoAnswer(_) => Cause::Silent,
+    })
+}
+
+fn trouble_of(connection: &Connection) -> Option<(Reason, String)> {
+    let Health { connected, silent_for, .. } = connection.health();
+    let why = match connected {
+        true if silent_for < AWAY_MAX => return None,
+        true => "the server is mute",
+        false => "it was lost, and is opened again",
+    };
+    Some((Reason::Cause(Cause::Unreachable), why.to_owned()))
+}

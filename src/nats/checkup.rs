@@ -1,0 +1,101 @@
+//! Asking the store whether a command would be answered now, through the connection and in the way that appends use.
+//!
+//! What the start found of server, JetStream and stream may be another after each connect, and a stream may be changed or
+//! replaced without any connection being lost. So all of it is asked again, after each connect and every few seconds.
+
+use std::time::Duration;
+
+use semver::Version;
+
+use super::inbox::{Exchanged, Inbox};
+use super::layout::Layout;
+use super::message::Incoming;
+use super::provision::{StreamState, Trouble, account, read_stream, too_old};
+use super::store::{NotSent, Store};
+
+/// What a checkup found.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The version of the server that we are connected to.
+    pub server: Version,
+    /// The JetStream domain that the stream lies in; empty where the server names none.
+    pub domain: String,
+    /// The stream, by its leader's word.
+    pub stream: StreamState,
+}
+
+/// Why a command would not be answered, or why it is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// Nothing was asked: the connection says why.
+    #[error("{0}")]
+    NotAsked(NotSent),
+    /// No answer came in time, or one that says "not now".
+    #[error("{0}")]
+    NoAnswer(String),
+    /// The server is older than what the service needs.
+    #[error("{0}")]
+    ServerTooOld(String),
+    /// There is no JetStream for us.
+    #[error("JetStream is not available: {0}")]
+    NoJetStream(String),
+    /// There is no such stream, or it cannot be shown.
+    #[error("the stream cannot be looked at: {0}")]
+    StreamMissing(String),
+}
+
+/// Asks, by an inbox of its own.
+#[derive(Debug)]
+pub struct Checkup {
+    inbox: Inbox,
+    layout: Layout,
+}
+
+impl Checkup {
+    /// Over this connection.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn new(store: &Store, layout: &Layout) -> Result<Self, NotSent> {
+        Ok(Self { inbox: store.inbox()?, layout: layout.clone() })
+    }
+
+    /// Asks JetStream and the stream's leader, both at once, and waits for the answers no longer than this.
+    ///
+    /// # Errors
+    /// See [`CheckError`].
+    pub fn run(&mut self, wait: Duration) -> Result<Seen, CheckError> {
+        let subjects = [self.layout.api("INFO"), self.layout.api(&format!("STREAM.INFO.{}", self.layout.stream()))];
+        let send = |store: &Store, subject: &String, reply: &str| store.publish(subject, Some(reply), &[], b"");
+        let mut answers = self.inbox.exchange(&subjects, wait, send, |_, answer| Some(answer)).into_iter().map(taken);
+        let mut next = || answers.next().unwrap_or_else(|| Err(silence()));
+        let (info, stream) = (next()?, next());
+        let (server, found) = (info.server_version().unwrap_or(Version::new(0, 0, 0)), account(&info));
+        if let Some(why) = too_old(&server, found.as_ref().ok()) {
+            return Err(CheckError::ServerTooOld(why.to_string()));
+        }
+        let found = found.map_err(|trouble| match trouble {
+            Trouble::Refused(error) if error.is_temporary() => CheckError::NoAnswer(error.to_string()),
+            Trouble::Refused(error) => CheckError::NoJetStream(error.to_string()),
+            Trouble::Away(why) => CheckError::NoJetStream(why),
+        })?;
+        let stream = read_stream(&stream?).map_err(|trouble| match trouble {
+            Trouble::Refused(error) if error.is_temporary() => CheckError::NoAnswer(error.to_string()),
+            Trouble::Refused(error) => CheckError::StreamMissing(error.to_string()),
+            Trouble::Away(why) => CheckError::NoAnswer(why),
+        })?;
+        Ok(Seen { server, domain: found.domain, stream })
+    }
+}
+
+fn taken(answer: Exchanged<Incoming>) -> Result<Incoming, CheckError> {
+    match answer {
+        Exchanged::Answered(answer) => Ok(answer),
+        Exchanged::NotSent(why) => Err(CheckError::NotAsked(why)),
+        Exchanged::Silent => Err(silence()),
+    }
+}
+
+fn silence() -> CheckError {
+    CheckError::NoAnswer("the stream's leader gives no answer".to_owned())
+}
