@@ -138,6 +138,11 @@ impl Layout {
     pub fn api(&self, call: &str) -> String {
         format!("{}.{call}", self.api)
     }
+
+    /// The operators' tool `nats`, as it finds our JetStream. Server and sign-in it takes from the variables that we do.
+    pub fn tool(&self) -> String {
+        self.domain.as_ref().map_or_else(|| "nats".to_owned(), |domain| format!("nats --js-domain {domain}"))
+    }
 }
 
 #[cfg(test)]

@@ -56,13 +56,15 @@ pub struct StreamState {
     pub has_copies: bool,
 }
 
-/// A stream that somebody has to create.
+/// A stream that an operator has to create, or to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     /// Its name.
     pub name: String,
-    /// Its configuration in JSON, as `nats stream add --config <file>` takes it.
+    /// Its configuration in JSON.
     pub json: String,
+    /// What an operator types, with that in a file FILE.
+    pub command: String,
 }
 
 /// Why the store is not there.
@@ -94,7 +96,7 @@ pub enum ProvisionError {
         why: String,
     },
     /// There is a stream of this name that cannot hold commits.
-    #[error("stream {name} cannot be used: {}{}", in_words(.faults), if .mended.is_some() { MENDED } else { "" })]
+    #[error("stream {name} cannot be used: {}{}", in_words(.faults), mended_with(.mended.as_ref()))]
     Unusable {
         /// Which one.
         name: String,
@@ -104,9 +106,6 @@ pub enum ProvisionError {
         mended: Option<Definition>,
     },
 }
-
-/// Where the operator finds what mends the stream, and how it is applied.
-const MENDED: &str = "; the configuration that mends it is on stdout, for 'nats stream edit --config'";
 
 /// Checks server and JetStream, finds or creates stream and bucket. Several replicas may do so at once.
 pub fn prepare(store: &Store, config: &Config) -> Result<Prepared, ProvisionError> {
@@ -157,7 +156,8 @@ impl Provision<'_> {
             let name = name_of(&config);
             match stream_info(&mut self.inbox, &self.layout, &name) {
                 Err(Trouble::Refused(error)) if error.err_code == STREAM_NOT_FOUND => {
-                    missing.push(Definition { name, json: format!("{config:#}") });
+                    let command = format!("{} stream add {name} --config FILE", self.layout.tool());
+                    missing.push(Definition { name, json: format!("{config:#}"), command });
                 }
                 Err(Trouble::Away(why)) => return Err(ProvisionError::Away(why)),
                 Ok(_) | Err(Trouble::Refused(_)) => {}
@@ -174,7 +174,8 @@ impl Provision<'_> {
         // Without a salt there is a fault.
         let Some(salt) = found.salt().filter(|_| verdict.faults.is_empty()) else {
             let mended = mended(&info.config, &verdict.faults);
-            let mended = mended.map(|config| Definition { name: name.clone(), json: format!("{config:#}") });
+            let command = format!("{} stream edit {name} --config FILE", self.layout.tool());
+            let mended = mended.map(|config| Definition { name: name.clone(), json: format!("{config:#}"), command });
             return Err(ProvisionError::Unusable { name, faults: verdict.faults, mended });
         };
         let warnings = verdict.warnings.into_iter().map(|words| format!("stream {name}: {words}")).collect();
@@ -325,6 +326,13 @@ const fn series(api_level: u64) -> &'static str {
 
 fn in_words(faults: &[Fault]) -> String {
     faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Where the operator finds what mends the stream, and how it is applied.
+fn mended_with(mended: Option<&Definition>) -> String {
+    mended.map_or_else(String::new, |mended| {
+        format!("; stdout has the configuration that mends it, for '{}'", mended.command)
+    })
 }
 
 #[derive(Deserialize)]

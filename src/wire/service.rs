@@ -9,6 +9,10 @@ use crate::wire::subject::{SERVICE_NAME, Subjects};
 /// Everything that is asked of services. One subscription takes all of it; most is for others.
 pub const ALL_SERVICES: &str = "$SRV.>";
 
+/// What is served. `nats micro ls` has it in a table with the 32 characters of an id: a sentence would make that wider than
+/// a terminal is.
+const DESCRIPTION: &str = "event-sourced person record";
+
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -108,7 +112,7 @@ impl Instance {
             Verb::Ping => serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response")),
             Verb::Info => serde_json::to_vec(&Info {
                 identity: self.identity("io.nats.micro.v1.info_response"),
-                description: env!("CARGO_PKG_DESCRIPTION"),
+                description: DESCRIPTION,
                 endpoints: self.endpoints([(); 2].map(|()| NoMore { metadata: Default::default() })),
             }),
             Verb::Stats => serde_json::to_vec(&Stats {

@@ -5,7 +5,9 @@
 mod bounds;
 mod commands;
 mod monitoring;
+mod nats_cli;
 mod protocol;
+mod shell;
 mod tour;
 
 use std::collections::BTreeSet;

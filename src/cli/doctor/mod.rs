@@ -34,8 +34,8 @@ Examples:
           With the flags and the environment that it is given itself
   sh -c 'set -a; . /etc/cim-domain-person/environment; exec person-service doctor'
           With the environment file of the systemd unit
-  person-service doctor --json | jq '.findings[] | select(.repair).repair.config' > stream.json
-          What mends the stream, for 'nats stream edit --config stream.json'
+  person-service doctor --json | jq 'first(.findings[] | select(.about == \"stream\" and .repair)).repair.config' > stream.json
+          What mends the stream, for 'nats stream edit PERSON_EVENTS --config stream.json'
 
 Verdicts: ok; note (worth knowing); warning (the service works, somebody should look at it); wrong (the service does not \
 start, or does not work).

@@ -100,7 +100,7 @@ fn missing(place: &Place<'_>, kept: Kept, name: &str, report: &mut Report) {
     let says = format!("{name} is not there, and STREAM_CREATE is false: the service does not start");
     report.wrong(about(kept), says).repair(Repair {
         subject: place.layout.api(&format!("STREAM.CREATE.{name}")),
-        command: format!("nats stream add {name} --config FILE"),
+        command: format!("{} stream add {name} --config FILE", place.layout.tool()),
         config: expected(kept, &place.layout, &place.config.store),
     });
     report.ends_with(ExitStatus::Unavailable);
@@ -161,11 +161,13 @@ fn configuration(place: &Place<'_>, kept: Kept, name: &str, config: &Value, repo
         finding.advise(format!("nats-server does not change {fixed} on a stream that is there: that takes a new one"));
     }
     if judgement.drift.iter().any(|drift| drift.changeable) {
-        finding.repair(Repair {
-            subject: place.layout.api(&format!("STREAM.UPDATE.{name}")),
-            command: format!("nats stream edit {name} --config FILE"),
-            config: judgement.repaired,
-        });
+        let subject = place.layout.api(&format!("STREAM.UPDATE.{name}"));
+        let command = match kept {
+            Kept::Commits => format!("{} stream edit {name} --config FILE", place.layout.tool()),
+            // Of a bucket's stream `nats stream edit` asks at a terminal whether that is really meant, whatever the flags.
+            Kept::Snapshots => format!("nats request '{subject}' < FILE"),
+        };
+        finding.repair(Repair { subject, command, config: judgement.repaired });
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod cures;
 mod doctor;
 mod documentation;
 mod ends;

@@ -191,7 +191,13 @@ fn an_unusable_stream_is_69_and_comes_with_what_mends_it() {
     let old = json!({"subjects": ["person.events.>"], "max_age": 3_600_000_000_000_u64, "metadata": {"team": "a"},
         "allow_atomic": null, "allow_rollup_hdrs": null});
     streams::create(server.port(), &streams::commits(&old));
-    let words = ["PERSON_EVENTS", "set max_age to 0", "allow_atomic", "identifier-salt", "nats stream edit"];
+    let words = [
+        "PERSON_EVENTS",
+        "set max_age to 0",
+        "allow_atomic",
+        "identifier-salt",
+        "'nats stream edit PERSON_EVENTS --config FILE'",
+    ];
     let service = check_end(&server.url(), &[], 69, &words);
     streams::update(server.port(), &serde_json::from_str(&service.stdout()).expect("one JSON"));
     Service::start(&server.url(), &[]).stop();

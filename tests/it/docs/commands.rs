@@ -1,5 +1,4 @@
-//! The commands in docs/operations.md: shell that parses, options of `nats` that there are, configuration that
-//! nats-server takes.
+//! The commands in docs/operations.md: shell that parses, subcommands that there are, configuration that nats-server takes.
 
 use std::process::Command;
 
@@ -8,22 +7,7 @@ use crate::support::nats_server;
 
 const FILE: &str = "docs/operations.md";
 
-/// The subcommands of `nats` that the document uses, with the options that each has, as its sources declare them.
-const NATS: [(&str, &[&str]); 11] = [
-    ("micro ls", &[]),
-    ("micro stats", &[]),
-    ("stream info", &["--json", "--state"]),
-    ("stream add", &["--config"]),
-    ("stream edit", &["--config"]),
-    ("stream rm", &["--force"]),
-    ("stream purge", &["--force", "--subject"]),
-    ("stream backup", &["--no-progress", "--check"]),
-    ("stream restore", &["--no-progress", "--config", "--replicas"]),
-    ("consumer add", &["--pull", "--deliver", "--ack", "--defaults"]),
-    ("server report", &[]),
-];
-
-/// The commands in shell blocks, and those in line that are `nats` or the binary.
+/// The commands in shell blocks, and what may be one in line.
 fn commands() -> Vec<String> {
     let text = document(FILE);
     let blocks = fences(&text).into_iter().filter(|(opening, _)| opening == "sh");
@@ -41,26 +25,6 @@ fn shell_blocks_are_shell() {
     for block in shell {
         let output = Command::new("sh").args(["-nc", block]).output().expect("sh");
         assert!(output.status.success(), "{block}\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-#[test]
-fn what_nats_is_asked_to_do_it_can() {
-    let commands = commands();
-    let asked: Vec<&str> = commands.iter().filter_map(|line| line.trim().strip_prefix("nats ")).collect();
-    assert!(asked.len() >= 12, "{asked:?}");
-    for command in asked {
-        // An option of all subcommands.
-        let words: Vec<&str> = command.split_whitespace().collect();
-        let words = if words.first() == Some(&"--server") { &words[2..] } else { &words[..] };
-        if words.first() == Some(&"sub") {
-            continue;
-        }
-        let subcommand = words.iter().take(2).copied().collect::<Vec<_>>().join(" ");
-        let known = NATS.iter().find(|(name, _)| *name == subcommand);
-        let (_, options) = known.unwrap_or_else(|| panic!("nats {command}"));
-        let mut used = words.iter().filter(|word| word.starts_with("--"));
-        assert!(used.all(|word| options.contains(word)), "nats {command}");
     }
 }
 

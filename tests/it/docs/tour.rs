@@ -4,34 +4,18 @@
 //! any lines, `...` in a line for anything; ids, times and figures differ each time and are not compared.
 //! `UPDATE_DOCS=1 cargo test docs::tour` writes what came out where that differs.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use super::shell::Shell;
 use super::{document, fences};
 use crate::support::ports::free_ports;
-use crate::support::{nats_server, past_the_capture, skip};
+use crate::support::{nats_cli, past_the_capture, skip};
 
 const FILE: &str = "docs/tour.md";
 /// The ports that the document names; the test takes free ones.
 const PORTS: [&str; 2] = ["4222", "9464"];
-/// For all of it, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// What separates the output of blocks.
 const MARK: &str = "@@@ block ";
-
-/// A shell with all that it started.
-struct Shell(Child);
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        // The whole group, which is its own: what a reader would have in the background.
-        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).stderr(Stdio::null()).status();
-        let _ = self.0.wait();
-    }
-}
 
 /// The blocks of shell, each with what is shown behind it.
 fn blocks() -> Vec<(String, Option<String>)> {
@@ -46,59 +30,30 @@ fn blocks() -> Vec<(String, Option<String>)> {
     blocks
 }
 
-/// A folder for the `PATH`: the binary, nats-server, and `nats` where this machine has none.
-fn tools(folder: &Path) -> String {
-    std::fs::create_dir(folder).expect("a folder");
-    symlink(env!("CARGO_BIN_EXE_person-service"), folder.join("person-service")).expect("a link");
-    symlink(nats_server::binary(), folder.join("nats-server")).expect("a link");
-    let path = std::env::var("PATH").unwrap_or_default();
-    if !std::env::split_paths(&path).any(|place| place.join("nats").is_file()) {
-        past_the_capture("NOTE: the_tour: there is no nats here, tests/it/docs/nats stands in for it");
-        let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/docs/nats");
-        let mode = stand_in.metadata().expect("the stand-in").permissions().mode();
-        assert!(mode & 0o111 != 0, "{} cannot be run", stand_in.display());
-        symlink(stand_in, folder.join("nats")).expect("a link");
-    }
-    format!("{}:{path}", folder.display())
-}
-
 /// What each block wrote.
 fn run(blocks: &[(String, Option<String>)]) -> Vec<String> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let work = folder.path().join("work");
-    std::fs::create_dir(&work).expect("a folder");
+    let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/docs/nats");
+    let nats = nats_cli::binary().unwrap_or_else(|| {
+        past_the_capture("SKIPPED: the tour with the real nats, which cannot be had here: a script stands in for it");
+        &stand_in
+    });
     let ports = std::iter::zip(PORTS, free_ports::<2>().map(|port| port.to_string()));
     let ports: Vec<(&str, String)> = ports.collect();
-    let mut script = "exec 2>&1\n".to_owned();
+    let mut script = String::new();
     for (number, (block, _)) in blocks.iter().enumerate() {
         script.push_str(&format!("printf '{MARK}{number}\\n'\n{block}\n"));
     }
     for (port, free) in &ports {
         script = script.replace(port, free);
     }
-    let output = folder.path().join("output");
-    let file = std::fs::File::create(&output).expect("a file");
-    let mut shell = Command::new("sh");
-    shell.args(["-eu", "-c", &script]).env_clear().env("PATH", tools(&folder.path().join("bin"))).env("HOME", &work);
-    shell.current_dir(&work).stdin(Stdio::null()).stdout(file).process_group(0);
-    let mut shell = Shell(shell.spawn().expect("sh starts"));
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = shell.0.try_wait().expect("it can be asked") {
-            break Some(status);
-        }
-        if Instant::now() > deadline {
-            break None;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    let mut text = std::fs::read_to_string(&output).expect("UTF-8");
+    let shell = Shell::new(nats);
+    let (success, mut text) = shell.run(&script);
     for (port, free) in &ports {
         text = text.replace(free.as_str(), port);
     }
-    let logs = ["nats.log", "a.log", "b.log", "c.log"].map(|name| std::fs::read_to_string(work.join(name)));
+    let logs = ["nats.log", "a.log", "b.log", "c.log"].map(|name| std::fs::read_to_string(shell.folder().join(name)));
     let logs: Vec<String> = logs.into_iter().flatten().collect();
-    assert!(status.is_some_and(|status| status.success()), "{status:?}\n{text}\n--- logs ---\n{}", logs.join("---\n"));
+    assert!(success, "it failed, or took too long\n{text}\n--- logs ---\n{}", logs.join("---\n"));
     let parts = text.split(MARK).skip(1);
     parts.map(|part| part.split_once('\n').expect("a number").1.trim_end().to_owned()).collect()
 }

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod full_pipe;
 pub mod histories;
+pub mod nats_cli;
 pub mod nats_server;
 pub mod ports;
 pub mod proxy;
