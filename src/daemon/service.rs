@@ -18,6 +18,7 @@ use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
 use crate::daemon::pulse::Pulses;
 use crate::daemon::queries::{self, Lanes, QueryDoor, TimeLimit, TimedLog};
+use crate::daemon::reasons::Reason;
 use crate::daemon::replier::Replier;
 use crate::daemon::stages::{MeasuredLog, MeasuredSnapshots, StageClock};
 use crate::daemon::startup::Connected;
@@ -97,7 +98,10 @@ pub enum NoEntry {
 impl Service {
     /// Starts all threads but those that take commands in.
     pub fn start(config: &Config, connected: Connected, monitor: &Arc<Monitor>) -> io::Result<Self> {
-        let Connected { store, intake, prepared } = connected;
+        let Connected { store, intake, prepared, hindrances } = connected;
+        for obstacle in &hindrances {
+            log::error!(error_code = Reason::Cause(obstacle.cause).name(); "{obstacle}");
+        }
         prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let clock = Clock::start();
         let (pool, seats) = Pool::new(config.workers, bounds(config));

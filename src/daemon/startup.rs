@@ -13,7 +13,7 @@ use crate::daemon::reasons::Reason;
 use crate::daemon::signals::{Deaf, Signal, Signals};
 use crate::exit::ExitStatus;
 use crate::log_limit::RateLimited;
-use crate::nats::{Connection, Consequence, Intake, Obstacle, Prepared, ProvisionError, Store, prepare};
+use crate::nats::{Connection, Consequence, Intake, Obstacle, Prepared, ProvisionError, Store, prepare, stand};
 
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -28,6 +28,8 @@ pub struct Connected {
     pub intake: Intake,
     /// What was found of stream and bucket.
     pub prepared: Prepared,
+    /// With what the service starts, and cannot do all of its work.
+    pub hindrances: Vec<Obstacle>,
 }
 
 /// Why the service does not start.
@@ -57,16 +59,17 @@ pub fn connect(
         let attempted = wait_for(&attempt_aside(config)?, config, signals, notifier)?;
         match attempted.ok_or_else(|| bug("the attempt to start panicked"))? {
             Ok(connected) => return Ok(connected),
-            Err(Obstacle { cause, says: why, definitions }) => {
-                if let Consequence::Ends(status) = cause.consequence() {
-                    let by_hand = definitions.into_iter().map(|definition| definition.json).collect();
+            Err(obstacle) => {
+                let why = obstacle.to_string();
+                if let Consequence::Ends(status) = obstacle.cause.consequence() {
+                    let by_hand = obstacle.definitions.into_iter().map(|definition| definition.json).collect();
                     return Err(NotStarted::Refused { status, why, by_hand });
                 }
                 let words = format!("waiting for NATS at {urls}: {why}");
                 WAITING.warn(format_args!("{words}"));
                 notifier.status(&words);
-                monitor.connect_failed(Reason::Cause(cause));
-                monitor.waits_for((Reason::Cause(cause), words));
+                monitor.connect_failed(Reason::Cause(obstacle.cause));
+                monitor.waits_for((Reason::Cause(obstacle.cause), words));
             }
         }
         wait_for(&after(PAUSE), config, signals, notifier)?;
@@ -117,10 +120,11 @@ fn bug(why: &str) -> NotStarted {
 fn attempt(config: &Config) -> Result<Connected, Obstacle> {
     let store = Store::new(Arc::new(Connection::open(&config.nats, "store")?));
     let intake = Intake::open(&config.nats)?;
-    let prepared = prepare(&store, config).map_err(|error| match (error, store.connection().denied()) {
+    let mut prepared = prepare(&store, config).map_err(|error| match (error, store.connection().denied()) {
         // Silence after a denial is no outage.
         (ProvisionError::Away(_), Some(said)) => Obstacle::no_right(&said),
         (error, _) => error.into(),
     })?;
-    Ok(Connected { store, intake, prepared })
+    let hindrances = stand(&store, config, &mut prepared)?;
+    Ok(Connected { store, intake, prepared, hindrances })
 }

@@ -98,7 +98,7 @@ impl Connection {
             .max_reconnects(None)
             .reconnect_buffer_size(0);
         let connected = connect_within(CONNECT_WAIT, options, &seen.safe.join(","));
-        let client = connected.map_err(|error| unless_others_are_away(error, &seen))?;
+        let client = connected.map_err(|error| in_view_of(error, &seen))?;
         vitals.on_connected();
         let flusher = Flusher::start(name, &client, &vitals).map_err(|error| OpenError::Away(error.to_string()))?;
         let mark = flusher.mark();
@@ -270,9 +270,12 @@ const CERTIFICATES: [(&str, &str); 4] = [
     ("NotValidForName", "it is not made out to the host of NATS_URL"),
 ];
 
-/// What one server of the list cannot mend, another one that is only away may.
-fn unless_others_are_away(error: OpenError, seen: &probe::Seen) -> OpenError {
+/// What one server of the list cannot mend, another one that is only away may. And one that greets is not away.
+fn in_view_of(error: OpenError, seen: &probe::Seen) -> OpenError {
     match error {
+        OpenError::Away(why) if seen.away.is_empty() => {
+            probe::complaint(&seen.safe).map_or(OpenError::Away(why), |said| classify(&said))
+        }
         OpenError::Unfit { why, .. } if !seen.away.is_empty() => {
             OpenError::Away(format!("{why}; {}", seen.away.join("; ")))
         }

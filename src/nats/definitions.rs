@@ -6,9 +6,6 @@ use super::layout::Layout;
 use crate::config;
 use crate::wire::salt::IdentifierSalt;
 
-/// How long a bucket recognises a repeated message id, as every KV bucket has it; in nanoseconds.
-const BUCKET_DUPLICATE_WINDOW_NANOS: u64 = 120_000_000_000;
-
 /// The stream of commits, as contract section 1 has it: complete for ever, with purging left open for erasure.
 pub(super) fn stream(layout: &Layout, wanted: &config::Store, salt: IdentifierSalt) -> Value {
     json!({
@@ -39,7 +36,8 @@ pub(super) fn new_salt() -> IdentifierSalt {
     IdentifierSalt::from_bytes(rand::random())
 }
 
-/// The snapshot bucket: a KV bucket as all clients know it, one value a key.
+/// The snapshot bucket: a KV bucket as all clients know it, one value a key. It names no duplicate window, so that the
+/// server gives it the usual one, or as much of that as a limit of its own allows.
 pub(super) fn bucket(layout: &Layout, replicas: u8) -> Value {
     json!({
         "name": layout.bucket_stream(),
@@ -58,7 +56,6 @@ pub(super) fn bucket(layout: &Layout, replicas: u8) -> Value {
         "deny_delete": true,
         "deny_purge": false,
         "allow_direct": true,
-        "duplicate_window": BUCKET_DUPLICATE_WINDOW_NANOS,
         "compression": "s2",
     })
 }

@@ -103,6 +103,8 @@ pub fn judge(kept: Kept, layout: &Layout, wanted: &config::Store, found: &Value)
         }
         // More copies, more subjects, and whatever else stands in the metadata, are somebody's good reason.
         ("subjects" | "metadata", None) => false,
+        // A limit that refuses what is too much is somebody's choice, or the account's demand.
+        ("max_bytes" | "max_msgs", None) => found.get("discard").and_then(Value::as_str) != Some("new"),
         ("num_replicas", None) => drift.found.as_u64().unwrap_or_default() < u64::from(wanted.replicas),
         _ => true,
     });

@@ -83,9 +83,16 @@ pub struct Examiner {
 impl Examiner {
     /// Tries once to connect and sign in. Nothing is waited for longer than `wait`.
     pub fn open(config: &config::Nats, wait: Duration) -> Result<Self, OpenError> {
-        let connection = Connection::open(config, "doctor")?;
-        let complaints = connection.complaints();
-        let caller = Caller::over(Store::new(connection.into()))?;
+        Self::over(Store::new(Connection::open(config, "doctor")?.into()), wait)
+    }
+
+    /// Over a connection that is open, for its only examiner.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub(super) fn over(store: Store, wait: Duration) -> Result<Self, OpenError> {
+        let complaints = store.connection().complaints();
+        let caller = Caller::over(store)?;
         let mut examiner = Self { caller, complaints, heard: Vec::new(), wait, server: None };
         examiner.listen();
         Ok(examiner)
@@ -108,7 +115,12 @@ impl Examiner {
 
     /// Asks all of them at once.
     pub fn ask(&mut self, questions: &[Question]) -> Vec<Said> {
-        let deadline = Instant::now() + self.wait;
+        self.ask_within(questions, self.wait)
+    }
+
+    /// The same, with another time for the answers.
+    pub(super) fn ask_within(&mut self, questions: &[Question], wait: Duration) -> Vec<Said> {
+        let deadline = Instant::now() + wait;
         let mut said: Vec<Said> = Vec::with_capacity(questions.len());
         let mut numbers = Vec::with_capacity(questions.len());
         for question in questions {

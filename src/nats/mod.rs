@@ -15,6 +15,7 @@
 //! ```
 #![expect(deprecated, reason = "the user asked for this client; nothing outside this folder names it")]
 
+mod account;
 pub mod api;
 mod caller;
 mod checkup;
@@ -45,7 +46,9 @@ mod snapshots;
 mod steps;
 mod store;
 mod stream_rules;
+mod trial;
 
+pub use account::{Account, Share};
 pub use caller::{Answer, Caller};
 pub use checkup::{CheckError, Checkup, Seen};
 pub use connection::{Connection, OpenError, check_files};
@@ -67,3 +70,4 @@ pub use replies::ReplyRule;
 pub use scan::{Extent, Scan, Scanned};
 pub use snapshots::NatsSnapshots;
 pub use store::{NotSent, Store};
+pub use trial::{Need, Outcome, There, Trial, stand};

@@ -160,6 +160,12 @@ impl Cause {
     }
 }
 
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.says, self.cause.advice())
+    }
+}
+
 /// One of them, found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
@@ -197,7 +203,7 @@ impl From<ProvisionError> for Obstacle {
             ProvisionError::ServerTooOld { .. } => (Cause::ServerTooOld, Vec::new()),
             ProvisionError::NoJetStream(_) => (Cause::NoJetStream, Vec::new()),
             ProvisionError::Missing(definitions) => (Cause::Missing, definitions),
-            ProvisionError::NotCreated { .. } => (Cause::NotCreated, Vec::new()),
+            ProvisionError::NotCreated { by_hand, .. } => (Cause::NotCreated, by_hand),
             ProvisionError::Unusable { mended, .. } => (Cause::Unusable, mended.into_iter().collect()),
         };
         Self { cause, says, definitions }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::connection::OpenError;
 use super::obstacle::Cause;
 
-/// What one server gets to be resolved, to accept and to introduce itself.
+/// What one server gets to accept.
 const SERVER_WAIT: Duration = Duration::from_secs(2);
 
 /// What all of them get together, name servers that do not answer included.
@@ -26,8 +26,11 @@ const TOTAL_WAIT: Duration = Duration::from_secs(3);
 /// The first line of a server is shorter than this, however large its cluster.
 const GREETING_BYTES_MAX: u64 = 256 * 1024;
 
-/// What a server that says nothing gets to answer to TLS.
-const TLS_WAIT: Duration = Duration::from_millis(500);
+/// What it gets to introduce itself before it is spoken to; a server that wants TLS first waits for two seconds.
+const GREETING_WAIT: Duration = Duration::from_secs(1);
+
+/// What it gets to answer to TLS, or to go on after its greeting.
+const TLS_WAIT: Duration = Duration::from_secs(1);
 
 /// The types of TLS records with which a server answers a client: a handshake, or an alert.
 const TLS_RECORDS: [u8; 2] = [0x16, 0x15];
@@ -102,6 +105,18 @@ pub fn greetings(urls: &[String]) -> Vec<(String, Result<Value, String>)> {
     urls.iter().cloned().zip(sights(urls).into_iter().map(said)).collect()
 }
 
+/// What one of these servers complains of right after its greeting, before anything was sent to it. A server that takes
+/// no more connections closes each at once, so that the client finds it broken and cannot say why.
+pub(super) fn complaint(urls: &[String]) -> Option<String> {
+    urls.iter().filter_map(|url| url.parse::<nats::ServerAddress>().ok()).find_map(|address| {
+        let mut addresses = (address.host(), address.port()).to_socket_addrs().ok()?;
+        let stream = addresses.find_map(|address| TcpStream::connect_timeout(&address, SERVER_WAIT).ok())?;
+        stream.set_read_timeout(Some(TLS_WAIT)).ok()?;
+        let mut lines = BufReader::new(stream.take(GREETING_BYTES_MAX)).lines().map_while(Result::ok);
+        lines.nth(1)?.strip_prefix("-ERR ").map(str::to_owned)
+    })
+}
+
 /// All of them, in this order.
 fn sights(urls: &[String]) -> Vec<Sight> {
     let (sender, seen) = unbounded();
@@ -162,41 +177,57 @@ fn look_at(address: SocketAddr, with_tls: bool) -> Sight {
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Sight::Hangs(error.to_string()),
         Err(error) => return Sight::Refuses(error.to_string()),
     };
-    let info = match greeting(&stream) {
-        Ok(line) => line.strip_prefix("INFO ").and_then(|info| serde_json::from_str::<Value>(info).ok()),
-        Err(error) if !is_timeout(&error) => return Sight::Refuses(error.to_string()),
-        Err(_) if answers_tls(&stream) => {
+    let line = match greeting(&stream) {
+        Ok(Greeting::Line(line)) => line,
+        Ok(Greeting::Tls) => {
             let why = "it speaks TLS from the first byte on (handshake_first), which the client library cannot";
             return Sight::Unfit(Cause::TlsFirst, why.to_owned());
         }
-        Err(_) => return Sight::Hangs("it accepts connections and says nothing".to_owned()),
+        Err(error) if is_timeout(&error) => return Sight::Hangs("it accepts connections and says nothing".to_owned()),
+        Err(error) => return Sight::Refuses(error.to_string()),
     };
-    match info {
+    match line.strip_prefix("INFO ").and_then(|info| serde_json::from_str::<Value>(info).ok()) {
         Some(info) if with_tls && !is_on(&info, "tls_required") && !is_on(&info, "tls_available") => {
             Sight::Unfit(Cause::NoTls, "it offers no TLS, and NATS_URL demands it (tls://)".to_owned())
         }
         Some(info) => Sight::Greets(info),
+        None if line.is_empty() => Sight::Refuses("it closes connections and says nothing".to_owned()),
         None => Sight::Refuses("what answers there is not a NATS server".to_owned()),
     }
 }
 
-fn greeting(stream: &TcpStream) -> std::io::Result<String> {
-    stream.set_read_timeout(Some(SERVER_WAIT))?;
-    let mut line = String::new();
-    BufReader::new(stream.take(GREETING_BYTES_MAX)).read_line(&mut line)?;
-    Ok(line)
+/// How a server begins.
+enum Greeting {
+    /// With a line.
+    Line(String),
+    /// With TLS.
+    Tls,
 }
 
-/// Whether a server that does not greet is one that waits for TLS. It gets the beginning of a handshake and no more.
-fn answers_tls(mut stream: &TcpStream) -> bool {
+/// A NATS server speaks first. One that says nothing gets the beginning of a TLS handshake: it may wait for that.
+fn greeting(stream: &TcpStream) -> std::io::Result<Greeting> {
+    let mut reader = BufReader::new(stream.take(GREETING_BYTES_MAX));
+    stream.set_read_timeout(Some(GREETING_WAIT))?;
+    if let Err(error) = reader.fill_buf() {
+        if !is_timeout(&error) {
+            return Err(error);
+        }
+        begin_tls(stream)?;
+        stream.set_read_timeout(Some(TLS_WAIT))?;
+    }
+    if reader.fill_buf()?.first().is_some_and(|byte| TLS_RECORDS.contains(byte)) {
+        return Ok(Greeting::Tls);
+    }
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line)?;
+    Ok(Greeting::Line(String::from_utf8_lossy(&line).into_owned()))
+}
+
+fn begin_tls(mut stream: &TcpStream) -> std::io::Result<()> {
     let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-    let Ok(name) = ServerName::try_from("nats.invalid") else { return false };
-    let Ok(mut session) = ClientConnection::new(Arc::new(config), name) else { return false };
-    let mut first = [0];
-    let answered = stream.set_read_timeout(Some(TLS_WAIT)).is_ok()
-        && session.write_tls(&mut stream).is_ok()
-        && stream.read_exact(&mut first).is_ok();
-    answered && TLS_RECORDS.contains(&first[0])
+    let name = ServerName::try_from("nats.invalid").map_err(std::io::Error::other)?;
+    let mut session = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
+    session.write_tls(&mut stream).map(drop)
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {
@@ -272,6 +303,15 @@ mod tests {
         assert_eq!(cause(&[&handshake]), Some(Cause::TlsFirst));
         let nobody = url(&TcpListener::bind("127.0.0.1:0").expect("a free port"));
         assert_eq!(cause(&[&plain, &nobody, &handshake]), None);
+    }
+
+    /// The client found the connection broken, and the start waited for a server that was there.
+    #[test]
+    fn what_a_server_says_before_it_closes_is_heard() {
+        let quiet = server(says("INFO {}\r\n"));
+        let crowded = server(says("INFO {}\r\n-ERR 'maximum connections exceeded'\r\n"));
+        assert_eq!(complaint(&[quiet.clone(), crowded]).as_deref(), Some("'maximum connections exceeded'"));
+        assert_eq!(complaint(&[quiet]), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use semver::Version;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::account::{Account, MAX_BYTES_REQUIRED, Share};
 use super::api::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use super::definitions::{bucket, new_salt, stream};
 use super::fault::{Fault, mended};
@@ -85,7 +86,7 @@ pub enum ProvisionError {
     #[error("JetStream is not available: {0}")]
     NoJetStream(String),
     /// The service may not create what is missing.
-    #[error("missing: {}", names(.0))]
+    #[error("missing: {}, and STREAM_CREATE is false", names(.0))]
     Missing(Vec<Definition>),
     /// The server did not create it.
     #[error("cannot create stream {name}: {why}")]
@@ -94,6 +95,8 @@ pub enum ProvisionError {
         name: String,
         /// The server's words.
         why: String,
+        /// What the account would let somebody create; none where that is not the matter.
+        by_hand: Vec<Definition>,
     },
     /// There is a stream of this name that cannot hold commits.
     #[error("stream {name} cannot be used: {}{}", in_words(.faults), mended_with(.mended.as_ref()))]
@@ -110,10 +113,10 @@ pub enum ProvisionError {
 /// Checks server and JetStream, finds or creates stream and bucket. Several replicas may do so at once.
 pub fn prepare(store: &Store, config: &Config) -> Result<Prepared, ProvisionError> {
     let inbox = store.inbox().map_err(|error| ProvisionError::Away(error.to_string()))?;
-    let mut provision = Provision { inbox, layout: Layout::new(config), config, new_salt: new_salt() };
+    let mut provision = Provision { inbox, layout: Layout::new(config), config, account: None, new_salt: new_salt() };
     let (server, domain) = provision.check_server()?;
+    provision.check_all_there()?;
     let with_snapshots = config.snapshot_frequency > 0;
-    provision.check_all_there(with_snapshots)?;
     let (info, salt, mut warnings) = provision.stream()?;
     let snapshots = with_snapshots && provision.bucket(&mut warnings)?;
     Ok(Prepared { server, stream: info.into_state(), domain, salt, snapshots, warnings })
@@ -123,6 +126,8 @@ struct Provision<'a> {
     inbox: Inbox,
     layout: Layout,
     config: &'a Config,
+    /// What JetStream says of our account.
+    account: Option<Account>,
     /// The salt of a stream that is made now.
     new_salt: IdentifierSalt,
 }
@@ -137,6 +142,7 @@ impl Provision<'_> {
         if let Some(why) = too_old(&server, info.as_ref().ok()) {
             return Err(why);
         }
+        self.account = serde_json::from_slice(answer.payload()).ok();
         match info {
             Ok(info) => Ok((server, info.domain)),
             Err(Trouble::Refused(error)) if error.is_temporary() => Err(ProvisionError::Away(error.to_string())),
@@ -146,24 +152,33 @@ impl Provision<'_> {
     }
 
     /// Where nothing may be created, all that is missing is named at once.
-    fn check_all_there(&mut self, with_snapshots: bool) -> Result<(), ProvisionError> {
+    fn check_all_there(&mut self) -> Result<(), ProvisionError> {
         if self.config.store.create {
             return Ok(());
         }
         let mut missing = Vec::new();
-        let bucket = self.bucket_config();
-        for config in [Some(self.stream_config()), with_snapshots.then_some(bucket)].into_iter().flatten() {
-            let name = name_of(&config);
-            match stream_info(&mut self.inbox, &self.layout, &name) {
-                Err(Trouble::Refused(error)) if error.err_code == STREAM_NOT_FOUND => {
-                    let command = format!("{} stream add {name} --config FILE", self.layout.tool());
-                    missing.push(Definition { name, json: format!("{config:#}"), command });
-                }
+        for definition in self.definitions() {
+            match stream_info(&mut self.inbox, &self.layout, &definition.name) {
+                Err(Trouble::Refused(error)) if error.err_code == STREAM_NOT_FOUND => missing.push(definition),
                 Err(Trouble::Away(why)) => return Err(ProvisionError::Away(why)),
                 Ok(_) | Err(Trouble::Refused(_)) => {}
             }
         }
         if missing.is_empty() { Ok(()) } else { Err(ProvisionError::Missing(missing)) }
+    }
+
+    /// Stream and bucket as somebody can create them in this account.
+    fn definitions(&self) -> Vec<Definition> {
+        let with_snapshots = self.config.snapshot_frequency > 0;
+        let bucket = with_snapshots.then(|| (self.bucket_config(), Share::Snapshots));
+        let all = std::iter::once((self.stream_config(), Share::Commits)).chain(bucket);
+        all.map(|(config, share)| {
+            let name = name_of(&config);
+            let config = self.account.iter().fold(config, |config, account| account.as_demanded(config, share));
+            let command = format!("{} stream add {name} --config FILE", self.layout.tool());
+            Definition { name, json: format!("{config:#}"), command }
+        })
+        .collect()
     }
 
     fn stream(&mut self) -> Result<(StreamInfo, IdentifierSalt, Vec<String>), ProvisionError> {
@@ -220,6 +235,9 @@ impl Provision<'_> {
             (Err(Trouble::Refused(_)), Some(error)) if error.err_code == STREAM_NAME_IN_USE => {
                 Err(ProvisionError::Away(error.to_string()))
             }
+            (Err(Trouble::Refused(_)), Some(error)) if error.err_code == MAX_BYTES_REQUIRED => {
+                Err(ProvisionError::NotCreated { name, why: error.to_string(), by_hand: self.definitions() })
+            }
             (Err(Trouble::Refused(_)), Some(error)) => Err(refused(name, &error)),
             (Err(Trouble::Refused(error)), None) => Err(ProvisionError::Away(error.to_string())),
         }
@@ -238,7 +256,7 @@ impl Provision<'_> {
 fn refused(name: String, error: &ApiError) -> ProvisionError {
     match error.is_temporary() {
         true => ProvisionError::Away(error.to_string()),
-        false => ProvisionError::NotCreated { name, why: error.to_string() },
+        false => ProvisionError::NotCreated { name, why: error.to_string(), by_hand: Vec::new() },
     }
 }
 

@@ -221,10 +221,6 @@ impl StreamConfig {
 fn warnings(config: &StreamConfig, wanted: &config::Store) -> Vec<String> {
     let warnings = [
         (config.storage == "memory", "it lies in memory: a restart of the server loses it".to_owned()),
-        (
-            config.is_limited() && config.discard == "new",
-            "it has limits: when they are reached, nothing more can be stored".to_owned(),
-        ),
         (!config.deny_delete, "deny_delete is off: single commits can be deleted".to_owned()),
         (
             !config.sources.is_empty(),
@@ -336,7 +332,6 @@ mod tests {
     fn what_is_only_unwise_is_a_warning() {
         for (changes, words) in [
             (json!({"storage": "memory"}), "memory"),
-            (json!({"max_msgs": 10}), "limits"),
             (json!({"deny_delete": false}), "deny_delete"),
             (json!({"sources": [{"name": "X"}]}), "sources"),
             (json!({"num_replicas": 0}), "copies"),

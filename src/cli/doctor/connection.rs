@@ -9,7 +9,7 @@ use super::Place;
 use super::report::{Report, Verdict};
 use crate::cli::shown::{at, text};
 use crate::config::{Config, SignIn};
-use crate::nats::greetings;
+use crate::nats::{Cause, Obstacle, greetings};
 use crate::wire::commit::COMMIT_BYTES_MAX;
 
 /// Older ones are refused at the start.
@@ -71,6 +71,11 @@ fn others(found: &[Value]) -> Vec<String> {
     told.into_iter().take(OTHERS_MAX).map(|address| format!("nats://{address}")).collect()
 }
 
+/// Whether it is one server with JetStream of its own, and of no cluster.
+pub fn is_one_alone(servers: &[Value]) -> bool {
+    matches!(servers, [info] if at(info, "jetstream") == true && at(info, "cluster").is_null())
+}
+
 /// One server: which it is, and whether it is new enough.
 fn introduce(url: &str, info: &Value, report: &mut Report) {
     let (name, version) = (short(&text(at(info, "server_name"))), text(at(info, "version")));
@@ -82,9 +87,8 @@ fn introduce(url: &str, info: &Value, report: &mut Report) {
     let parsed = Version::parse(&version).map(|version| (version.major, version.minor)).unwrap_or_default();
     if parsed < VERSION_MIN {
         let (major, minor) = VERSION_MIN;
-        report
-            .wrong("server", says)
-            .advise(format!("too old: the service does not start on one before {major}.{minor}"));
+        let says = format!("{says}, which is too old: {major}.{minor}.0 or newer is needed");
+        report.obstacle("server", &Obstacle::new(Cause::ServerTooOld, says));
     } else if parsed < VERSION_ADVISED {
         let (major, minor) = VERSION_ADVISED;
         report.note("server", says).advise(format!("new enough; {major}.{minor} or newer is advised"));

@@ -7,18 +7,13 @@ use super::report::{Report, Verdict};
 use crate::cli::doctor::connection::short;
 use crate::cli::output::counted;
 use crate::cli::shown::at;
-use crate::exit::ExitStatus;
-use crate::nats::{Question, Said};
+use crate::nats::{Account, Cause, Obstacle, Question, Said};
 
 /// From this part of a limit on it is a warning, in percent.
-const NEARLY_FULL_PERCENT: u64 = 80;
+pub const NEARLY_FULL_PERCENT: u64 = 80;
 
 /// JetStream looks for a leader, as it says it.
 const TEMPORARILY_UNAVAILABLE: u64 = 10008;
-
-const OFF: &str = "turn it on in nats-server (jetstream {}) and for this account; or see JETSTREAM_DOMAIN";
-const NO_LEADER: &str =
-    "a cluster needs a majority of its servers, and a moment to find a leader: see which are away, look again";
 
 /// Whether there is one to go on with.
 pub fn account(place: &mut Place<'_>, report: &mut Report) -> bool {
@@ -30,41 +25,40 @@ pub fn account(place: &mut Place<'_>, report: &mut Report) -> bool {
         (Said::Message(_), Some(info)) if info.get("error").is_none() => {
             let level = at(&info, "api.level").as_u64().unwrap_or_default();
             if level < 2 {
-                report.wrong("jetstream", "the server that runs JetStream is older than 2.12");
-                report.ends_with(ExitStatus::Unavailable);
+                let says = "the nats-server that runs JetStream is too old: 2.12.0 or newer is needed";
+                report.obstacle("jetstream", &Obstacle::new(Cause::ServerTooOld, says));
                 return true;
             }
+            place.account = Account::read(&info);
             usage(&info, report);
             true
         }
         (Said::Message(_), answer) => {
             let why = answer.as_ref().map_or("an answer that makes no sense".into(), error_of);
             let without_leader = answer.is_some_and(|answer| at(&answer, "error.err_code") == TEMPORARILY_UNAVAILABLE);
-            let advice = if without_leader { NO_LEADER } else { OFF };
-            missing(&format!("JetStream is not available: {why}"), advice, report);
-            false
+            let cause = if without_leader { Cause::Silent } else { Cause::NoJetStream };
+            missing(cause, &format!("JetStream is not available: {why}"), report)
         }
         (Said::Denied, _) => {
-            report
-                .wrong("jetstream", "this user may not ask for the account's limits, as the service does at its start")
-                .advise(format!("allow it to publish to {}", place.layout.api("INFO")));
-            report.ends_with(ExitStatus::Unavailable);
+            let subject = place.layout.api("INFO");
+            report.obstacle(
+                "jetstream",
+                &Obstacle::no_right(&format!("ask for the account's limits (publish to {subject})")),
+            );
             true
         }
-        (Said::Silent, _) => {
-            missing("JetStream calls get no answer", NO_LEADER, report);
-            false
-        }
-        _ => {
-            missing("nobody takes JetStream calls: is it off, or the domain another one?", OFF, report);
-            false
+        (Said::Silent | Said::NotSent(_), _) => missing(Cause::Silent, "JetStream calls get no answer", report),
+        (Said::NobodyListens, _) => {
+            let why =
+                "JetStream is not available: nobody answers JetStream calls (is it off, or the domain another one?)";
+            missing(Cause::NoJetStream, why, report)
         }
     }
 }
 
-fn missing(says: &str, advice: &str, report: &mut Report) {
-    report.wrong("jetstream", says).advise(advice);
-    report.ends_with(ExitStatus::Unavailable);
+fn missing(cause: Cause, says: &str, report: &mut Report) -> bool {
+    report.obstacle("jetstream", &Obstacle::new(cause, says));
+    false
 }
 
 /// The words of an error of the API.

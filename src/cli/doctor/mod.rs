@@ -22,7 +22,7 @@ use crate::cli::output::Out;
 use crate::config::Config;
 use crate::domain::PersonId;
 use crate::exit::ExitStatus;
-use crate::nats::{Examiner, Intake, Layout, Obstacle};
+use crate::nats::{Account, Examiner, Intake, Layout, Obstacle};
 use crate::wire::subject::Subjects;
 
 /// What one round of answers gets.
@@ -38,10 +38,10 @@ Examples:
           What mends the stream, for 'nats stream edit PERSON_EVENTS --config stream.json'
 
 Verdicts: ok; note (worth knowing); warning (the service works, somebody should look at it); wrong (the service does not \
-start, or does not work).
+start, waits for ever, or does not work).
 
 Exit status: 0 when there is nothing worse than notes, 1 when there are warnings; when something is wrong the status with \
-which the service would not start: 69, 77 where NATS refused the sign-in, 78 for a bad configuration.";
+which the service would not start: 69, 77 where NATS refused the sign-in or denies a right, 78 for a bad configuration.";
 
 /// What `doctor` is told.
 #[derive(Debug, Args)]
@@ -58,6 +58,10 @@ struct Place<'a> {
     layout: Layout,
     subjects: Subjects,
     examiner: Examiner,
+    /// What JetStream says of our account, where it was asked.
+    account: Option<Account>,
+    /// Whether JetStream is known to run on one server that is of no cluster.
+    alone: bool,
     /// A person whom nobody knows: what is tried, is tried on this one.
     nobody: PersonId,
 }
@@ -97,12 +101,14 @@ fn examine(config: &Config) -> Report {
         layout: Layout::new(config),
         subjects: Subjects::new(&config.subject_prefix),
         examiner,
+        account: None,
+        alone: config.nats.jetstream_domain.is_none() && connection::is_one_alone(&servers),
         nobody: PersonId::from_uuid(Uuid::new_v4()),
     };
     connection::sign_in(&place, &servers, &mut report);
     if !place.examiner.may_hear_answers() {
         report
-            .wrong("permissions", "no answer can be received: this user may not subscribe to _INBOX.>")
+            .obstacle("permissions", &Obstacle::no_right("receive answers (subscribe to _INBOX.>)"))
             .advise("allow it to subscribe to _INBOX.>; what follows from answers could not be looked at");
         return report;
     }

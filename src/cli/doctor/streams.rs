@@ -1,17 +1,18 @@
 //! The stream of commits and the bucket of snapshots: there or not, as the service would have them or not, and alive.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Place;
 use super::connection::short;
-use super::jetstream::error_of;
+use super::jetstream::{NEARLY_FULL_PERCENT, error_of};
 use super::report::{Repair, Report, Verdict};
-use crate::cli::output::counted;
+use crate::cli::output::{counted, grouped};
 use crate::cli::shown::{at, text};
 use crate::exit::ExitStatus;
-use crate::nats::{Drift, Kept, Question, Said, expected, judge};
+use crate::nats::{Cause, Drift, Kept, Obstacle, Question, Said, Share, expected, judge};
 
 /// There is no stream of that name, as JetStream says it.
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -33,9 +34,6 @@ pub struct Found {
 /// Looks at both.
 pub fn look(place: &mut Place<'_>, report: &mut Report) -> Found {
     let commits = one(place, Kept::Commits, report);
-    if !commits {
-        rivals(place, report);
-    }
     let snapshots = if place.config.snapshot_frequency > 0 {
         one(place, Kept::Snapshots, report)
     } else {
@@ -76,47 +74,80 @@ fn one(place: &mut Place<'_>, kept: Kept, report: &mut Report) -> bool {
             return true;
         }
         Some(error) => {
-            // Without a bucket the service goes on.
-            let trouble = if kept == Kept::Commits { Verdict::Wrong } else { Verdict::Warning };
-            report.add(trouble, about(kept), format!("{name} cannot be looked at: {}", error_of(&error)));
+            let says = format!("{name} cannot be looked at: {}", error_of(&error));
+            match kept {
+                Kept::Commits => drop(report.obstacle("stream", &Obstacle::new(Cause::Silent, says))),
+                // Without a bucket the service goes on.
+                Kept::Snapshots => drop(report.warning("bucket", says)),
+            }
         }
         None if matches!(said, Said::Denied) => {
-            let says = format!("{name} cannot be looked at: this user may not publish to {subject}");
-            report.wrong(about(kept), says).advise("the service has to, at its start");
+            let what = format!("look at {name} (publish to {subject})");
+            report.obstacle(about(kept), &Obstacle::no_right(&what));
         }
         None => {
             let says = format!("{name} gives no answer: it has no leader, or too few of its copies are alive");
-            report.wrong(about(kept), says).advise("see which servers of its cluster are away");
+            report.obstacle(about(kept), &Obstacle::new(Cause::Silent, says));
         }
     }
     false
 }
 
-fn missing(place: &Place<'_>, kept: Kept, name: &str, report: &mut Report) {
-    if place.config.store.create {
-        report.note(about(kept), format!("{name} is not there: the service makes it at its start"));
-        return;
-    }
-    let says = format!("{name} is not there, and STREAM_CREATE is false: the service does not start");
-    report.wrong(about(kept), says).repair(Repair {
+/// What is missing is made at the start, unless that is not wanted, or the account does not let it be made.
+fn missing(place: &mut Place<'_>, kept: Kept, name: &str, report: &mut Report) {
+    let config = expected(kept, &place.layout, &place.config.store);
+    let refusal = place.account.as_ref().and_then(|account| account.refuses(&config, place.alone));
+    let refusal = refusal.or_else(|| if kept == Kept::Commits { rivals(place) } else { None });
+    let config = match &place.account {
+        Some(account) => account.as_demanded(config, share(kept)),
+        None => config,
+    };
+    let finding = match (refusal, place.config.store.create) {
+        (_, false) => {
+            let says = format!("missing: stream {name}, and STREAM_CREATE is false");
+            report.obstacle(about(kept), &Obstacle::new(Cause::Missing, says))
+        }
+        (None, true) => {
+            report.note(about(kept), format!("{name} is not there: the service makes it at its start"));
+            return;
+        }
+        (Some(why), true) => {
+            let says = format!("cannot create stream {name}: {why}");
+            match kept {
+                Kept::Commits => report.obstacle("stream", &Obstacle::new(Cause::NotCreated, says)),
+                Kept::Snapshots => report.warning("bucket", format!("no snapshots: {says}")),
+            }
+        }
+    };
+    finding.repair(Repair {
         subject: place.layout.api(&format!("STREAM.CREATE.{name}")),
         command: format!("{} stream add {name} --config FILE", place.layout.tool()),
-        config: expected(kept, &place.layout, &place.config.store),
+        config,
     });
-    report.ends_with(ExitStatus::Unavailable);
 }
 
-/// Where the stream is missing, another may hold its subjects, and then it cannot be made.
-fn rivals(place: &mut Place<'_>, report: &mut Report) {
-    let question = json!({"subject": place.layout.event_subjects()});
-    let said = place.examiner.ask_one(Question::new(place.layout.api("STREAM.NAMES"), question));
-    let answer = said.json().unwrap_or_default();
-    let names = at(&answer, "streams").as_array().cloned().unwrap_or_default();
-    for name in names.iter().filter_map(Value::as_str).filter(|name| *name != place.layout.stream()) {
-        let says = format!("stream {name} holds subjects of {}", place.layout.event_subjects());
-        report.wrong("stream", says).advise("see STREAM_NAME and SUBJECT_PREFIX: two streams cannot hold the same");
-        report.ends_with(ExitStatus::Unavailable);
+fn share(kept: Kept) -> Share {
+    match kept {
+        Kept::Commits => Share::Commits,
+        Kept::Snapshots => Share::Snapshots,
     }
+}
+
+/// Another stream may hold the subjects, and then this one cannot be made.
+fn rivals(place: &mut Place<'_>) -> Option<String> {
+    let mut rivals: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for subjects in [place.layout.event_subjects(), place.layout.identifier_subjects()] {
+        let question = json!({"subject": subjects});
+        let said = place.examiner.ask_one(Question::new(place.layout.api("STREAM.NAMES"), question));
+        for name in at(&said.json()?, "streams").as_array().into_iter().flatten().map(text) {
+            rivals.entry(name).or_default().push(subjects.clone());
+        }
+    }
+    rivals.remove(place.layout.stream());
+    let holds =
+        |(name, subjects): (&String, &Vec<String>)| format!("{name} holds subjects of {}", subjects.join(" and "));
+    let held: Vec<String> = rivals.iter().map(holds).collect();
+    (!held.is_empty()).then(|| format!("subjects overlap with an existing stream (400, 10065): {}", held.join("; ")))
 }
 
 fn state(kept: Kept, name: &str, info: &Value, report: &mut Report) {
@@ -130,9 +161,31 @@ fn state(kept: Kept, name: &str, info: &Value, report: &mut Report) {
         text(at(info, "created")).chars().take("2026-01-31".len()).collect::<String>(),
     );
     report.ok(about(kept), says);
+    limits(kept, name, info, report);
     let deleted = number("state.num_deleted");
     if kept == Kept::Commits && deleted > 0 {
         report.note("stream", format!("{name} lacks {} that it had", counted(deleted, "commit", "commits")));
+    }
+}
+
+/// A limit that refuses what is too much is somebody's choice, or the account's demand. It matters when it is nearly
+/// reached.
+fn limits(kept: Kept, name: &str, info: &Value, report: &mut Report) {
+    for (limit, used, unit) in [("max_bytes", "bytes", "bytes"), ("max_msgs", "messages", "messages")] {
+        let max = at(info, &format!("config.{limit}")).as_u64().unwrap_or_default();
+        if max == 0 || at(info, "config.discard") != "new" {
+            continue;
+        }
+        let used = at(info, &format!("state.{used}")).as_u64().unwrap_or_default();
+        let percent = used.saturating_mul(100) / max;
+        let says = format!("{name} may hold {} {unit} ({limit}), {percent} % of it is used", grouped(max));
+        if percent >= NEARLY_FULL_PERCENT {
+            report
+                .warning(about(kept), says)
+                .advise("raise it in time: when it is reached, nothing more can be stored");
+        } else {
+            report.note(about(kept), says);
+        }
     }
 }
 

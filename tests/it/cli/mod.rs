@@ -1,5 +1,6 @@
 //! The command line for people, as they use it: the real binary as a child, against a real service and a real server.
 
+mod agreement;
 mod bench;
 mod check;
 mod cures;

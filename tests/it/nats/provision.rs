@@ -225,7 +225,7 @@ fn subjects_that_another_stream_has_cannot_be_taken() {
     let server = NatsServer::start();
     create(&server, "OTHER", &json!({ "subjects": ["person.>"] }));
     let error = try_prepare(&config(&server.url())).unwrap_err();
-    let ProvisionError::NotCreated { name, why } = &error else { panic!("{error}") };
+    let ProvisionError::NotCreated { name, why, .. } = &error else { panic!("{error}") };
     assert_eq!(name, "PERSON_EVENTS");
     assert!(why.contains("overlap"), "{why}");
 }

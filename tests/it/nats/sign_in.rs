@@ -182,6 +182,18 @@ impl Certificates {
         self.0.path().join(name)
     }
 
+    /// The server's certificate, as it is after it has expired.
+    pub fn expire(&self) {
+        let directory = self.0.path();
+        let run = |arguments: &str| {
+            let output = Command::new("openssl").current_dir(directory).args(arguments.split(' ')).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        std::fs::write(directory.join("san"), "subjectAltName=IP:127.0.0.1").unwrap();
+        run("req -new -key server.key -subj /CN=server -out server.csr");
+        run("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days -1 -extfile san -out server.pem");
+    }
+
     /// A server with TLS, and more inside its `tls` block.
     fn server(&self, extra: &str) -> NatsServer {
         self.server_with(extra, "")

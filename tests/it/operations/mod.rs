@@ -13,7 +13,7 @@ use crate::daemon::client::{Client, Message};
 use crate::support::PATIENCE;
 
 /// A configuration file of the documentation, with a password for each of its users.
-fn documented(name: &str) -> String {
+pub fn documented(name: &str) -> String {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/nats").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let users = ["SERVICE", "CLIENT", "READER", "OPERATOR"];
@@ -26,7 +26,7 @@ fn as_user(user: &str) -> String {
 }
 
 /// How the service signs in.
-const AS_SERVICE: [(&str, &str); 2] = [("NATS_USER", "service"), ("NATS_PASSWORD", "secret")];
+pub const AS_SERVICE: [(&str, &str); 2] = [("NATS_USER", "service"), ("NATS_PASSWORD", "secret")];
 
 fn ask(client: &mut Client, query: &str, body: &Value) -> Value {
     let answer = client.ask(&format!("person.queries.{query}"), &[], body.to_string().as_bytes(), PATIENCE);
