@@ -15,6 +15,7 @@ mod queue;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,11 +23,14 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::{LevelSource, LogFormat};
 use crate::daemon::journal::{Journal, SOCKET};
+use crate::daemon::threads;
 use line::{Escaped, Form, Line, form, priority};
 use queue::{Entry, Gap, Item, LogQueue};
 
 /// How long the end of the service waits for its last lines to be written, and a thread that panicked for its one.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the supervisor waits for the log level to be read again.
+const RELOAD_WAIT: Duration = Duration::from_millis(250);
 /// The pause of the thread that writes, where stderr was made non-blocking by others who share it, and is full.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 /// The name of the thread that writes.
@@ -79,6 +83,23 @@ pub fn reload_level(source: &LevelSource) {
             log::set_max_level(new);
         }
         Err(reason) => log::warn!("LOG_LEVEL stays {}: {reason}", name(old)),
+    }
+}
+
+/// The same on a thread of its own, which is waited for for a moment only: the file may lie on a disk that hangs.
+pub fn reload_level_in_time(source: &LevelSource) {
+    static IS_READING: AtomicBool = AtomicBool::new(false);
+    if IS_READING.swap(true, Ordering::SeqCst) {
+        return log::warn!("LOG_LEVEL stays {}: the file is still being read", name(log::max_level()));
+    }
+    let source = source.clone();
+    let started = threads::within(RELOAD_WAIT, "reload", move || {
+        reload_level(&source);
+        IS_READING.store(false, Ordering::SeqCst);
+    });
+    if let Err(error) = started {
+        IS_READING.store(false, Ordering::SeqCst);
+        log::warn!("LOG_LEVEL stays {}: {error}", name(log::max_level()));
     }
 }
 

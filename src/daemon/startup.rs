@@ -92,7 +92,7 @@ fn wait_for<T>(
                     log::info!("told to stop before it began to serve");
                     return Err(NotStarted::ToldToStop);
                 }
-                Ok(Signal::Reload) => logging::reload_level(&config.log_level_source),
+                Ok(Signal::Reload) => logging::reload_level_in_time(&config.log_level_source),
                 Err(_) => return Err(bug(&Deaf.to_string())),
             }
         }

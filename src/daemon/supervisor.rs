@@ -148,7 +148,7 @@ impl<'a> Supervisor<'a> {
             }
             match self.signals.next_within(TICK) {
                 Ok(Some(Signal::Stop | Signal::StopNow)) => return End::Told,
-                Ok(Some(Signal::Reload)) => logging::reload_level(&self.config.log_level_source),
+                Ok(Some(Signal::Reload)) => logging::reload_level_in_time(&self.config.log_level_source),
                 Ok(None) => {}
                 Err(Deaf) => return End::Deaf,
             }

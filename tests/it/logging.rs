@@ -181,6 +181,24 @@ fn what_a_full_pipe_does_not_take_is_counted_and_said_when_it_flows_again() {
     assert_eq!(lines.iter().map(message).collect::<Vec<_>>(), expected);
 }
 
+/// Whoever panics may take the process with it: its line is written before anything else happens.
+#[test]
+fn the_line_of_a_panic_is_written_before_the_process_can_end() {
+    if std::env::var_os(CHILD).is_some() {
+        start_with(LevelFilter::Info, LogFormat::Text, "/nowhere").expect("a thread");
+        let panicking = std::thread::Builder::new().name("unlucky".to_owned()).spawn(|| panic!("as it was told"));
+        assert!(panicking.expect("a thread").join().is_err());
+        std::process::abort();
+    }
+    let output = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "logging::the_line_of_a_panic_is_written_before_the_process_can_end", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("a bug: thread unlucky panicked at ") && said.contains(": as it was told"), "{said}");
+}
+
 #[test]
 fn a_reload_sets_the_level_of_the_process() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");

@@ -164,6 +164,28 @@ fn a_metrics_file_on_a_disk_that_hangs_holds_nothing_up() {
     service.stop();
 }
 
+/// SIGHUP has a file read, and the supervisor waited for its disk: the SIGTERM that came next did nothing.
+#[test]
+fn an_environment_file_on_a_disk_that_hangs_holds_nothing_up() {
+    let server = NatsServer::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("environment");
+    std::fs::write(&file, "LOG_LEVEL=debug").expect("it is written");
+    let mut service = Service::start(&server.url(), &[("ENVIRONMENT_FILE", file.to_str().expect("UTF-8"))]);
+    std::fs::remove_file(&file).expect("it is there");
+    // To open a named pipe takes as long as nobody writes to it.
+    assert!(Process::new("mkfifo").arg(&file).status().expect("mkfifo runs").success());
+    for _ in 0..2 {
+        service.signal("HUP");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    service.wait_for_log("the file is still being read");
+    let mut client = Client::connect(server.port());
+    let person = somebody();
+    client.accepted(&person, &create(&person));
+    service.stop();
+}
+
 /// The log of a service and what it answers do not depend on each other: the same commands, the same answers.
 #[test]
 fn every_command_is_answered_beside_a_replica_whose_log_nobody_reads() {
