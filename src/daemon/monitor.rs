@@ -122,11 +122,13 @@ impl Monitor {
         }
     }
 
-    /// Whether a command sent now would be answered; if not, why not.
+    /// Whether a command sent now would be answered; if not, why not. What the supervisor found long ago says nothing of
+    /// now.
     ///
     /// # Errors
     /// In words for people.
     pub fn is_ready(&self) -> Result<(), String> {
+        self.is_alive()?;
         let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let (phase, reasons) =
             looked.as_ref().map_or((Phase::Starting, [].as_slice()), |(_, look)| (look.phase, &look.reasons));
@@ -172,7 +174,6 @@ impl Monitor {
         let look = self.looked.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, look)| look.clone());
         let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let connects_failed = self.connects_failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_ready = look.as_ref().is_some_and(|look| look.phase == Phase::Serving);
         let (connections, reasons, server_version) = match look {
             Some(look) => (look.connections, look.reasons, Some(look.server_version)),
             None => (Vec::new(), waits_for.into_iter().collect(), None),
@@ -180,7 +181,7 @@ impl Monitor {
         let reading = Reading {
             before,
             period: since.elapsed(),
-            is_ready,
+            is_ready: self.is_ready().is_ok(),
             reasons: reasons.into_iter().map(|(reason, _)| reason).collect(),
             connects_failed,
             connections,
@@ -224,13 +225,19 @@ mod tests {
         assert_eq!((monitor.read().is_ready, monitor.read().reasons), (false, vec![Reason::Cause(Cause::SignIn)]));
     }
 
+    /// A supervisor that hung in the middle of serving left a service that said ready for good.
     #[test]
-    fn a_thread_that_hangs_is_named() {
+    fn whatever_hangs_is_named_and_not_ready() {
         let monitor = Monitor::start();
         monitor.look(look(Phase::Serving, None));
         assert!(monitor.is_alive().is_ok() && monitor.read().is_ready);
         monitor.look(look(Phase::Serving, Some("worker-0")));
         assert_eq!(monitor.is_alive(), Err("thread worker-0 hangs".to_owned()));
+        assert_eq!((monitor.is_ready(), monitor.read().is_ready), (monitor.is_alive(), false));
+        let long_ago = Instant::now().checked_sub(LOOK_AGE_MAX + Duration::from_secs(1)).expect("the machine runs");
+        *monitor.looked.lock().expect("it is whole") = Some((long_ago, look(Phase::Serving, None)));
+        assert_eq!(monitor.is_ready(), Err("the supervisor hangs".to_owned()));
+        assert!(!monitor.read().is_ready);
     }
 
     #[test]

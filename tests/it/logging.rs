@@ -181,6 +181,41 @@ fn what_a_full_pipe_does_not_take_is_counted_and_said_when_it_flows_again() {
     assert_eq!(lines.iter().map(message).collect::<Vec<_>>(), expected);
 }
 
+/// A journal that hangs takes no more than a few datagrams, and whoever logged waited for it.
+#[test]
+fn a_journal_that_hangs_holds_nobody_up() {
+    const LINES: usize = 3_000;
+    if let Some(socket) = std::env::var_os(CHILD) {
+        start_with(LevelFilter::Info, LogFormat::Auto, socket.to_str().expect("UTF-8")).expect("a thread");
+        (0..LINES).for_each(|number| log::info!(target: "cim_domain_person", "line {number}"));
+        println!("\nlogged");
+        return write_out();
+    }
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let path = directory.path().join("socket");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
+    let metadata = stderr.as_file().metadata().expect("it has metadata");
+    let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "logging::a_journal_that_hangs_holds_nobody_up", "--nocapture"])
+        .env(CHILD, &path)
+        .env("JOURNAL_STREAM", names_stderr(metadata.dev(), metadata.ino()))
+        .stdout(std::process::Stdio::piped())
+        .stderr(stderr.reopen().expect("it can be opened again"))
+        .spawn()
+        .expect("it runs");
+    let mut told = std::io::BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(told.any(|line| line == "logged"), "it waited for nobody");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    for number in 0..LINES {
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).expect("an entry");
+        let entry = String::from_utf8_lossy(&buffer[..length]);
+        assert!(entry.contains(&format!("MESSAGE=line {number}\n")), "{entry}");
+    }
+    assert!(child.wait().expect("it ends").success());
+}
+
 /// Whoever panics may take the process with it: its line is written before anything else happens.
 #[test]
 fn the_line_of_a_panic_is_written_before_the_process_can_end() {

@@ -30,6 +30,12 @@ pub fn hold(input: &[u8]) {
         }
         Err(refused) => assert_refused(&refused),
     }
+    let is_taken = |outcome: Result<Request, NotARequest>| outcome.is_ok();
+    assert_eq!(
+        is_taken(received(&message, &message)),
+        is_taken(received(&message, &Untraced(&message))),
+        "a trace context is no reason to refuse"
+    );
     if let Err(refused) = received(&message, &Marked(&message)) {
         assert_quotes_nothing(&refused.problem);
     }
@@ -37,6 +43,15 @@ pub fn hold(input: &[u8]) {
         && let Err(problem) = decode_commands(&payload)
     {
         assert_quotes_nothing(&problem);
+    }
+}
+
+/// The same headers without a trace context.
+struct Untraced<'a>(&'a Incoming);
+
+impl Headers for Untraced<'_> {
+    fn get(&self, name: &str) -> Header<'_> {
+        if name.eq_ignore_ascii_case("traceparent") { Header::Absent } else { self.0.get(name) }
     }
 }
 
