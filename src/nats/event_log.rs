@@ -15,6 +15,7 @@ use super::layout::Layout;
 use super::leader::{ask_leader, last_of_subject};
 use super::message::Incoming;
 use super::pages::Reading;
+use super::place;
 use super::shunned::Shunned;
 use super::steps::{NotFound, read_backwards};
 use super::store::{NotSent, Store};
@@ -136,7 +137,11 @@ impl EventLog for NatsLog {
         let singly: Vec<&Append> =
             appends.iter().zip(&together).filter(|(_, outcome)| outcome.is_none()).map(|(append, _)| append).collect();
         let mut singly = self.append_singly(&singly).into_iter();
-        together.into_iter().map(|outcome| outcome.or_else(|| singly.next()).unwrap_or(Appended::Unknown)).collect()
+        let outcomes = together
+            .into_iter()
+            .map(|outcome| outcome.or_else(|| singly.next()).unwrap_or(Appended::Unknown))
+            .collect();
+        place::checked(&mut self.inbox, &self.layout, self.wait_max, appends, outcomes)
     }
 
     fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
@@ -148,7 +153,7 @@ impl EventLog for NatsLog {
         }
         let answer = self.exchange_batches(&[appends]).pop().unwrap_or(Exchanged::Silent);
         match batch_outcome(answer, appends.len()) {
-            Batch::Stored(sequences) => AppendedTogether::Stored(sequences),
+            Batch::Stored(sequences) => self.together_in_place(appends, sequences),
             Batch::Not(Appended::Conflict(_)) => AppendedTogether::Conflict,
             Batch::Not(Appended::Unavailable(why)) => AppendedTogether::Unavailable(why),
             Batch::Not(Appended::Refused(why)) => AppendedTogether::Refused(why),
@@ -158,6 +163,19 @@ impl EventLog for NatsLog {
 }
 
 impl NatsLog {
+    /// All that was stored together lies where it was sent, or nothing counts.
+    fn together_in_place(&mut self, appends: &[Append], sequences: Vec<Sequence>) -> AppendedTogether {
+        let outcomes = sequences.iter().map(|sequence| Appended::Stored(*sequence)).collect();
+        let outcomes = place::checked(&mut self.inbox, &self.layout, self.wait_max, appends, outcomes);
+        if outcomes.iter().all(|outcome| matches!(outcome, Appended::Stored(_))) {
+            return AppendedTogether::Stored(sequences);
+        }
+        match outcomes.iter().all(|outcome| matches!(outcome, Appended::Unavailable(_))) {
+            true => AppendedTogether::Unavailable(place::moved()),
+            false => AppendedTogether::Unknown,
+        }
+    }
+
     /// The outcome of each commit that went in a batch; `None` for those that are to be appended singly. Also for those of
     /// a batch that was refused: what one of them is refused for is nothing to the others.
     fn append_in_batches(&mut self, commits: &[Append]) -> Vec<Option<Appended>> {

@@ -92,6 +92,38 @@ fn a_stream_that_lost_its_atomic_batches_stores_no_half_of_one() {
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Appended::Stored(_))), "{outcomes:?}");
 }
 
+/// Under a `subject_transform` a person's first commit was acknowledged and lay where nobody ever reads: the expected
+/// sequence, none, was right there too.
+#[test]
+fn a_first_commit_that_was_moved_is_not_stored() {
+    let server = NatsServer::start();
+    for len_max in [0, 1000] {
+        let (config, log) = batched(&server, len_max);
+        let mut log = log.in_batches(len_max);
+        let known = somebody();
+        let sequence = store(&mut log, known, 0, b"1");
+        let good = streams::configuration(server.port(), "PERSON_EVENTS");
+        let transform = json!({ "src": "person.events.*", "dest": "moved.{{wildcard(1)}}" });
+        streams::update(server.port(), &streams::changed(good.clone(), &json!({ "subject_transform": transform })));
+        let mut appends: Vec<Append> = (0..10).map(|_| append(somebody(), 0, *b"1")).collect();
+        for outcome in log.append(&appends) {
+            assert!(
+                matches!(&outcome, Appended::Unavailable(why) if why.0.contains("subject_transform")),
+                "{outcome:?}"
+            );
+        }
+        let outcome = log.append_together(&appends);
+        assert!(!matches!(outcome, AppendedTogether::Stored(_)), "{outcome:?}");
+        // Whoever has a commit is told apart by the expected sequence.
+        assert_eq!(log.append(&[append(known, sequence, *b"2")]), [Appended::Conflict(Some(0))]);
+        streams::update(server.port(), &good);
+        appends.push(append(known, sequence, *b"2"));
+        let outcomes = log.append(&appends);
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Appended::Stored(_))), "{outcomes:?}");
+        drop(config);
+    }
+}
+
 /// The domain is somewhere else: the service's own server has a JetStream too, which must not be used.
 #[test]
 fn keeps_to_the_contract_across_a_leaf_node() {
