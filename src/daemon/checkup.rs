@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::daemon::pulse::Pulse;
 use crate::daemon::statistics::Statistics;
 use crate::daemon::threads::{self, Poison};
-use crate::nats::{CheckError, Checkup, Layout, NotSent, Seen, Store};
+use crate::nats::{CheckError, Checkup, Seen, Store};
 
 /// How long the answers are waited for. A leader may be elected meanwhile.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
@@ -40,19 +40,18 @@ pub struct Checkups {
 }
 
 impl Checkups {
-    /// Starts the thread. The first checkup is made at once.
+    /// Starts the thread. The first checkup is made at once. What is to be done besides is done after each.
     ///
     /// # Errors
     /// No thread can be started, or the connection is closed.
     pub fn start(
         store: &Store,
-        layout: &Layout,
+        mut checkup: Checkup,
+        mut besides: impl FnMut() + Send + 'static,
         statistics: &Arc<Statistics>,
         pulse: Arc<Pulse>,
         poison: &Poison,
     ) -> io::Result<(Self, JoinHandle<()>)> {
-        let closed = |why: NotSent| io::Error::other(why);
-        let mut checkup = Checkup::new(store, layout).map_err(closed)?;
         let (orders, ordered) = bounded(1);
         let (found, findings) = bounded(FINDINGS_LEN_MAX);
         let (store, statistics) = (store.clone(), Arc::clone(statistics));
@@ -62,7 +61,11 @@ impl Checkups {
                 let generation = store.connection().health().generation;
                 let acknowledged = statistics.highest_sequence();
                 let seen = pulse.while_busy(|| checkup.run(ANSWER_WAIT));
-                if found.send(Finding { generation, acknowledged, seen }).is_err() || is_over(&ordered) {
+                if found.send(Finding { generation, acknowledged, seen }).is_err() {
+                    return;
+                }
+                pulse.while_busy(&mut besides);
+                if is_over(&ordered) {
                     return;
                 }
             }

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod background;
+pub mod besides;
 pub mod checkup;
 pub mod clock;
 pub mod company;

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::nats::Cause;
 
-/// The same reason is logged once in this time, unless it has gone and come back with other words.
+/// The same reason in the same words is logged once in this time, however often it goes and comes back.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
+/// In other words, once in this time: another fault of the stream is news.
+const LOG_INTERVAL_OF_NEWS: Duration = Duration::from_secs(5);
 
 /// What stands in the way of serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +66,7 @@ impl Reason {
                 Cause::Unusable => "stream_unusable",
                 Cause::NoRight => "no_right",
                 Cause::Full => "store_full",
+                Cause::Conflict => "stream_conflict",
             },
         }
     }
@@ -147,8 +150,8 @@ impl Reasons {
         let now = Instant::now();
         for (reason, words) in &self.found {
             let is_news = self.logged.get(reason).is_none_or(|logged| {
-                let is_other = !logged.stands || logged.words != *words;
-                is_other && now.duration_since(logged.at) >= LOG_INTERVAL
+                let age = now.duration_since(logged.at);
+                if logged.words == *words { !logged.stands && age >= LOG_INTERVAL } else { age >= LOG_INTERVAL_OF_NEWS }
             });
             if is_news {
                 let level = if reason.is_outage() { log::Level::Warn } else { log::Level::Error };

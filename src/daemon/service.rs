@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::daemon::admission::Bounds;
 use crate::daemon::background::{self, Background, Inlets};
+use crate::daemon::besides::{BucketWatch, ConflictWatch};
 use crate::daemon::checkup::Checkups;
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
@@ -30,7 +31,11 @@ use crate::engine::ports::SnapshotStore;
 use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
 use crate::memory::MemorySnapshots;
-use crate::nats::{Feed, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store, StreamState};
+use crate::nats::{
+    BucketCheckup, BucketGate, Checkup, Feed, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store,
+    StreamState,
+};
+use crate::wire::salt::IdentifierSalt;
 use crate::wire::service::{ALL_SERVICES, Instance};
 use crate::wire::snapshot::claimed_version;
 use crate::wire::subject::{SERVICE_NAME, Subjects};
@@ -156,13 +161,14 @@ impl Service {
             notices: Arc::new(Notices::default()),
             background,
         };
-        let ports = Ports { config, with_bucket: prepared.snapshots, wait_max: answer_wait(config) };
+        let bucket = (config.snapshot_frequency > 0).then(|| BucketGate::new(prepared.snapshots));
+        let ports = Ports { config, bucket, wait_max: answer_wait(config) };
         service.start_background(&ports, inlets)?;
         service.start_queries(&ports, query_lanes, &around)?;
         service.start_workers(&ports, seats.into_iter().zip(ears), &around)?;
         service.start_follower(&ports, follower, clock)?;
         // The last one on this connection: what it hears is said after all other inboxes were asked for.
-        service.start_checkups()?;
+        service.start_checkups(&ports, prepared.salt)?;
         Ok(service)
     }
 
@@ -255,9 +261,23 @@ impl Service {
         Ok(())
     }
 
-    fn start_checkups(&mut self) -> io::Result<()> {
+    fn start_checkups(&mut self, ports: &Ports, salt: IdentifierSalt) -> io::Result<()> {
+        let (store, layout, wanted) = (&self.store, &self.layout, &ports.config.store);
+        let checkup = Checkup::new(store, layout, wanted, &self.stream, salt).map_err(away)?;
+        let mut conflicts = ConflictWatch::new(store, layout, &self.statistics)?;
+        let mut bucket = match &ports.bucket {
+            Some(gate) => {
+                let checkup = BucketCheckup::new(store, layout, wanted).map_err(away)?;
+                Some(BucketWatch::new(checkup, gate.clone()))
+            }
+            None => None,
+        };
+        let besides = move || {
+            bucket.iter_mut().for_each(BucketWatch::look);
+            conflicts.look();
+        };
         let pulse = self.pulses.add("checkup");
-        let (checkups, thread) = Checkups::start(&self.store, &self.layout, &self.statistics, pulse, &self.poison)?;
+        let (checkups, thread) = Checkups::start(store, checkup, besides, &self.statistics, pulse, &self.poison)?;
         self.checkups = Some(checkups);
         self.background.push(thread);
         Ok(())
@@ -283,7 +303,8 @@ impl Service {
 /// What each thread's own ports are made from.
 struct Ports<'a> {
     config: &'a Config,
-    with_bucket: bool,
+    /// `None` where no snapshots are wanted.
+    bucket: Option<BucketGate>,
     wait_max: Duration,
 }
 
@@ -293,20 +314,18 @@ impl Ports<'_> {
         Ok(log.in_batches(self.config.store.batch_len_max))
     }
 
-    /// Without a bucket every snapshot is forgotten at once.
+    /// Where none are wanted every snapshot is forgotten at once.
     fn snapshots(&self, service: &Service) -> io::Result<Box<dyn SnapshotStore + Send>> {
-        if !self.with_bucket {
-            return Ok(Box::new(MemorySnapshots::new()));
-        }
+        let Some(gate) = &self.bucket else { return Ok(Box::new(MemorySnapshots::new())) };
         let snapshots = NatsSnapshots::new(&service.store, &service.layout, self.wait_max, claimed_version);
-        Ok(Box::new(snapshots.map_err(away)?))
+        Ok(Box::new(snapshots.map_err(away)?.behind(gate.clone())))
     }
 
     fn limits(&self) -> Limits {
         let cache_bytes = usize::try_from(self.config.cache_bytes).unwrap_or(usize::MAX);
         Limits {
             cache_bytes: cache_bytes / self.config.workers.max(1),
-            snapshot_frequency: if self.with_bucket { self.config.snapshot_frequency } else { 0 },
+            snapshot_frequency: self.config.snapshot_frequency,
             append_micros_max: micros(self.wait_max),
         }
     }

@@ -22,6 +22,7 @@ pub struct Statistics {
     /// For whoever counts too seldom to need a meter of its own.
     shared: Meter,
     highest_sequence: AtomicU64,
+    stream_conflicts: AtomicU64,
 }
 
 /// The counts of one thread.
@@ -47,6 +48,8 @@ pub struct Tally {
     pub turns: Counts,
     /// Persons in the workers' memory, at the end of their last turns.
     pub cached_persons: u64,
+    /// Other streams that answer in place of the service.
+    pub stream_conflicts: u64,
     /// Snapshots written.
     pub snapshots_written: u64,
     /// Snapshots that the store did not take.
@@ -162,6 +165,11 @@ impl Statistics {
         self.highest_sequence.fetch_max(sequence, Ordering::Relaxed);
     }
 
+    /// Takes in how many other streams answer in place of the service.
+    pub fn conflicts(&self, count: usize) {
+        self.stream_conflicts.store(count as u64, Ordering::Relaxed);
+    }
+
     /// Begins to count positions anew: the stream is not the one that it was.
     pub fn forget_sequences(&self) {
         self.highest_sequence.store(0, Ordering::Relaxed);
@@ -169,7 +177,8 @@ impl Statistics {
 
     /// Everything since the start.
     pub fn since_start(&self) -> Tally {
-        let mut sum = Tally::default();
+        let stream_conflicts = self.stream_conflicts.load(Ordering::Relaxed);
+        let mut sum = Tally { stream_conflicts, ..Tally::default() };
         self.shared.count(|tally| sum.add(tally));
         let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         meters.iter().for_each(|meter| meter.count(|tally| sum.add(tally)));

@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use semver::Version;
 
+use super::fault::Fault;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::message::Incoming;
 use super::provision::{StreamState, Trouble, account, read_stream, too_old};
 use super::store::{NotSent, Store};
+use super::stream_rules::{StreamConfig, judge_stream};
+use crate::config;
+use crate::wire::salt::IdentifierSalt;
 
 /// What a checkup found.
 #[derive(Debug, Clone)]
@@ -22,6 +26,8 @@ pub struct Seen {
     pub domain: String,
     /// The stream, by its leader's word.
     pub stream: StreamState,
+    /// What is wrong with its configuration: with these it cannot hold what is accepted.
+    pub faults: Vec<Fault>,
 }
 
 /// Why a command would not be answered, or why it is not known.
@@ -49,15 +55,25 @@ pub enum CheckError {
 pub struct Checkup {
     inbox: Inbox,
     layout: Layout,
+    wanted: config::Store,
+    /// When the stream was created whose salt is known, and that salt.
+    known: (String, IdentifierSalt),
 }
 
 impl Checkup {
-    /// Over this connection.
+    /// Over this connection, of the stream that was found to be like this.
     ///
     /// # Errors
     /// The connection is closed.
-    pub fn new(store: &Store, layout: &Layout) -> Result<Self, NotSent> {
-        Ok(Self { inbox: store.inbox()?, layout: layout.clone() })
+    pub fn new(
+        store: &Store,
+        layout: &Layout,
+        wanted: &config::Store,
+        stream: &StreamState,
+        salt: IdentifierSalt,
+    ) -> Result<Self, NotSent> {
+        let known = (stream.created.clone(), salt);
+        Ok(Self { inbox: store.inbox()?, layout: layout.clone(), wanted: wanted.clone(), known })
     }
 
     /// Asks JetStream and the stream's leader, both at once, and waits for the answers no longer than this.
@@ -79,12 +95,24 @@ impl Checkup {
             Trouble::Refused(error) => CheckError::NoJetStream(error.to_string()),
             Trouble::Away(why) => CheckError::NoJetStream(why),
         })?;
-        let stream = read_stream(&stream?).map_err(|trouble| match trouble {
+        let (stream, config) = read_stream(&stream?).map_err(|trouble| match trouble {
             Trouble::Refused(error) if error.is_temporary() => CheckError::NoAnswer(error.to_string()),
             Trouble::Refused(error) => CheckError::StreamMissing(error.to_string()),
             Trouble::Away(why) => CheckError::NoAnswer(why),
         })?;
-        Ok(Seen { server, domain: found.domain, stream })
+        let faults = self.judge(&stream, &config);
+        Ok(Seen { server, domain: found.domain, stream, faults })
+    }
+
+    /// A stream keeps its salt; another stream in its place has its own.
+    fn judge(&mut self, stream: &StreamState, config: &StreamConfig) -> Vec<Fault> {
+        let (created, salt) = &self.known;
+        let known = (*created == stream.created).then_some(*salt);
+        let faults = judge_stream(config, &self.layout, &self.wanted, known).faults;
+        if let Some(salt) = config.salt().filter(|_| faults.is_empty()) {
+            self.known = (stream.created.clone(), salt);
+        }
+        faults
     }
 }
 

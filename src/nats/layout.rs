@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::config::{Config, StoreClient, bucket_of};
 use crate::domain::PersonId;
+use crate::wire::service::ALL_SERVICES;
 use crate::wire::subject::Subjects;
 
 /// The names of the store's parts. The JetStream domain, where there is one, is in those that need it.
@@ -84,6 +85,16 @@ impl Layout {
     /// Whether this subject tells who holds an exclusive identifier.
     pub fn is_identifier(&self, subject: &str) -> bool {
         self.subjects.is_identifier(subject)
+    }
+
+    /// All subjects under the prefix.
+    pub fn all_subjects(&self) -> String {
+        self.subjects.all()
+    }
+
+    /// All subjects on which services are asked who they are.
+    pub fn services(&self) -> String {
+        ALL_SERVICES.to_owned()
     }
 
     /// All subjects on which the service is asked: no stream may take them in and answer.

@@ -17,8 +17,10 @@
 
 mod account;
 pub mod api;
+mod bucket_checkup;
 mod caller;
 mod checkup;
+mod conflicts;
 mod connection;
 mod definitions;
 mod drift;
@@ -36,6 +38,7 @@ mod mend;
 mod message;
 mod obstacle;
 mod pages;
+mod place;
 mod probe;
 mod provision;
 mod replies;
@@ -49,8 +52,10 @@ mod stream_rules;
 mod trial;
 
 pub use account::{Account, Share};
+pub use bucket_checkup::{BucketCheckup, BucketSeen};
 pub use caller::{Answer, Caller};
 pub use checkup::{CheckError, Checkup, Seen};
+pub use conflicts::{Conflict, Conflicts, NotListed, listing, listings, read_page};
 pub use connection::{Connection, OpenError, check_files};
 pub use drift::{Drift, Judgement, Kept, expected, judge};
 pub use event_log::{BATCH_LEN_MIN, NatsLog};
@@ -68,6 +73,6 @@ pub use probe::greetings;
 pub use provision::{Definition, Prepared, ProvisionError, StreamState, prepare};
 pub use replies::ReplyRule;
 pub use scan::{Extent, Scan, Scanned};
-pub use snapshots::NatsSnapshots;
+pub use snapshots::{BucketGate, NatsSnapshots};
 pub use store::{NotSent, Store};
 pub use trial::{Need, Outcome, There, Trial, stand};

@@ -52,11 +52,13 @@ pub enum Cause {
     NoRight,
     /// Nothing more can be stored.
     Full,
+    /// Another stream answers in place of the service.
+    Conflict,
 }
 
 impl Cause {
     /// All of them, in the order in which the start meets them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadFile,
         Self::Unreachable,
         Self::TlsFirst,
@@ -72,6 +74,7 @@ impl Cause {
         Self::NotCreated,
         Self::Unusable,
         Self::Full,
+        Self::Conflict,
     ];
 
     /// What the start does about it. 69 is for what may be mended elsewhere, so that a supervisor tries again; 77 and 78
@@ -89,7 +92,7 @@ impl Cause {
             | Self::Unusable => Consequence::Ends(ExitStatus::Unavailable),
             Self::SignIn | Self::NoRight => Consequence::Ends(ExitStatus::SignInRefused),
             Self::BadFile => Consequence::Ends(ExitStatus::BadConfiguration),
-            Self::Full => Consequence::GoesOn,
+            Self::Full | Self::Conflict => Consequence::GoesOn,
         }
     }
 
@@ -119,6 +122,7 @@ impl Cause {
             Self::Unusable => "the stream cannot hold commits as it is configured",
             Self::NoRight => "this user lacks a right that is needed",
             Self::Full => "nothing more can be stored: the disk, the account or the stream is full",
+            Self::Conflict => "another stream takes the service's subjects and acknowledges",
         }
     }
 
@@ -156,6 +160,7 @@ impl Cause {
             Self::Full => {
                 "make room: a larger disk, higher limits; until then commands are refused, queries are answered"
             }
+            Self::Conflict => "set no_ack on that stream, or leave these subjects out of it",
         }
     }
 }

@@ -271,9 +271,16 @@ pub(super) fn account(answer: &Incoming) -> Result<AccountInfo, Trouble> {
     read_answer(answer)
 }
 
-/// The stream that its leader shows.
-pub(super) fn read_stream(answer: &Incoming) -> Result<StreamState, Trouble> {
-    read_answer(answer).map(StreamInfo::into_state)
+/// The stream that its leader shows, and how it is configured.
+pub(super) fn read_stream(answer: &Incoming) -> Result<(StreamState, StreamConfig), Trouble> {
+    let info: StreamInfo = read_answer(answer)?;
+    let config = StreamConfig::read(&info.config).map_err(Trouble::Away)?;
+    Ok((info.into_state(), config))
+}
+
+/// How the stream that its leader shows is configured.
+pub(super) fn read_config(answer: &Incoming) -> Result<StreamConfig, Trouble> {
+    read_stream(answer).map(|(_, config)| config)
 }
 
 /// Whether the server that answers is too old, or the one with JetStream, as far as that is known.

@@ -3,6 +3,8 @@
 //! A cache: what cannot be read in time is "none", and a snapshot that was not written is written another time. The one
 //! rule that is kept is that a newer snapshot is never overwritten by an older one, by the bucket's own compare-and-set.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::api::{Ack, Shown, read_ack};
@@ -19,9 +21,31 @@ use crate::wire::request::Header;
 /// How often a snapshot is compared and set anew when a rival was quicker. Snapshots of one person are rare.
 const STORE_ATTEMPTS_MAX: usize = 4;
 
+/// Whether the bucket can be used now: one for all of its users, who do without it while it cannot.
+#[derive(Debug, Clone)]
+pub struct BucketGate(Arc<AtomicBool>);
+
+impl BucketGate {
+    /// As it is found.
+    pub fn new(is_usable: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(is_usable)))
+    }
+
+    /// Whether it can be used.
+    pub fn is_open(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+
+    /// It can be used from now on, or cannot; says whether that is new.
+    pub fn set(&self, is_usable: bool) -> bool {
+        self.0.swap(is_usable, Relaxed) != is_usable
+    }
+}
+
 /// The snapshot bucket, for one user.
 #[derive(Debug)]
 pub struct NatsSnapshots {
+    gate: BucketGate,
     inbox: Inbox,
     layout: Layout,
     wait_max: Duration,
@@ -31,7 +55,12 @@ pub struct NatsSnapshots {
 impl NatsSnapshots {
     /// The bucket over this connection; no round of answers is waited for longer than `wait_max`.
     pub fn new(store: &Store, layout: &Layout, wait_max: Duration, version_of: VersionOf) -> Result<Self, NotSent> {
-        Ok(Self { inbox: store.inbox()?, layout: layout.clone(), wait_max, version_of })
+        Ok(Self { gate: BucketGate::new(true), inbox: store.inbox()?, layout: layout.clone(), wait_max, version_of })
+    }
+
+    /// The same, while this gate is open.
+    pub fn behind(self, gate: BucketGate) -> Self {
+        Self { gate, ..self }
     }
 
     fn load_chunk(&mut self, persons: &[PersonId]) -> Vec<Option<Vec<u8>>> {
@@ -74,10 +103,16 @@ impl NatsSnapshots {
 
 impl SnapshotStore for NatsSnapshots {
     fn load(&mut self, persons: &[PersonId]) -> Vec<Option<Vec<u8>>> {
+        if !self.gate.is_open() {
+            return vec![None; persons.len()];
+        }
         persons.chunks(QUESTIONS_MAX).flat_map(|chunk| self.load_chunk(chunk)).collect()
     }
 
     fn store(&mut self, person: PersonId, version: u64, snapshot: &[u8]) -> Result<SnapshotStored, Unavailable> {
+        if !self.gate.is_open() {
+            return Err(Unavailable("the bucket cannot be used as it is".to_owned()));
+        }
         let bytes_max = self.inbox.store().payload_bytes_max();
         if snapshot.len() > bytes_max {
             return Err(Unavailable(format!("a snapshot may have {bytes_max} bytes, this one has {}", snapshot.len())));

@@ -49,6 +49,11 @@ impl Subjects {
         token.is_some_and(|token| !token.is_empty() && !token.contains('.'))
     }
 
+    /// All subjects under the prefix.
+    pub fn all(&self) -> String {
+        format!("{}.>", self.prefix)
+    }
+
     /// Everything that the service answers, now or in a later release: a stream that took one of these in would answer,
     /// too.
     pub fn requests(&self) -> Vec<String> {

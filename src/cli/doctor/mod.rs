@@ -3,6 +3,7 @@
 //! It changes nothing: what it may do it finds out by trying what cannot succeed. Each part adds its lines to the report;
 //! what a part cannot find out it says.
 
+mod conflicts;
 mod connection;
 mod jetstream;
 mod permissions;
@@ -115,6 +116,9 @@ fn examine(config: &Config) -> Report {
     let has_jetstream = jetstream::account(&mut place, &mut report);
     connection::limits(&place, &mut report);
     let found = if has_jetstream { streams::look(&mut place, &mut report) } else { streams::Found::default() };
+    if has_jetstream {
+        conflicts::look(&mut place, &mut report);
+    }
     permissions::try_all(&mut place, &found, &mut report);
     timing::measure(&mut place, &found, &mut report);
     replicas::ask(&mut place, &mut report);

@@ -185,6 +185,13 @@ pub static FIGURES: &[Figure] = &[
             })
         },
     ),
+    figure(
+        "stream_conflicts",
+        "Other streams that take the service's subjects and acknowledge: clients get that in place of the reply.",
+        Gauge,
+        Process,
+        |now| one(now.tally.stream_conflicts),
+    ),
     figure("nats_connected", "1 while the connection to NATS stands, else 0.", Gauge, Process, |now| {
         by_connection(now, |health| f64::from(u8::from(health.connected)))
     }),

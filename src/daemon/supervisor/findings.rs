@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{AWAY_MAX, Supervisor};
 use crate::daemon::checkup::Finding;
 use crate::daemon::reasons::{Reason, Told};
-use crate::nats::{Cause, CheckError, Connection, Health, Seen, StreamState};
+use crate::nats::{Cause, CheckError, Connection, Fault, Health, Seen, StreamState};
 
 /// A checkup is ordered again this long after one that found something.
 const RECHECK_PERIOD: Duration = Duration::from_secs(1);
@@ -87,18 +87,24 @@ impl Supervisor<'_> {
         }
         self.unanswered = if matches!(seen, Err(CheckError::NoAnswer(_))) { self.unanswered + 1 } else { 0 };
         let found = match &seen {
-            Ok(_) => None,
+            Ok(Seen { faults, .. }) if faults.is_empty() => None,
+            Ok(Seen { faults, .. }) => Some((Reason::Cause(Cause::Unusable), self.unusable(faults))),
             Err(CheckError::NotAsked(_)) => return,
             Err(CheckError::NoAnswer(_)) if self.unanswered < UNANSWERED_MIN => return self.order_checkup(),
             Err(error) => Some((reason_of(error), error.to_string())),
         };
         self.checked = Some(generation);
         self.reasons.judge_all(&OF_CHECKUPS, found);
-        if let Ok(Seen { server, domain, stream }) = seen {
+        if let Ok(Seen { server, domain, stream, .. }) = seen {
             self.service.server_version = server.to_string();
             self.service.layout.found_in(&domain);
             self.compare_stream(stream, acknowledged);
         }
+    }
+
+    fn unusable(&self, faults: &[Fault]) -> String {
+        let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
+        format!("stream {} cannot be used: {}", self.service.layout.stream(), faults.join("; "))
     }
 
     /// Is it the stream that it was, with everything that was acknowledged?
@@ -137,11 +143,12 @@ impl Supervisor<'_> {
 }
 
 /// The reasons that checkups find.
-const OF_CHECKUPS: [Reason; 4] = [
+const OF_CHECKUPS: [Reason; 5] = [
     Reason::Cause(Cause::ServerTooOld),
     Reason::Cause(Cause::NoJetStream),
     Reason::Cause(Cause::Silent),
     Reason::Cause(Cause::Missing),
+    Reason::Cause(Cause::Unusable),
 ];
 
 fn reason_of(error: &CheckError) -> Reason {

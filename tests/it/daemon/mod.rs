@@ -16,6 +16,8 @@ mod readiness;
 mod replies;
 mod reply_subjects;
 mod storm;
+mod stream_changed;
+mod stream_conflicts;
 mod stream_gone;
 mod threads;
 mod three_replicas;

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 
 use cim_domain_person::config::Config;
-use cim_domain_person::nats::{CheckError, Checkup, Layout, Prepared, ProvisionError, prepare};
+use cim_domain_person::nats::{CheckError, Checkup, Layout, Prepared, ProvisionError, Store, prepare};
 use serde_json::{Value, json};
 
 use super::{log, open};
@@ -16,6 +16,10 @@ use crate::support::{PATIENCE, config, nats_cli, somebody};
 
 fn try_prepare(config: &Config) -> Result<Prepared, ProvisionError> {
     prepare(&open(config), config)
+}
+
+fn checkup(store: &Store, config: &Config, found: &Prepared) -> Checkup {
+    Checkup::new(store, &Layout::new(config), &config.store, &found.stream, found.salt).unwrap()
 }
 
 fn stream_config(server: &NatsServer, name: &str) -> Value {
@@ -76,7 +80,7 @@ fn preparing_again_changes_nothing() {
     let again = try_prepare(&config).unwrap();
     assert_eq!(again.stream.created, first.stream.created);
     assert_eq!(again.stream.last_sequence, sequence);
-    let seen = Checkup::new(&store_connection, &Layout::new(&config)).unwrap().run(PATIENCE).unwrap();
+    let seen = checkup(&store_connection, &config, &again).run(PATIENCE).unwrap();
     assert_eq!((seen.stream, seen.server, seen.domain), (again.stream, again.server, again.domain));
 }
 
@@ -86,7 +90,7 @@ fn a_stream_made_anew_shows() {
     let config = config(&server.url());
     let first = try_prepare(&config).unwrap();
     Raw::connect(server.port()).api("STREAM.DELETE.PERSON_EVENTS", &json!(null));
-    let missing = Checkup::new(&open(&config), &Layout::new(&config)).unwrap().run(PATIENCE).unwrap_err();
+    let missing = checkup(&open(&config), &config, &first).run(PATIENCE).unwrap_err();
     assert!(matches!(missing, CheckError::StreamMissing(_)), "{missing}");
     assert_ne!(try_prepare(&config).unwrap().stream.created, first.stream.created);
 }
