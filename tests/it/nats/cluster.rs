@@ -8,14 +8,14 @@ use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::ports::{
     Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Start, StoredCommit, Unavailable,
 };
-use cim_domain_person::nats::prepare;
+use cim_domain_person::nats::{ProvisionError, prepare};
 use serde_json::json;
 
 use super::{impatient_log, log, open, snapshots};
 use crate::port_contract::{append, check_event_log, check_snapshot_store, read, store};
 use crate::support::nats_server::NatsServer;
 use crate::support::raw::Raw;
-use crate::support::{cluster, config, eventually, somebody};
+use crate::support::{cluster, config, eventually, somebody, streams};
 
 /// The servers, and a configuration that names them all.
 pub struct Cluster {
@@ -93,6 +93,37 @@ fn the_contract_holds_with_three_copies() {
         check_event_log(&mut CaughtUp(log(&store, &config)));
         check_snapshot_store(&mut snapshots(&store, &config));
     }
+}
+
+/// Replicas that start together each make a salt of their own. In a cluster the server that is asked may not have heard of
+/// the stream yet that another one has just made: the start ended with 69, "name already in use".
+#[test]
+fn replicas_that_start_together_agree_on_the_salt() {
+    let servers = cluster::start();
+    let replicas = 6;
+    let barrier = Barrier::new(replicas);
+    let start = |replica: usize| {
+        let mut config = config(&servers[replica % 3].url());
+        config.store.replicas = 3;
+        let store = open(&config);
+        barrier.wait();
+        // As the start does: what is away is tried again, nothing else.
+        loop {
+            match prepare(&store, &config) {
+                Ok(prepared) => break prepared.salt.to_string(),
+                Err(ProvisionError::Away(_)) => std::thread::sleep(Duration::from_millis(100)),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let salts: Vec<String> = std::thread::scope(|scope| {
+        let start = &start;
+        let threads: Vec<_> = (0..replicas).map(|number| scope.spawn(move || start(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let config = streams::configuration(servers[0].port(), "PERSON_EVENTS");
+    let salt = config["metadata"]["person-service.identifier-salt"].as_str().unwrap();
+    assert!(salts.iter().all(|one| one == salt), "{salt}: {salts:?}");
 }
 
 /// Eight writers who all believe that they are first: one is.

@@ -298,6 +298,21 @@ fn without_a_right_that_the_start_needs_it_ends() {
     });
 }
 
+/// Nobody looks for streams that answer in place of the service then. It is said once, and all else works.
+#[test]
+fn without_the_right_to_list_streams_it_is_said_once() {
+    let mut place = Place::new(&without(&documented("users.conf"), &["STREAM.LIST"]));
+    let service = place.service(&[]);
+    let said = "is not looked at: this user may not publish to $JS.API.STREAM.LIST";
+    service.wait_for_log(said);
+    let person = somebody();
+    place.client.accepted(&person, &create(&person));
+    // Longer than it takes to look again.
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(service.log().matches(said).count(), 1, "{}", service.log());
+    place.client.accepted(&person, &rename(&person, "Augusta"));
+}
+
 /// What was taken away from a service that runs is in the log, and no reply says more than the stream has shown.
 #[test]
 fn without_a_right_that_was_taken_away_the_log_says_so() {
