@@ -1,20 +1,48 @@
 //! What is looked at besides the stream, and never stands in the way of serving: the bucket of snapshots, and other streams
-//! that answer in place of the service.
+//! that answer in place of the service. On a thread of its own: who waits here for an answer holds up nobody.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::daemon::pulse::Pulse;
 use crate::daemon::statistics::Statistics;
 use crate::log_limit::RateLimited;
 use crate::nats::{BucketCheckup, BucketGate, BucketSeen, Conflict, Conflicts, Fault, Layout, NotListed, Store};
 
+/// How often it is looked.
+const PERIOD: Duration = Duration::from_secs(5);
 /// How long an answer is waited for.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// How often other streams are looked for.
 const CONFLICTS_PERIOD: Duration = Duration::from_secs(10);
 /// How often the log repeats which they are.
 const CONFLICTS_LOG_PERIOD: Duration = Duration::from_secs(60);
+
+/// All of it.
+pub struct Besides {
+    /// `None` where no snapshots are wanted.
+    pub bucket: Option<BucketWatch>,
+    /// Other streams.
+    pub conflicts: ConflictWatch,
+}
+
+impl Besides {
+    /// Looks, at once and every few seconds, until the other end of the channel is dropped.
+    pub fn watch(mut self, over: &Receiver<()>, pulse: &Pulse) {
+        loop {
+            pulse.while_busy(|| {
+                self.bucket.iter_mut().for_each(BucketWatch::look);
+                self.conflicts.look();
+            });
+            if over.recv_timeout(PERIOD) == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
+    }
+}
 
 /// Keeps an eye on the bucket: while it cannot be used snapshots pause.
 pub struct BucketWatch {
@@ -113,7 +141,10 @@ impl ConflictWatch {
     fn take(&mut self, found: Vec<Conflict>) {
         self.statistics.conflicts(found.len());
         let is_news = found != self.found;
-        self.found = found;
+        let was_found = !std::mem::replace(&mut self.found, found).is_empty();
+        if was_found && self.found.is_empty() {
+            log::info!("no other stream answers in place of the service any more");
+        }
         let passes = self.repeat.pass(Instant::now()).is_some();
         if is_news || passes {
             for conflict in &self.found {

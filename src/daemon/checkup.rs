@@ -40,14 +40,13 @@ pub struct Checkups {
 }
 
 impl Checkups {
-    /// Starts the thread. The first checkup is made at once. What is to be done besides is done after each.
+    /// Starts the thread. The first checkup is made at once.
     ///
     /// # Errors
     /// No thread can be started, or the connection is closed.
     pub fn start(
         store: &Store,
         mut checkup: Checkup,
-        mut besides: impl FnMut() + Send + 'static,
         statistics: &Arc<Statistics>,
         pulse: Arc<Pulse>,
         poison: &Poison,
@@ -61,11 +60,7 @@ impl Checkups {
                 let generation = store.connection().health().generation;
                 let acknowledged = statistics.highest_sequence();
                 let seen = pulse.while_busy(|| checkup.run(ANSWER_WAIT));
-                if found.send(Finding { generation, acknowledged, seen }).is_err() {
-                    return;
-                }
-                pulse.while_busy(&mut besides);
-                if is_over(&ordered) {
+                if found.send(Finding { generation, acknowledged, seen }).is_err() || is_over(&ordered) {
                     return;
                 }
             }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, bounded};
+
 use crate::config::Config;
 use crate::daemon::admission::Bounds;
 use crate::daemon::background::{self, Background, Inlets};
-use crate::daemon::besides::{BucketWatch, ConflictWatch};
+use crate::daemon::besides::{Besides, BucketWatch, ConflictWatch};
 use crate::daemon::checkup::Checkups;
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
@@ -74,6 +76,8 @@ pub struct Service {
     pub background: Vec<JoinHandle<()>>,
     /// Whether a command would be answered.
     pub checkups: Option<Checkups>,
+    /// The end of the thread that looks at bucket and other streams, which ends without it.
+    pub besides: Option<Sender<()>>,
     /// The version of the server that the store is connected to.
     pub server_version: String,
     /// The way to the threads that answer queries.
@@ -129,6 +133,7 @@ impl Service {
         let mut service = Self {
             layout,
             checkups: None,
+            besides: None,
             server_version: prepared.server.to_string(),
             stream: prepared.stream,
             pool,
@@ -169,6 +174,7 @@ impl Service {
         service.start_follower(&ports, follower, clock)?;
         // The last one on this connection: what it hears is said after all other inboxes were asked for.
         service.start_checkups(&ports, prepared.salt)?;
+        service.start_besides(&ports)?;
         Ok(service)
     }
 
@@ -261,23 +267,28 @@ impl Service {
         Ok(())
     }
 
-    fn start_checkups(&mut self, ports: &Ports, salt: IdentifierSalt) -> io::Result<()> {
-        let (store, layout, wanted) = (&self.store, &self.layout, &ports.config.store);
-        let checkup = Checkup::new(store, layout, wanted, &self.stream, salt).map_err(away)?;
-        let mut conflicts = ConflictWatch::new(store, layout, &self.statistics)?;
-        let mut bucket = match &ports.bucket {
+    fn start_besides(&mut self, ports: &Ports) -> io::Result<()> {
+        let conflicts = ConflictWatch::new(&self.store, &self.layout, &self.statistics)?;
+        let bucket = match &ports.bucket {
             Some(gate) => {
-                let checkup = BucketCheckup::new(store, layout, wanted).map_err(away)?;
+                let checkup = BucketCheckup::new(&self.store, &self.layout, &ports.config.store).map_err(away)?;
                 Some(BucketWatch::new(checkup, gate.clone()))
             }
             None => None,
         };
-        let besides = move || {
-            bucket.iter_mut().for_each(BucketWatch::look);
-            conflicts.look();
-        };
+        let (end, over) = bounded(0);
+        let pulse = self.pulses.add("besides");
+        let body = move || Besides { bucket, conflicts }.watch(&over, &pulse);
+        self.besides = Some(end);
+        self.background.push(threads::start("besides", &self.poison, body)?);
+        Ok(())
+    }
+
+    fn start_checkups(&mut self, ports: &Ports, salt: IdentifierSalt) -> io::Result<()> {
+        let (store, layout, wanted) = (&self.store, &self.layout, &ports.config.store);
+        let checkup = Checkup::new(store, layout, wanted, &self.stream, salt).map_err(away)?;
         let pulse = self.pulses.add("checkup");
-        let (checkups, thread) = Checkups::start(store, checkup, besides, &self.statistics, pulse, &self.poison)?;
+        let (checkups, thread) = Checkups::start(store, checkup, &self.statistics, pulse, &self.poison)?;
         self.checkups = Some(checkups);
         self.background.push(thread);
         Ok(())

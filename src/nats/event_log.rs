@@ -24,6 +24,7 @@ use crate::engine::ports::{
     Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, StoredCommit, Unavailable,
     unfit_together,
 };
+use crate::log_limit::RateLimited;
 
 /// Questions under way at once whose answers may be large.
 pub(super) const QUESTIONS_MAX: usize = 128;
@@ -33,6 +34,9 @@ pub const BATCH_LEN_MIN: usize = 6;
 
 /// As many headers as a commit has outside of a batch, and one more.
 const USUAL_HEADERS: usize = 8;
+
+/// Another stream answers each append.
+static FOREIGN: RateLimited = RateLimited::new(Duration::from_secs(10));
 
 /// The header that bears a commit's trail.
 pub(super) const TRAIL: &str = "Earlier-Commits";
@@ -229,7 +233,10 @@ struct Foreign(Option<String>);
 impl Foreign {
     fn complain(self, layout: &Layout) {
         if let Some(other) = self.0 {
-            log::error!("stream {other} also takes {}: subjects of one stream alone are safe", layout.event_subjects());
+            if let Some(held_back) = FOREIGN.pass(Instant::now()) {
+                let subjects = layout.event_subjects();
+                log::error!("stream {other} also takes {subjects}: subjects of one stream alone are safe{held_back}");
+            }
         }
     }
 }

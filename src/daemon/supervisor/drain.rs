@@ -56,6 +56,7 @@ impl Supervisor<'_> {
         self.service.pool.finish();
         self.service.query_door = None;
         self.service.checkups = None;
+        self.service.besides = None;
         let workers_ended = self.wait_until(deadline, |service| {
             service.answering.retain(|thread| !thread.is_finished());
             service.answering.is_empty()
