@@ -232,11 +232,11 @@ struct Foreign(Option<String>);
 
 impl Foreign {
     fn complain(self, layout: &Layout) {
-        if let Some(other) = self.0 {
-            if let Some(held_back) = FOREIGN.pass(Instant::now()) {
-                let subjects = layout.event_subjects();
-                log::error!("stream {other} also takes {subjects}: subjects of one stream alone are safe{held_back}");
-            }
+        if let Some(other) = self.0
+            && let Some(held_back) = FOREIGN.pass(Instant::now())
+        {
+            let subjects = layout.event_subjects();
+            log::error!("stream {other} also takes {subjects}: subjects of one stream alone are safe{held_back}");
         }
     }
 }
