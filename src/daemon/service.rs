@@ -166,7 +166,8 @@ impl Service {
             notices: Arc::new(Notices::default()),
             background,
         };
-        let bucket = (config.snapshot_frequency > 0).then(|| BucketGate::new(prepared.snapshots));
+        let is_wanted = config.snapshot_frequency > 0 && !prepared.bucket_denied;
+        let bucket = is_wanted.then(|| BucketGate::new(prepared.snapshots));
         let ports = Ports { config, bucket, wait_max: answer_wait(config) };
         service.start_background(&ports, inlets)?;
         service.start_queries(&ports, query_lanes, &around)?;
@@ -314,7 +315,7 @@ impl Service {
 /// What each thread's own ports are made from.
 struct Ports<'a> {
     config: &'a Config,
-    /// `None` where no snapshots are wanted.
+    /// `None` where no snapshots are wanted, or may be kept.
     bucket: Option<BucketGate>,
     wait_max: Duration,
 }
@@ -336,7 +337,7 @@ impl Ports<'_> {
         let cache_bytes = usize::try_from(self.config.cache_bytes).unwrap_or(usize::MAX);
         Limits {
             cache_bytes: cache_bytes / self.config.workers.max(1),
-            snapshot_frequency: self.config.snapshot_frequency,
+            snapshot_frequency: if self.bucket.is_some() { self.config.snapshot_frequency } else { 0 },
             append_micros_max: micros(self.wait_max),
         }
     }

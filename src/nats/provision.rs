@@ -42,6 +42,8 @@ pub struct Prepared {
     pub salt: IdentifierSalt,
     /// Whether there is a bucket to keep snapshots in.
     pub snapshots: bool,
+    /// Whether this user lacks a right on the bucket, so that it is no use to look at it again.
+    pub bucket_denied: bool,
     /// What an operator should know, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -119,7 +121,7 @@ pub fn prepare(store: &Store, config: &Config) -> Result<Prepared, ProvisionErro
     let with_snapshots = config.snapshot_frequency > 0;
     let (info, salt, mut warnings) = provision.stream()?;
     let snapshots = with_snapshots && provision.bucket(&mut warnings)?;
-    Ok(Prepared { server, stream: info.into_state(), domain, salt, snapshots, warnings })
+    Ok(Prepared { server, stream: info.into_state(), domain, salt, snapshots, bucket_denied: false, warnings })
 }
 
 struct Provision<'a> {

@@ -135,6 +135,7 @@ pub fn stand(store: &Store, config: &Config, prepared: &mut Prepared) -> Result<
     let trial = Trial::run(&mut examiner, &Layout::new(config), &Subjects::new(&config.subject_prefix), there);
     for lacking in trial.lacking(Need::Snapshots) {
         prepared.snapshots = false;
+        prepared.bucket_denied = true;
         prepared.warnings.push(format!("no snapshots: this user may not {lacking}"));
     }
     let (hinders, ends): (Vec<Obstacle>, Vec<Obstacle>) =
