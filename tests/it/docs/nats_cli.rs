@@ -18,7 +18,7 @@ use crate::tidy::files;
 
 /// With which words a command begins, how it is run here (`{}` is the command as it stands there), and what it then says.
 /// In this order, which is the story of one stream.
-const COMMANDS: [(&str, &str, &str); 32] = [
+const COMMANDS: [(&str, &str, &str); 35] = [
     ("nats request person.commands.", "{}", r#""status":"accepted""#),
     ("nats request person.queries.get", "{}", r#""status":"ok""#),
     ("nats micro ls", "{}", "│ person-service │"),
@@ -26,6 +26,9 @@ const COMMANDS: [(&str, &str, &str); 32] = [
     ("nats micro info person-service", "{}", "Subject: person.commands.>"),
     ("nats micro stats person-service", "{}", "│ queries  │ 1 "),
     ("nats stream info PERSON_EVENTS", "{}", "Last Sequence: 1"),
+    ("nats stream get PERSON_EVENTS --last-for", "{}", "Event-Type: PersonCreated"),
+    ("nats kv ls PERSON_EVENTS_SNAPSHOTS", "{}", "v1.01980a3c-5f00-7000-8000-000000000001"),
+    ("nats kv status PERSON_EVENTS_SNAPSHOTS", "{}", "Values Stored: 1"),
     ("nats account info", "{}", "JetStream Account Information"),
     ("nats context select", "unset NATS_URL NATS_USER NATS_PASSWORD; terminal {}", "\"person-service\""),
     ("nats sub \"person.events.>\"", "sleep 1 && $RENAME & {} --count 1", "on \"person.events."),
@@ -136,8 +139,8 @@ fn configuration(file: &str) -> String {
     format!("{text}\nsystem_account: SYS\n")
 }
 
-const AS_SERVICE: [(&str, &str); 3] =
-    [("NATS_USER", "service"), ("NATS_PASSWORD", "secret"), ("STREAM_CREATE", "false")];
+const AS_SERVICE: [(&str, &str); 4] =
+    [("NATS_USER", "service"), ("NATS_PASSWORD", "secret"), ("STREAM_CREATE", "false"), ("SNAPSHOT_FREQ", "1")];
 
 /// What the commands find: files of which the documents speak, servers, and people who go on working.
 fn prepared(shell: &mut Shell, server: &NatsServer, other: &NatsServer) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use super::past_the_capture;
 
@@ -26,11 +26,14 @@ pub fn binary() -> Option<&'static Path> {
 }
 
 /// Types a command that the service printed, as somebody does who agrees to what it asks, with this configuration in FILE.
-/// Where there is no tool it says so and returns false: what the command does is to be done another way.
+/// Where there is no tool that is said once, and false returned: what the command does is to be done another way.
 #[track_caller]
 pub fn typed(command: &str, configuration: &str, environment: &[(&str, &str)]) -> bool {
     let Some(nats) = binary() else {
-        past_the_capture(&format!("SKIPPED: the real nats cannot be had, so nobody types: {command}"));
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            past_the_capture("SKIPPED: the real nats cannot be had, so nobody types what the start prints")
+        });
         return false;
     };
     let folder = tempfile::tempdir().expect("a folder");
