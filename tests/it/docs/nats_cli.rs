@@ -18,7 +18,7 @@ use crate::tidy::files;
 
 /// With which words a command begins, how it is run here (`{}` is the command as it stands there), and what it then says.
 /// In this order, which is the story of one stream.
-const COMMANDS: [(&str, &str, &str); 35] = [
+const COMMANDS: [(&str, &str, &str); 36] = [
     ("nats request person.commands.", "{}", r#""status":"accepted""#),
     ("nats request person.queries.get", "{}", r#""status":"ok""#),
     ("nats micro ls", "{}", "│ person-service │"),
@@ -33,6 +33,7 @@ const COMMANDS: [(&str, &str, &str); 35] = [
     ("nats context select", "unset NATS_URL NATS_USER NATS_PASSWORD; terminal {}", "\"person-service\""),
     ("nats sub \"person.events.>\"", "sleep 1 && $RENAME & {} --count 1", "on \"person.events."),
     ("nats consumer add PERSON_EVENTS reader ", "{}", "Ack Policy: Explicit"),
+    ("nats consumer next PERSON_EVENTS reader", "{}", "Acknowledged message"),
     ("nats stream add PERSON_EVENTS_EU --config mirror.json", "{}", "Stream PERSON_EVENTS_EU was created"),
     (
         "nats stream edit PERSON_EVENTS --config stream.json",
@@ -193,6 +194,9 @@ fn everything_on(file: &str) {
         for command in commands.iter().filter(|command| !by_hand.contains(*command)) {
             run(&script.replace("{}", &command.replace("/var/backups/", "")), says);
         }
+    }
+    if file == "accounts.conf" {
+        run("NATS_USER=reader nats consumer next PERSON_EVENTS reader", "Acknowledged message");
     }
     run("person-service doctor || true", "PERSON_EVENTS is configured as the service would have it");
     run("person-service verify", "1 person, ");
