@@ -97,6 +97,23 @@ fn an_end_before_the_start_is_not_held_up_either() {
     }
 }
 
+/// A client has nobody to answer: it waits for its reader, as any tool does, and nothing that it says is lost.
+#[test]
+fn a_client_says_everything_however_late_it_is_read() {
+    let (reader, writer) = pipe();
+    let ours = writer.try_clone().expect("a descriptor");
+    let unread = fill(reader, ours);
+    let environment = [("NATS_URL", "nats://127.0.0.1:1")];
+    let args = ["show", &somebody(), "--log-level", "trace"];
+    let mut child = person_service(&args, &environment).stderr(writer).spawn().expect("it runs");
+    // Longer than a service would wait for its last line.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(child.try_wait().expect("it can be asked"), None, "it waits");
+    let lines: Vec<String> = unread.read().collect();
+    assert!(lines.last().is_some_and(|line| line.contains("NATS is away")), "{lines:#?}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(69));
+}
+
 /// The definitions that an operator is to create went to a pipe that nobody reads, and SIGTERM no longer ended anything; or
 /// to one that was closed, which was a panic.
 #[test]
