@@ -104,6 +104,8 @@ pub struct Carried {
     pub lost: Option<(usize, Time)>,
     /// When exactly it was stored, where that is known.
     pub at: Option<Time>,
+    /// When it was stored by a right clock; by the commit's own word where nothing better is known.
+    pub wall: Timestamp,
 }
 
 /// A commit, with what came before it.
@@ -284,6 +286,7 @@ impl Line {
                 before: self.spots.len() - 1,
                 lost: None,
                 at: change.at,
+                wall: change.wall.or(events.last().map(|record| record.timestamp)).unwrap_or(spot.last_event_at),
             });
             self.spots.push(spot);
         }

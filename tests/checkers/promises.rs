@@ -38,8 +38,8 @@ pub const CHECKERS: &[Checker] = &[
 
 /// So many later requests of the same person may come before a retry of any id is no longer recognised.
 const REMEMBERED_LATER: usize = 128;
-/// So long is a UUIDv7 recognised, in microseconds, whatever came between.
-const REMEMBERED_MICROS: i64 = 10 * 60 * 1_000_000;
+/// So long after it was carried out is a UUIDv7 recognised, in microseconds, whatever came between.
+const REMEMBERED_MICROS: u64 = 10 * 60 * 1_000_000;
 
 /// Who was told "accepted" finds it in the log: the same person, sequence, version and events, stored before the reply.
 fn accepted_is_stored(past: &Past) -> Vec<Finding> {
@@ -141,7 +141,7 @@ impl Judgement<'_> {
         let may_miss_others = finally && self.answer.code() == "already_exists";
         let is_its_own = |known: &&Carried| !may_miss_others || known.digest == self.request.digest;
         let mut known = self.known(line, place).filter(is_its_own);
-        if known.any(|known| is_promised(line, known, spot, self.sent, self.now(spot))) {
+        if known.any(|known| is_promised(self.past, line, known, spot, self.sent, self.sent.delivery.arrived_at)) {
             return false;
         }
         let is_expected = self.request.expected_version.is_none_or(|expected| expected == spot.version);
@@ -165,10 +165,11 @@ impl Judgement<'_> {
     }
 }
 
-/// Whether a request that was carried out has to be recognised when it is decided again on this spot.
-fn is_promised(line: &Line, known: &Carried, spot: &Spot, sent: &Sent, now: Timestamp) -> bool {
-    let made_at = sent.request.as_ref().ok().and_then(|request| request.command_id.made_at());
-    let is_young = made_at.is_some_and(|made_at| now.as_micros() - made_at.as_micros() <= REMEMBERED_MICROS);
+/// Whether a request that was carried out has to be recognised when it is decided again on this spot, at this time by a right
+/// clock. What the client's clock says does not count.
+fn is_promised(past: &Past, line: &Line, known: &Carried, spot: &Spot, sent: &Sent, now: Timestamp) -> bool {
+    let is_v7 = sent.request.as_ref().is_ok_and(|request| request.command_id.made_at().is_some());
+    let is_young = is_v7 && now.micros_since(known.wall) <= REMEMBERED_MICROS && !past.record.clocks_were_wrong;
     is_young || spot.requests - line.spots[known.before + 1].requests <= REMEMBERED_LATER
 }
 
@@ -202,9 +203,8 @@ fn one_effect(past: &Past) -> Vec<Finding> {
     for (person, line, again) in past.all_carried() {
         let sent = past.by_key.get(&again.key).and_then(|all| all.first()).map(|first| &past.sent[*first]);
         let spot = &line.spots[again.before];
-        let at = again.events.first().map_or(spot.last_event_at, |event| event.timestamp);
         let mut before = line.carried.iter().filter(|first| first.key == again.key && first.is_known_at(again.before));
-        let promised = |first: &&Carried| sent.is_none_or(|sent| is_promised(line, first, spot, sent, at));
+        let promised = |first: &&Carried| sent.is_none_or(|sent| is_promised(past, line, first, spot, sent, again.wall));
         if let Some(first) = before.rfind(promised) {
             let what = format!("{}: carried out at {} and again at {}", again.key, first.sequence, again.sequence);
             wrong.push((Some(person), what));

@@ -25,6 +25,8 @@ pub struct Record {
     pub queries: Vec<Query>,
     /// Since when nothing goes wrong any more; what is sent or asked from then on has to be answered, and decisively.
     pub healed_at: Option<Time>,
+    /// Whether clocks of the service were further off than is allowed: then its promises by time are void.
+    pub clocks_were_wrong: bool,
     /// The replicas that left in peace, by [`Delivery::taken_by`].
     pub drained: BTreeSet<u32>,
 }
@@ -42,6 +44,8 @@ pub struct Delivery {
     pub payload: Vec<u8>,
     /// The service's wall clock when it arrived, as near as is known.
     pub stamped_at: Timestamp,
+    /// The right time when it arrived, as near as is known.
+    pub arrived_at: Timestamp,
     /// Which replica took it, where that is known; a restarted one has another number.
     pub taken_by: Option<u32>,
     /// What came back: at most one is promised. None is silence.
@@ -73,6 +77,8 @@ pub struct Query {
 pub struct LogChange {
     /// When exactly, where that is known.
     pub at: Option<Time>,
+    /// The right time then, where it is known; else the commit's own time is taken for it.
+    pub wall: Option<Timestamp>,
     /// What.
     pub what: Change,
 }

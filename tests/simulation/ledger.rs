@@ -23,6 +23,7 @@ pub struct Ledger(Arc<Mutex<Inner>>);
 struct Inner {
     log: MemoryLog,
     now: Time,
+    wall: Option<Timestamp>,
     changes: Vec<LogChange>,
     last: Sequence,
 }
@@ -30,7 +31,7 @@ struct Inner {
 impl Ledger {
     pub fn new() -> Self {
         let log = MemoryLog::new();
-        Self(Arc::new(Mutex::new(Inner { log, now: 0, changes: Vec::new(), last: 0 })))
+        Self(Arc::new(Mutex::new(Inner { log, now: 0, wall: None, changes: Vec::new(), last: 0 })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -40,7 +41,7 @@ impl Ledger {
     /// The time: by the record's clock, and by the store's.
     pub fn set_clocks(&self, now: Time, wall: Timestamp) {
         let mut inner = self.lock();
-        inner.now = now;
+        (inner.now, inner.wall) = (now, Some(wall));
         inner.log.set_clock(wall);
     }
 
@@ -71,8 +72,8 @@ impl Ledger {
         let appended = inner.log.append(std::slice::from_ref(append)).pop().unwrap();
         if let Appended::Stored(sequence) = appended {
             let what = Change::Stored { person: append.person, sequence, payload: Arc::clone(&append.payload) };
-            let at = Some(inner.now);
-            inner.changes.push(LogChange { at, what });
+            let (at, wall) = (Some(inner.now), inner.wall);
+            inner.changes.push(LogChange { at, wall, what });
             inner.last = sequence;
         }
         appended
@@ -82,7 +83,7 @@ impl Ledger {
     pub fn lose_after(&self, sequence: Sequence, known_at: Time, places_are_taken_again: bool) {
         let mut inner = self.lock();
         inner.log.lose_after(sequence);
-        let change = LogChange { at: Some(inner.now), what: Change::LostAfter { sequence, known_at } };
+        let change = LogChange { at: Some(inner.now), wall: inner.wall, what: Change::LostAfter { sequence, known_at } };
         inner.changes.push(change);
         let Inner { log, last, .. } = &mut *inner;
         if places_are_taken_again {

@@ -1,7 +1,13 @@
 //! What a seed makes of a run: how large it is, and which faults there are how often. Every run has other ones (swarm
 //! testing): where everything goes wrong at once, much hides behind something else.
 
+use cim_domain_person::engine::id_spans::CLOCK_OFFSET_MAX_MICROS;
+
 use super::chance::Chance;
+
+const SECOND: u64 = 1_000_000;
+/// How far a service's clock may be off where it takes commands.
+pub const CLOCK_OFFSET_MAX: i64 = CLOCK_OFFSET_MAX_MICROS as i64;
 
 /// The plan of one run. Chances are in 1000.
 #[derive(Debug, Clone)]
@@ -20,6 +26,9 @@ pub struct Plan {
     pub burst: usize,
     /// The longest that a step takes, in microseconds.
     pub step_micros: u64,
+    /// How often time passes where nothing is under way, and how much, in microseconds.
+    pub lulls: u64,
+    pub lull_micros: u64,
 
     // Requests.
     pub retries: u64,
@@ -35,6 +44,10 @@ pub struct Plan {
     pub without_id: u64,
     pub reused_ids: u64,
     pub uuid_v7_ids: u64,
+    /// How many clients there are, each with a clock of its own; how far it is off, and may jump, in microseconds.
+    pub clients: usize,
+    pub client_skew_micros: i64,
+    pub client_jumps: u64,
     pub bad_requests: u64,
     pub short_deadlines: u64,
     pub queries: u64,
@@ -87,7 +100,7 @@ impl Plan {
             0 if !is_calm => 1 + chance.draw(often),
             _ => 0,
         };
-        let is_long = chance.in_1000(40);
+        let is_long = chance.in_1000(60);
         let is_wild = chance.in_1000(300);
         let is_entangled = !is_calm && !is_long && chance.in_1000(200);
         let loses_tails = chance.in_1000(250);
@@ -104,6 +117,8 @@ impl Plan {
             haste: *chance.pick(&[100, 300, 600]),
             burst: *chance.pick(&[1, 2, 5, 20]),
             step_micros: *chance.pick(&[50, 500, 5_000, 20_000]),
+            lulls: fault(chance, 100),
+            lull_micros: *chance.pick(&[1_000_000, 10 * SECOND, 100 * SECOND]),
 
             retries: *chance.pick(&[100, 300, 500]),
             arrays: fault(chance, 300),
@@ -114,7 +129,10 @@ impl Plan {
             expected_versions: fault(chance, 300),
             without_id: fault(chance, 200),
             reused_ids: fault(chance, 50),
-            uuid_v7_ids: if is_wild { 0 } else { *chance.pick(&[0, 500, 1000]) },
+            uuid_v7_ids: *chance.pick(&[0, 500, 1000]),
+            clients: 1 + chance.place(4),
+            client_skew_micros: *chance.pick(&[0, 1_000, 2_000_000, 100_000_000, 3_600_000_000, 40 * 86_400_000_000]),
+            client_jumps: fault(chance, 50),
             bad_requests: fault(chance, 40),
             short_deadlines: fault(chance, 400),
             queries: fault(chance, 100),
@@ -127,8 +145,8 @@ impl Plan {
             sleeps: fault(chance, 20),
             rivals: fault(chance, 60),
             clock_skew_micros: match is_wild {
-                true => *chance.pick(&[3_600_000_000, 40 * 86_400_000_000]),
-                false => *chance.pick(&[0, 1_000, 400_000]),
+                true => *chance.pick(&[960_000_000, 3_600_000_000, 40 * 86_400_000_000]),
+                false => *chance.pick(&[0, 1_000, 400_000, CLOCK_OFFSET_MAX]),
             },
             clock_jumps: fault(chance, 20),
 
@@ -177,6 +195,7 @@ impl Plan {
             sleeps: 0,
             rivals: 0,
             clock_jumps: 0,
+            lulls: 0,
             acks_lost: 0,
             writes_lost: 0,
             lands_later: 0,

@@ -38,11 +38,26 @@ pub struct Clients {
     next_person: usize,
     /// Of whom and what is to be written next, to be sent together.
     entangled: Vec<(PersonId, Value)>,
+    /// How far the clock of each client is off, in microseconds.
+    skews: Vec<i64>,
 }
 
 impl Clients {
     pub fn new(chance: Chance) -> Self {
-        Self { chance, written: 0, ids: Vec::new(), next_person: 0, entangled: Vec::new() }
+        Self { chance, written: 0, ids: Vec::new(), next_person: 0, entangled: Vec::new(), skews: Vec::new() }
+    }
+
+    /// The time by the clock of one of them.
+    fn time(&mut self, plan: &Plan, now: Timestamp) -> Timestamp {
+        let client = self.chance.place(plan.clients);
+        let is_new = client >= self.skews.len();
+        self.skews.resize(self.skews.len().max(client + 1), 0);
+        if is_new || self.chance.in_1000(plan.client_jumps) {
+            let most = plan.client_skew_micros;
+            let skew = self.chance.draw(u64::try_from(2 * most + 1).unwrap());
+            self.skews[client] = i64::try_from(skew).unwrap() - most;
+        }
+        now.plus_micros(self.skews[client])
     }
 
     /// How many letters were written.
@@ -55,8 +70,9 @@ impl Clients {
         !self.entangled.is_empty()
     }
 
-    /// A new one. `now` is the time by the client's clock.
+    /// A new one. `now` is the time by a clock that is right.
     pub fn write(&mut self, plan: &Plan, now: Timestamp) -> Letter {
+        let now = self.time(plan, now);
         if self.entangled.is_empty() && self.next_person > 1 && self.chance.in_1000(plan.entangled) {
             self.entangle();
         }

@@ -18,7 +18,7 @@ use cim_domain_person::wire::subject::Subjects;
 
 use super::chance::Chance;
 use super::ledger::{Lagging, Ledger};
-use super::plan::Plan;
+use super::plan::{CLOCK_OFFSET_MAX, Plan};
 use super::replica::{Desk, Doing, Replica};
 use super::seat::{Event, Order, Seat};
 use super::workload::{Clients, Letter, person};
@@ -26,6 +26,9 @@ use crate::checkers::record::{self, Delivery, Record, Reply, Time, WrittenSnapsh
 
 /// 2026-01-01T12:00:00Z
 const NOON_MICROS: i64 = 1_767_268_800_000_000;
+/// So many clocks that are further off than is allowed do not break what is promised to retries: each time that one of them
+/// moves the time of a history forward costs a minute of it.
+const WRONG_CLOCKS_MAX: u32 = 5;
 /// Steps after which a healed world has to be at rest.
 const REST_STEPS_MAX: u64 = 40_000;
 
@@ -79,6 +82,8 @@ pub struct World {
     pub steps: u64,
     micros: u64,
     incarnations: u32,
+    /// How often a replica's clock was set further off than is allowed.
+    wrong_clocks: u32,
 }
 
 impl World {
@@ -104,6 +109,7 @@ impl World {
             steps: 0,
             micros: 60_000_000,
             incarnations: 0,
+            wrong_clocks: 0,
             plan,
             chance,
         };
@@ -158,6 +164,9 @@ impl World {
     fn step(&mut self) {
         self.steps += 1;
         self.micros += self.chance.draw(self.plan.step_micros);
+        if self.chance.in_1000(self.plan.lulls) && self.is_at_rest() {
+            self.micros += self.chance.draw(self.plan.lull_micros);
+        }
         self.tick();
         self.something_goes_wrong();
         if self.has_more_to_send() && (self.chance.in_1000(self.plan.haste) || self.is_at_rest()) {
@@ -253,6 +262,7 @@ impl World {
             headers: letter.headers,
             payload: letter.payload,
             stamped_at: self.wall(),
+            arrived_at: self.wall(),
             taken_by: None,
             replies: Vec::new(),
         });
@@ -272,8 +282,10 @@ impl World {
     }
 
     fn stamp(&mut self, number: usize, skew_micros: i64) -> Stamp {
-        let at = self.wall().plus_micros(skew_micros);
-        self.record.deliveries[number].stamped_at = at;
+        let wall = self.wall();
+        let at = wall.plus_micros(skew_micros);
+        let delivery = &mut self.record.deliveries[number];
+        (delivery.stamped_at, delivery.arrived_at) = (at, wall);
         Stamp { at, nonce: u128::from(self.chance.next()) << 64 | u128::from(self.chance.next()) }
     }
 
@@ -440,7 +452,10 @@ impl World {
     pub fn draw_skew(&mut self, at: usize) {
         let most = self.plan.clock_skew_micros;
         let skew = self.chance.draw(u64::try_from(2 * most + 1).unwrap());
-        self.replicas[at].skew_micros = i64::try_from(skew).unwrap() - most;
+        let skew = i64::try_from(skew).unwrap() - most;
+        self.replicas[at].skew_micros = skew;
+        self.wrong_clocks += u32::from(skew.abs() > CLOCK_OFFSET_MAX);
+        self.record.clocks_were_wrong = self.wrong_clocks > WRONG_CLOCKS_MAX;
     }
 
     pub fn moment(&self) -> Moment {

@@ -79,6 +79,7 @@ impl History {
             headers: sent.headers.clone(),
             payload: sent.payload.clone(),
             stamped_at: self.diary.wall_clock(delivery.sent),
+            arrived_at: self.diary.wall_clock(delivery.sent),
             taken_by: None,
             replies: replies(&delivery.replies),
         };
@@ -86,6 +87,7 @@ impl History {
         deliveries.sort_by_key(|delivery| delivery.sent_at);
         let change = |stored: &Stored| LogChange {
             at: None,
+            wall: None,
             what: Change::Stored {
                 person: stored.person,
                 sequence: stored.sequence,
