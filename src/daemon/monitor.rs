@@ -15,7 +15,7 @@ use crate::daemon::reasons::{Reason, Told, in_words};
 use crate::daemon::statistics::{Statistics, Tally};
 use crate::daemon::threads::Poison;
 use crate::domain::Timestamp;
-use crate::nats::Health;
+use crate::nats::{ClockOffset, Health};
 
 /// How old the supervisor's last look may be: it looks several times a second.
 const LOOK_AGE_MAX: Duration = Duration::from_secs(15);
@@ -47,6 +47,8 @@ pub struct Look {
     pub reasons: Vec<Told>,
     /// The version of the server that the store is connected to.
     pub server_version: String,
+    /// Our clock against the server's, once it was compared.
+    pub clock_offset: Option<ClockOffset>,
 }
 
 /// Where the counts are, once there are any.
@@ -174,6 +176,7 @@ impl Monitor {
         let look = self.looked.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, look)| look.clone());
         let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let connects_failed = self.connects_failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let clock_offset = look.as_ref().and_then(|look| look.clock_offset);
         let (connections, reasons, server_version) = match look {
             Some(look) => (look.connections, look.reasons, Some(look.server_version)),
             None => (Vec::new(), waits_for.into_iter().collect(), None),
@@ -188,6 +191,7 @@ impl Monitor {
             log_lines_waiting: logging::lines_waiting(),
             log_lines_dropped: logging::lines_dropped(),
             server_version,
+            clock_offset,
             started: Some(self.started),
             uptime: self.epoch.elapsed(),
             ..Reading::default()
@@ -212,7 +216,7 @@ mod tests {
 
     fn look(phase: Phase, hangs: Option<&str>) -> Look {
         let (hangs, server_version) = (hangs.map(str::to_owned), "2.15.1".to_owned());
-        Look { phase, connections: Vec::new(), hangs, reasons: Vec::new(), server_version }
+        Look { phase, connections: Vec::new(), hangs, reasons: Vec::new(), server_version, clock_offset: None }
     }
 
     #[test]

@@ -15,8 +15,9 @@ use crate::daemon::notify::{self, Notifier};
 use crate::daemon::reasons::{Reason, Reasons, in_words};
 use crate::daemon::service::{NoEntry, Service};
 use crate::daemon::signals::{Deaf, Signal, Signals};
+use crate::domain::Timestamp;
 use crate::exit::ExitStatus;
-use crate::nats::Obstacle;
+use crate::nats::{ClockOffset, Obstacle};
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -74,6 +75,10 @@ pub struct Supervisor<'a> {
     /// Since when the stream looks like another one, or one that lost its newest part.
     stream_suspect_since: Option<Instant>,
     subscriptions_denied: u64,
+    /// Our clock against the server's, as the last checkup found it.
+    clock_offset: Option<ClockOffset>,
+    /// The last look, by two clocks.
+    looked_at: (Instant, Timestamp),
     watchdog_due: Option<(Duration, Instant)>,
     leaves_at_once: bool,
     reported_at: Instant,
@@ -106,6 +111,8 @@ impl<'a> Supervisor<'a> {
             unanswered: 0,
             stream_suspect_since: None,
             subscriptions_denied: 0,
+            clock_offset: None,
+            looked_at: (now, Timestamp::now()),
             watchdog_due: notify::watchdog_interval().map(|interval| (interval, now)),
             leaves_at_once: false,
             reported_at: now,

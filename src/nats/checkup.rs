@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use semver::Version;
+use serde::Deserialize;
 
+use super::clock_offset::ClockOffset;
 use super::fault::Fault;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
@@ -15,6 +17,7 @@ use super::provision::{StreamState, Trouble, account, read_stream, too_old};
 use super::store::{NotSent, Store};
 use super::stream_rules::{StreamConfig, judge_stream};
 use crate::config;
+use crate::domain::Timestamp;
 use crate::wire::salt::IdentifierSalt;
 
 /// What a checkup found.
@@ -28,6 +31,8 @@ pub struct Seen {
     pub stream: StreamState,
     /// What is wrong with its configuration: with these it cannot hold what is accepted.
     pub faults: Vec<Fault>,
+    /// Our clock against that of the stream's leader; `None` where it does not tell its time.
+    pub clock: Option<ClockOffset>,
 }
 
 /// Why a command would not be answered, or why it is not known.
@@ -83,7 +88,9 @@ impl Checkup {
     pub fn run(&mut self, wait: Duration) -> Result<Seen, CheckError> {
         let subjects = [self.layout.api("INFO"), self.layout.api(&format!("STREAM.INFO.{}", self.layout.stream()))];
         let send = |store: &Store, subject: &String, reply: &str| store.publish(subject, Some(reply), &[], b"");
+        let asked = Timestamp::now();
         let mut answers = self.inbox.exchange(&subjects, wait, send, |_, answer| Some(answer)).into_iter().map(taken);
+        let answered = Timestamp::now();
         let mut next = || answers.next().unwrap_or_else(|| Err(silence()));
         let (info, stream) = (next()?, next());
         let (server, found) = (info.server_version().unwrap_or(Version::new(0, 0, 0)), account(&info));
@@ -95,13 +102,15 @@ impl Checkup {
             Trouble::Refused(error) => CheckError::NoJetStream(error.to_string()),
             Trouble::Away(why) => CheckError::NoJetStream(why),
         })?;
-        let (stream, config) = read_stream(&stream?).map_err(|trouble| match trouble {
+        let stream = stream?;
+        let clock = told_time(&stream).map(|said| ClockOffset::between(asked, said, answered));
+        let (stream, config) = read_stream(&stream).map_err(|trouble| match trouble {
             Trouble::Refused(error) if error.is_temporary() => CheckError::NoAnswer(error.to_string()),
             Trouble::Refused(error) => CheckError::StreamMissing(error.to_string()),
             Trouble::Away(why) => CheckError::NoAnswer(why),
         })?;
         let faults = self.judge(&stream, &config);
-        Ok(Seen { server, domain: found.domain, stream, faults })
+        Ok(Seen { server, domain: found.domain, stream, faults, clock })
     }
 
     /// A stream keeps its salt; another stream in its place has its own.
@@ -114,6 +123,15 @@ impl Checkup {
         }
         faults
     }
+}
+
+/// The time at which a server answered, by its own clock.
+fn told_time(answer: &Incoming) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Told {
+        ts: Timestamp,
+    }
+    serde_json::from_slice::<Told>(answer.payload()).ok().map(|told| told.ts)
 }
 
 fn taken(answer: Exchanged<Incoming>) -> Result<Incoming, CheckError> {

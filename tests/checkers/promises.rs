@@ -204,7 +204,8 @@ fn one_effect(past: &Past) -> Vec<Finding> {
         let sent = past.by_key.get(&again.key).and_then(|all| all.first()).map(|first| &past.sent[*first]);
         let spot = &line.spots[again.before];
         let mut before = line.carried.iter().filter(|first| first.key == again.key && first.is_known_at(again.before));
-        let promised = |first: &&Carried| sent.is_none_or(|sent| is_promised(past, line, first, spot, sent, again.wall));
+        let promised =
+            |first: &&Carried| sent.is_none_or(|sent| is_promised(past, line, first, spot, sent, again.wall));
         if let Some(first) = before.rfind(promised) {
             let what = format!("{}: carried out at {} and again at {}", again.key, first.sequence, again.sequence);
             wrong.push((Some(person), what));

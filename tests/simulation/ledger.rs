@@ -83,7 +83,8 @@ impl Ledger {
     pub fn lose_after(&self, sequence: Sequence, known_at: Time, places_are_taken_again: bool) {
         let mut inner = self.lock();
         inner.log.lose_after(sequence);
-        let change = LogChange { at: Some(inner.now), wall: inner.wall, what: Change::LostAfter { sequence, known_at } };
+        let change =
+            LogChange { at: Some(inner.now), wall: inner.wall, what: Change::LostAfter { sequence, known_at } };
         inner.changes.push(change);
         let Inner { log, last, .. } = &mut *inner;
         if places_are_taken_again {

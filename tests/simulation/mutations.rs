@@ -93,14 +93,14 @@ pub const MUTATIONS: &[Mutation] = &[
         "self.id_spans.push(receipt.sequence, if @ { made_at.map(|_| now) } else { made_at }, passed_micros);",
     ),
     mutation(
-        "forget after the ten minutes that are promised, and grant clocks nothing",
+        "forget after five minutes by the clock",
         "one_effect",
         "engine/id_spans.rs",
         "span.last_micros_ago <= RETRY_HORIZON_MICROS)",
-        "span.last_micros_ago <= if @ { 600_000_000 } else { RETRY_HORIZON_MICROS })",
+        "span.last_micros_ago <= if @ { 300_000_000 } else { RETRY_HORIZON_MICROS })",
     ),
     mutation(
-        "let one clock that jumps end what is promised",
+        "let one step of a clock end what is promised",
         "one_effect",
         "engine/id_spans.rs",
         "let passed_micros = passed_micros.min(STEP_MICROS_MAX);",

@@ -8,6 +8,9 @@ use super::chance::Chance;
 const SECOND: u64 = 1_000_000;
 /// How far a service's clock may be off where it takes commands.
 pub const CLOCK_OFFSET_MAX: i64 = CLOCK_OFFSET_MAX_MICROS as i64;
+/// How far services' clocks are off, at most: as is allowed, and more.
+const RIGHT_CLOCKS: [i64; 4] = [0, 1_000, 400_000, CLOCK_OFFSET_MAX];
+const WRONG_CLOCKS: [i64; 4] = [960_000_000, 3_600_000_000, 86_400_000_000, 40 * 86_400_000_000];
 
 /// The plan of one run. Chances are in 1000.
 #[derive(Debug, Clone)]
@@ -94,17 +97,17 @@ pub struct Plan {
 
 impl Plan {
     pub fn of(chance: &mut Chance) -> Self {
+        let loses_tails = chance.in_1000(250);
         // Most runs have about half of the faults, from rarely to often.
         let is_calm = chance.in_1000(30);
-        let fault = |chance: &mut Chance, often: u64| match chance.draw(2) {
-            0 if !is_calm => 1 + chance.draw(often),
-            _ => 0,
-        };
+        let has_it = |chance: &mut Chance| chance.draw(2) == 0 && !is_calm;
+        let fault = |chance: &mut Chance, often: u64| if has_it(chance) { 1 + chance.draw(often) } else { 0 };
         let is_long = chance.in_1000(60);
         let is_wild = chance.in_1000(300);
+        // One person gets command after command for a quarter of an hour.
+        let is_aging = is_long && chance.in_1000(500);
         let is_entangled = !is_calm && !is_long && chance.in_1000(200);
-        let loses_tails = chance.in_1000(250);
-        Self {
+        let plan = Self {
             replicas: if is_entangled { 2 + chance.place(3) } else { 1 + chance.place(4) },
             workers: 1 + chance.place(3),
             persons: match (is_long, is_entangled) {
@@ -119,7 +122,6 @@ impl Plan {
             step_micros: *chance.pick(&[50, 500, 5_000, 20_000]),
             lulls: fault(chance, 100),
             lull_micros: *chance.pick(&[1_000_000, 10 * SECOND, 100 * SECOND]),
-
             retries: *chance.pick(&[100, 300, 500]),
             arrays: fault(chance, 300),
             merges: if is_entangled { 100 + chance.draw(200) } else { fault(chance, 150) },
@@ -136,7 +138,6 @@ impl Plan {
             bad_requests: fault(chance, 40),
             short_deadlines: fault(chance, 400),
             queries: fault(chance, 100),
-
             requests_lost: fault(chance, 100),
             requests_late: fault(chance, 200),
             replies_lost: fault(chance, 150),
@@ -144,12 +145,8 @@ impl Plan {
             drains: fault(chance, 10),
             sleeps: fault(chance, 20),
             rivals: fault(chance, 60),
-            clock_skew_micros: match is_wild {
-                true => *chance.pick(&[960_000_000, 3_600_000_000, 40 * 86_400_000_000]),
-                false => *chance.pick(&[0, 1_000, 400_000, CLOCK_OFFSET_MAX]),
-            },
+            clock_skew_micros: *chance.pick(if is_wild { &WRONG_CLOCKS } else { &RIGHT_CLOCKS }),
             clock_jumps: fault(chance, 20),
-
             acks_lost: fault(chance, 250),
             writes_lost: fault(chance, 150),
             lands_later: fault(chance, 150),
@@ -164,13 +161,37 @@ impl Plan {
             snapshots_harmed: fault(chance, 30),
             tails_lost: if loses_tails { fault(chance, 6) } else { 0 },
             foundations_lost: if loses_tails { fault(chance, 100) } else { 0 },
-
             page_commits_max: *chance.pick(&[1, 2, 5, 256]),
             payload_bytes_max: *chance.pick(&[6_000, 20_000, 512 * 1024]),
             cache_bytes: *chance.pick(&[0, 12_000, 1 << 20]),
             snapshot_frequency: *chance.pick(&[0, 1, 3, 10]),
             queue_len_max: *chance.pick(&[4, 64, 4096]),
             turn_tasks_max: *chance.pick(&[1, 4, 512]),
+        };
+        if is_aging { plan.aged(chance) } else { plan }
+    }
+
+    /// The same, so slowly that retries come many minutes later, to replicas that have nothing in memory.
+    fn aged(self, chance: &mut Chance) -> Self {
+        Self {
+            replicas: 1 + chance.place(2),
+            persons: 1,
+            haste: 100,
+            burst: *chance.pick(&[1, 2]),
+            lulls: 500,
+            lull_micros: *chance.pick(&[3 * SECOND, 6 * SECOND]),
+            retries: 300,
+            merges: 0,
+            ends: 0,
+            expected_versions: 0,
+            without_id: 0,
+            uuid_v7_ids: 1000,
+            crashes: self.crashes.min(1),
+            snapshots_unread: 0,
+            clock_jumps: 0,
+            cache_bytes: *chance.pick(&[0, 12_000]),
+            snapshot_frequency: *chance.pick(&[1, 3, 10]),
+            ..self
         }
     }
 

@@ -2,23 +2,20 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::Place;
 use super::report::Report;
 use super::streams::Found;
 use crate::cli::shown::at;
-use crate::nats::Question;
+use crate::domain::Timestamp;
+use crate::nats::{ClockOffset, ClockVerdict, Question};
 
 /// How often each is asked.
 const TIMES: usize = 21;
 
-/// A clock that is further off makes ids look as if they came from the future.
-const OFF_NOTABLE: SignedDuration = SignedDuration::from_secs(1);
-
-/// Further off, commands sent again may not be recognised.
-const OFF_MAX: SignedDuration = SignedDuration::from_secs(5);
+/// What to do where it is too much.
+const TOO_FAR: &str = "set both by NTP: so far apart, the service takes no commands";
 
 /// Measures what can be measured.
 pub fn measure(place: &mut Place<'_>, found: &Found, report: &mut Report) {
@@ -52,39 +49,30 @@ pub fn measure(place: &mut Place<'_>, found: &Found, report: &mut Report) {
     }
 }
 
-/// The server's time is in its answer; it was taken at some point between our question and the answer.
+/// The server's time is in its answer. What is said of it is what the running service would say.
 fn clock(place: &mut Place<'_>, report: &mut Report) {
     let subject = place.layout.api(&format!("STREAM.INFO.{}", place.layout.stream()));
-    let mut best: Option<(SignedDuration, Duration)> = None;
+    let mut best: Option<ClockOffset> = None;
     for _ in 0..TIMES {
-        let answers = place.examiner.time(&Question::new(&subject, ""), 1);
-        let now = Timestamp::now();
-        let Some((took, said)) = answers.first() else { break };
+        let asked = Timestamp::now();
+        let Some(said) = place.examiner.ask(&[Question::new(&subject, "")]).into_iter().next() else { break };
+        let answered = Timestamp::now();
         let theirs = said.json().and_then(|info| at(&info, "ts").as_str()?.parse::<Timestamp>().ok());
         let Some(theirs) = theirs else { break };
-        let half = *took / 2;
-        let offset = theirs.duration_since(now) + SignedDuration::try_from(half).unwrap_or_default();
-        if best.is_none_or(|(_, uncertain)| half < uncertain) {
-            best = Some((offset, half));
+        let offset = ClockOffset::between(asked, theirs, answered);
+        if best.is_none_or(|best| offset.give_or_take_micros < best.give_or_take_micros) {
+            best = Some(offset);
         }
     }
-    let Some((offset, uncertain)) = best else {
+    let Some(offset) = best else {
         report.note("clock", "cannot be compared: the server does not tell its time");
         return;
     };
-    let ahead = if offset.is_negative() { "behind" } else { "ahead of" };
-    let says =
-        format!("the server's is {} {ahead} ours, give or take {}", millis(offset.unsigned_abs()), millis(uncertain));
-    let surely = offset.abs() - SignedDuration::try_from(uncertain).unwrap_or_default();
-    if surely > OFF_MAX {
-        report
-            .wrong("clock", says)
-            .advise("set both by NTP: so far apart, a command that is sent again may be done twice");
-    } else if surely > OFF_NOTABLE {
-        report.warning("clock", says).advise("set both by NTP");
-    } else {
-        report.ok("clock", says);
-    }
+    match offset.verdict() {
+        ClockVerdict::Right => report.ok("clock", offset.to_string()),
+        ClockVerdict::Notable => report.warning("clock", offset.to_string()).advise("set both by NTP"),
+        ClockVerdict::TooFar => report.wrong("clock", offset.to_string()).advise(TOO_FAR),
+    };
 }
 
 fn millis(duration: Duration) -> String {

@@ -18,7 +18,7 @@ use crate::daemon::latencies::Latencies;
 use crate::daemon::reasons::Reason;
 use crate::daemon::statistics::Tally;
 use crate::domain::Timestamp;
-use crate::nats::Health;
+use crate::nats::{ClockOffset, Health};
 
 /// What every name begins with.
 pub const PREFIX: &str = "person_service_";
@@ -48,6 +48,8 @@ pub struct Reading {
     pub connections: Vec<(&'static str, Health)>,
     /// The version of the server that the store is connected to.
     pub server_version: Option<String>,
+    /// Our clock against the server's, once it was compared.
+    pub clock_offset: Option<ClockOffset>,
     /// Lines of the log that wait to be written.
     pub log_lines_waiting: usize,
     /// Lines of the log that were dropped.

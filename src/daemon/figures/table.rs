@@ -219,6 +219,13 @@ pub static FIGURES: &[Figure] = &[
         Process,
         |now| one(now.log_lines_dropped),
     ),
+    figure(
+        "clock_offset_seconds",
+        "How far our clock is ahead of the server's; below 0 when it is behind, 0 until they were compared.",
+        Gauge,
+        Process,
+        |now| Values::One(now.clock_offset.map_or(0.0, |offset| whole_micros(offset.ahead_micros))),
+    ),
     figure("start_time_seconds", "When the process started, in seconds since 1970.", Gauge, Process, |now| {
         Values::One(now.started.map_or(0.0, |started| whole_seconds(started.as_micros())))
     }),
@@ -269,6 +276,11 @@ fn number(value: u64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "a time of day in whole seconds is far below 2^53")]
 fn whole_seconds(micros: i64) -> f64 {
     (micros / 1_000_000) as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a clock that is so far off may be off by a microsecond more")]
+fn whole_micros(micros: i64) -> f64 {
+    micros as f64 / 1_000_000.0
 }
 
 /// Every code that may come stands there from the start, so that a rate over it has something to begin with.

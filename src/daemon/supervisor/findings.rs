@@ -5,14 +5,21 @@ use std::time::{Duration, Instant};
 use super::{AWAY_MAX, Supervisor};
 use crate::daemon::checkup::Finding;
 use crate::daemon::reasons::{Reason, Told};
-use crate::nats::{Cause, CheckError, Connection, Fault, Health, Seen, StreamState};
+use crate::domain::Timestamp;
+use crate::log_limit::RateLimited;
+use crate::nats::{Cause, CheckError, ClockOffset, ClockVerdict, Connection, Fault, Health, Seen, StreamState};
 
 /// A checkup is ordered again this long after one that found something.
 const RECHECK_PERIOD: Duration = Duration::from_secs(1);
+/// The time of day may go this much another way than time between two looks, in microseconds; else it is asked at once how
+/// far off it is.
+const CLOCK_STEP_MICROS: u64 = 500_000;
 /// So many checkups in a row without an answer are no election that passes.
 const UNANSWERED_MIN: u32 = 2;
 /// How long a leader of the stream that was replaced may take to find out: nats-server's election timeouts are below it.
 const DEPOSED_MAX: Duration = Duration::from_secs(12);
+
+static CLOCK_OFF: RateLimited = RateLimited::new(Duration::from_secs(300));
 
 impl Supervisor<'_> {
     /// Brings the list of reasons up to date.
@@ -25,7 +32,7 @@ impl Supervisor<'_> {
         let is_lasting = self.away_since.is_some_and(|since| since.elapsed() > AWAY_MAX);
         self.reasons.judge_all(&Reason::OF_CONNECTIONS, trouble.filter(|_| is_lasting));
         self.judge_denials();
-        if is_new || is_back {
+        if is_new || is_back || self.is_clock_set() {
             self.order_checkup();
         }
         self.take_findings();
@@ -95,7 +102,8 @@ impl Supervisor<'_> {
         };
         self.checked = Some(generation);
         self.reasons.judge_all(&OF_CHECKUPS, found);
-        if let Ok(Seen { server, domain, stream, .. }) = seen {
+        if let Ok(Seen { server, domain, stream, clock, .. }) = seen {
+            self.judge_clock(clock);
             self.service.server_version = server.to_string();
             self.service.layout.found_in(&domain);
             self.compare_stream(stream, acknowledged);
@@ -105,6 +113,28 @@ impl Supervisor<'_> {
     fn unusable(&self, faults: &[Fault]) -> String {
         let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
         format!("stream {} cannot be used: {}", self.service.layout.stream(), faults.join("; "))
+    }
+
+    /// Events bear our time for ever, and what is promised to retries allows for so much: where it is more, no commands are
+    /// taken. A server that does not tell its time changes nothing.
+    fn judge_clock(&mut self, found: Option<ClockOffset>) {
+        let Some(offset) = found else { return };
+        self.clock_offset = Some(offset);
+        let verdict = offset.verdict();
+        if verdict == ClockVerdict::Notable {
+            CLOCK_OFF.warn(format_args!("{offset}: set both by NTP"));
+        }
+        self.reasons.judge(Reason::ClockOff, (verdict == ClockVerdict::TooFar).then(|| offset.too_far()));
+    }
+
+    /// Whether the time of day went another way than time did since the last look: somebody set the clock, or the machine
+    /// stood still.
+    pub(super) fn is_clock_set(&mut self) -> bool {
+        let (then, time_of_day) = std::mem::replace(&mut self.looked_at, (Instant::now(), Timestamp::now()));
+        let (passed, passed_by_it) =
+            (then.elapsed(), Timestamp::now().as_micros().saturating_sub(time_of_day.as_micros()));
+        let apart = i64::try_from(passed.as_micros()).unwrap_or(i64::MAX).saturating_sub(passed_by_it);
+        apart.unsigned_abs() > CLOCK_STEP_MICROS
     }
 
     /// Is it the stream that it was, with everything that was acknowledged?

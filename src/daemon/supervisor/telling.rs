@@ -18,7 +18,8 @@ impl Supervisor<'_> {
             _ => Phase::NotServing,
         };
         let server_version = self.service.server_version.clone();
-        self.monitor.look(Look { phase, connections, hangs: self.hanging(), reasons, server_version });
+        let (hangs, clock_offset) = (self.hanging(), self.clock_offset);
+        self.monitor.look(Look { phase, connections, hangs, reasons, server_version, clock_offset });
     }
 
     /// Those for which commands are left to others, and one that may pass before they are.

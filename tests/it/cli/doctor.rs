@@ -112,7 +112,7 @@ fn a_healthy_system_is_found_healthy_and_left_as_it_is() {
         ("bucket", "KV_PERSON_EVENTS_SNAPSHOTS is configured as the service would have it"),
         ("permissions", "may do all 10 things"),
         ("round trips", "a read of the leader"),
-        ("clock", "ours, give or take"),
+        ("clock", "the server's, give or take"),
         ("replicas", &format!("1 replica runs: 1 of version {0}; this is {0}", env!("CARGO_PKG_VERSION"))),
         ("max_payload", "1048576"),
     ] {
@@ -463,7 +463,7 @@ fn masked(text: &str) -> Vec<String> {
         false => line.split_whitespace().map(masked).collect::<Vec<_>>().join(" "),
     };
     // Two clocks of one machine: which of them is ahead is chance.
-    text.lines().map(|text| line(text).replace("ms ahead of ours", "ms behind ours")).collect()
+    text.lines().map(|text| line(text).replace("ms ahead of the server's", "ms behind the server's")).collect()
 }
 
 /// The reports that docs/cli.md shows: the blocks that end in a summary.

@@ -2,6 +2,7 @@
 
 mod batches;
 pub mod client;
+mod clocks;
 mod contract;
 mod drain;
 pub mod flood;

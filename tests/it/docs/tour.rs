@@ -93,7 +93,7 @@ fn masked(line: &str) -> String {
         kept.push(if follows_a_figure && is_unit(&word) { "unit".to_owned() } else { word });
     }
     // A table's lines are as long as what stands in it. Two clocks of one machine: which of them is ahead is chance.
-    let mut masked = kept.join(" ").replace("ahead of ours", "behind ours");
+    let mut masked = kept.join(" ").replace("ahead of the server", "behind the server");
     while masked.contains("──") {
         masked = masked.replace("──", "─");
     }
