@@ -31,7 +31,11 @@ const COMMANDS: [(&str, &str, &str); 36] = [
     ("nats kv status PERSON_EVENTS_SNAPSHOTS", "{}", "Values Stored: 1"),
     ("nats account info", "{}", "JetStream Account Information"),
     ("nats context select", "unset NATS_URL NATS_USER NATS_PASSWORD; terminal {}", "\"person-service\""),
-    ("nats sub \"person.events.>\"", "sleep 1 && $RENAME & {} --count 1", "on \"person.events."),
+    (
+        "nats sub \"person.events.>\"",
+        "(while sleep 1; do $RENAME; done) & MORE=$!; unset NATS_URL; {} --count 1; kill $MORE",
+        "on \"person.events.",
+    ),
     ("nats consumer add PERSON_EVENTS reader ", "{}", "Ack Policy: Explicit"),
     ("nats consumer next PERSON_EVENTS reader", "{}", "Acknowledged message"),
     ("nats stream add PERSON_EVENTS_EU --config mirror.json", "{}", "Stream PERSON_EVENTS_EU was created"),
@@ -52,7 +56,7 @@ const COMMANDS: [(&str, &str, &str); 36] = [
         "nats --server $OTHER stream restore again",
         "Restored stream",
     ),
-    ("nats --js-domain hub stream info PERSON_EVENTS", "NATS_URL=$OTHER {}", "Last Sequence: 2"),
+    ("nats --js-domain hub stream info PERSON_EVENTS", "NATS_URL=$OTHER {}", "Last Sequence: "),
     ("nats stream purge PERSON_EVENTS --subject", "{}", "Purged 0 messages"),
     ("nats request '$JS.API.STREAM.PURGE.KV_PERSON_EVENTS_SNAPSHOTS' '{\"filter\"", "{}", r#""success":true"#),
     (
@@ -145,18 +149,27 @@ const AS_SERVICE: [(&str, &str); 4] =
 
 /// What the commands find: files of which the documents speak, servers, and people who go on working.
 fn prepared(shell: &mut Shell, server: &NatsServer, other: &NatsServer) {
-    let rename = "person-service send rename 01980a3c-5f00-7000-8000-000000000001 --given Ada --family King";
+    // Each time another name, so that there is an event.
+    let rename = "person-service send rename 01980a3c-5f00-7000-8000-000000000001 --given Ada --family $(date +%s)";
     for (name, value) in [
         ("NATS_URL", server.url().as_str()),
         ("NATS_USER", "operator"),
         ("NATS_PASSWORD", "secret"),
         ("OTHER", &other.url()),
-        ("RENAME", rename),
+        ("RENAME", &format!("eval {rename}")),
     ] {
         shell.set(name, value);
     }
     let mirror = fences(&document("docs/operations.md")).into_iter().find(|(opening, _)| opening == "json");
-    // The members that deployment/nix/container.nix writes.
+    // As a container finds it at its boot.
+    let nix = document("deployment/nix/container.nix");
+    for words in [
+        "description = \"The NATS server of the person service\"",
+        "url = cfg.natsUrl",
+        "nats/context/person-service.json",
+    ] {
+        assert!(nix.contains(words), "{words}");
+    }
     let context =
         format!("{{\"description\": \"The NATS server of the person service\", \"url\": \"{}\"}}", server.url());
     let contexts = shell.folder().join(".config/nats/context");
