@@ -51,7 +51,7 @@ impl ExitStatus {
             }
             Self::Usage => "bad usage: an unknown flag or subcommand",
             Self::Unavailable => {
-                "a needed service is missing or too old (nats-server below 2.12, JetStream off, no stream); of a client: \
+                "a needed service is missing or too old (nats-server below 2.12, JetStream off, no stream, a certificate that is not accepted); of a client: \
                  NATS is away, or no service answers; of doctor: something is wrong"
             }
             Self::Bug => "a bug or a hang in the service itself, or it left before everything was answered",

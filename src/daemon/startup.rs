@@ -120,11 +120,16 @@ fn bug(why: &str) -> NotStarted {
 fn attempt(config: &Config) -> Result<Connected, Obstacle> {
     let store = Store::new(Arc::new(Connection::open(&config.nats, "store")?));
     let intake = Intake::open(&config.nats)?;
-    let mut prepared = prepare(&store, config).map_err(|error| match (error, store.connection().denied()) {
-        // Silence after a denial is no outage.
-        (ProvisionError::Away(_), Some(said)) => Obstacle::no_right(&said),
-        (error, _) => error.into(),
-    })?;
+    let mut prepared = prepare(&store, config).map_err(|error| unless_denied(error, store.connection()))?;
     let hindrances = stand(&store, config, &mut prepared)?;
     Ok(Connected { store, intake, prepared, hindrances })
+}
+
+/// Silence after the server has said no is no outage.
+fn unless_denied(error: ProvisionError, connection: &Connection) -> Obstacle {
+    match (&error, connection.denied(), connection.subscription_denied()) {
+        (ProvisionError::Away(_), Some(said), _) => Obstacle::no_right(&said),
+        (ProvisionError::Away(_), None, Some(said)) => Obstacle::too_many_subscriptions(&said),
+        _ => error.into(),
+    }
 }

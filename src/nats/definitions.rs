@@ -6,6 +6,17 @@ use super::layout::Layout;
 use crate::config;
 use crate::wire::salt::IdentifierSalt;
 
+/// A stream that an operator has to create, or to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Its name.
+    pub name: String,
+    /// Its configuration in JSON.
+    pub json: String,
+    /// What an operator types, with that in a file FILE.
+    pub command: String,
+}
+
 /// The stream of commits, as contract section 1 has it: complete for ever, with purging left open for erasure.
 pub(super) fn stream(layout: &Layout, wanted: &config::Store, salt: IdentifierSalt) -> Value {
     json!({

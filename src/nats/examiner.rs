@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::caller::{Answer, Caller};
 use super::connection::{Connection, OpenError};
 use super::message::Incoming;
+use super::obstacle::Obstacle;
 use super::store::{NotSent, Store};
 use crate::config;
 use crate::wire::request::Header;
@@ -100,7 +101,13 @@ impl Examiner {
 
     /// Whether answers can reach us at all.
     pub fn may_hear_answers(&self) -> bool {
-        !self.is_denied("Subscription", &self.caller.inbox())
+        self.crowded().is_none() && !self.is_denied("Subscription", &self.caller.inbox())
+    }
+
+    /// That the server takes no more subscriptions, if it said so.
+    pub fn crowded(&self) -> Option<Obstacle> {
+        let said = self.heard.iter().find(|line| line.to_lowercase().contains("subscriptions exceeded"))?;
+        Some(Obstacle::too_many_subscriptions(said))
     }
 
     /// Name and version of the server that the last answers came through.

@@ -5,7 +5,8 @@
 //! and both know it.
 
 use super::connection::OpenError;
-use super::provision::{Definition, ProvisionError};
+use super::definitions::Definition;
+use super::provision::ProvisionError;
 use crate::exit::ExitStatus;
 
 /// What the start does.
@@ -24,7 +25,7 @@ pub enum Consequence {
 pub enum Cause {
     /// No server can be spoken to.
     Unreachable,
-    /// The server, or the account, takes no more connections.
+    /// The server, or the account, takes no more connections or subscriptions.
     Crowded,
     /// The server speaks TLS from the first byte on, which the client library cannot.
     TlsFirst,
@@ -108,7 +109,9 @@ impl Cause {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Unreachable => "no server can be spoken to: away, another port, a name that nobody has",
-            Self::Crowded => "the server or the account takes no more connections (`max_connections`)",
+            Self::Crowded => {
+                "the server or the account takes no more connections or subscriptions (`max_connections`, `max_subscriptions`)"
+            }
             Self::TlsFirst => "every server speaks TLS from the first byte on (`handshake_first: true`)",
             Self::NoTls => "`NATS_URL` demands TLS (`tls://`), and every server offers none",
             Self::Untrusted => "the server's certificate is not accepted: its authority, its dates or its name",
@@ -131,7 +134,8 @@ impl Cause {
         match self {
             Self::Unreachable => "see whether nats-server runs, and NATS_URL",
             Self::Crowded => {
-                "raise max_connections of the server or the account, or close others: each replica needs two at a time"
+                "raise max_connections or max_subscriptions of the server or the account, or close others: each replica \
+                 needs two connections at a time"
             }
             Self::TlsFirst => {
                 "set handshake_first to auto in the server's tls block, or leave it out: the client library waits for the \
@@ -186,6 +190,11 @@ impl Obstacle {
     /// Without anything to create.
     pub fn new(cause: Cause, says: impl Into<String>) -> Self {
         Self { cause, says: says.into(), definitions: Vec::new() }
+    }
+
+    /// The server takes no more subscriptions, as it said.
+    pub fn too_many_subscriptions(said: &str) -> Self {
+        Self::new(Cause::Crowded, format!("NATS takes no more subscriptions: {}", said.trim_matches('\'')))
     }
 
     /// For the operator of a service whose user lacks a right in NATS.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::account::{Account, MAX_BYTES_REQUIRED, Share};
 use super::api::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
-use super::definitions::{bucket, new_salt, stream};
+use super::definitions::{Definition, bucket, new_salt, stream};
 use super::fault::{Fault, mended};
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
@@ -57,17 +57,6 @@ pub struct StreamState {
     pub last_sequence: Sequence,
     /// Whether there are several copies, and so leaders that may be replaced without knowing it yet.
     pub has_copies: bool,
-}
-
-/// A stream that an operator has to create, or to change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Definition {
-    /// Its name.
-    pub name: String,
-    /// Its configuration in JSON.
-    pub json: String,
-    /// What an operator types, with that in a file FILE.
-    pub command: String,
 }
 
 /// Why the store is not there.

@@ -33,8 +33,9 @@ const NO_SEQUENCE: u64 = u64::MAX;
 /// Below this a stream or an account counts as full: no commit is smaller.
 const ROOM_BYTES_MIN: u64 = 512;
 
-/// The errors by which JetStream says that there is no room: the account's limit, and the server's or its disk's.
-const NO_ROOM: [u16; 2] = [10002, 10023];
+/// The errors by which JetStream says that there is no room: the account's limit, the server's, and that a batch which is
+/// whole is not, since it could not be written to the disk.
+const NO_ROOM: [u16; 3] = [10002, 10023, 10176];
 
 /// What the service cannot do without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +112,9 @@ impl Trial {
         let (prepared, questions): (Vec<Tried>, Vec<Question>) = questions(layout, nobody, there).into_iter().unzip();
         let answers = examiner.ask_within(&questions, TRIAL_WAIT);
         tried.extend(prepared.into_iter().zip(&answers).map(|(one, said)| Tried { outcome: outcome(said), ..one }));
+        if let Some(crowded) = examiner.crowded() {
+            return Self { tried, obstacles: vec![crowded] };
+        }
         let mut obstacles: Vec<Obstacle> = tried.iter().filter_map(obstacle).collect();
         if there.commits && !obstacles.iter().any(|found| found.cause == Cause::Full) {
             obstacles.extend(out_of_room(examiner, layout));

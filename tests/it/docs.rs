@@ -16,6 +16,7 @@ use std::path::Path;
 
 use cim_domain_person::cli;
 use cim_domain_person::exit::ExitStatus;
+use cim_domain_person::nats::{Cause, Consequence};
 use clap::Arg;
 
 const FILE: &str = "docs/configuration.md";
@@ -127,6 +128,17 @@ fn the_tables_of_options_and_exit_statuses_are_those_of_the_binary() {
         let _ = writeln!(statuses, "| {} | {} |", status.code(), status.meaning());
     }
     check("exit statuses", &format!("{statuses}\n"));
+
+    let mut obstacles = "\n| what it is | the start | what helps |\n|---|---|---|\n".to_owned();
+    for cause in Cause::ALL {
+        let does = match cause.consequence() {
+            Consequence::Ends(status) => format!("ends with {}", status.code()),
+            Consequence::Waits => "waits".to_owned(),
+            Consequence::GoesOn => "goes on, and says so as an error".to_owned(),
+        };
+        let _ = writeln!(obstacles, "| {} | {does} | {} |", cause.meaning(), cause.advice());
+    }
+    check("obstacles", &format!("{obstacles}\n"));
 }
 
 #[test]

@@ -107,6 +107,10 @@ fn examine(config: &Config) -> Report {
         nobody: PersonId::from_uuid(Uuid::new_v4()),
     };
     connection::sign_in(&place, &servers, &mut report);
+    if let Some(crowded) = place.examiner.crowded() {
+        report.obstacle("connection", &crowded);
+        return report;
+    }
     if !place.examiner.may_hear_answers() {
         report
             .obstacle("permissions", &Obstacle::no_right("receive answers (subscribe to _INBOX.>)"))

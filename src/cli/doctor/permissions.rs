@@ -17,6 +17,7 @@ pub fn try_all(place: &mut Place<'_>, found: &Found, report: &mut Report) {
     for obstacle in &trial.obstacles {
         let about = match obstacle.cause {
             Cause::Full => "room",
+            Cause::Crowded => "connection",
             Cause::NoRight => "permissions",
             _ => "stream",
         };

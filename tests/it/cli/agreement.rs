@@ -9,6 +9,7 @@ use super::*;
 use crate::daemon::process::Service;
 use crate::nats::sign_in::Certificates;
 use crate::operations::{AS_SERVICE, documented};
+use crate::support::proxy::Proxy;
 use crate::support::raw::Raw;
 
 /// What the start does.
@@ -182,11 +183,28 @@ fn about_a_full_disk() {
     let Some(tiny) = tiny else {
         return crate::support::skip("about_a_full_disk", "no file system can be mounted here");
     };
-    let store = format!("jetstream {{ store_dir: \"{}\" }}", tiny.path.display());
-    let server = NatsServer::configured(&store);
-    definitions(&server).iter().for_each(|definition| drop(create(&server, definition)));
-    fill(&server, 500_000);
-    check("the disk is full", &server.url(), &[], GoesOn, "nothing more can be stored: insufficient resources");
+    let server = |limit: &str| {
+        let folder = tiny.path.join(if limit.is_empty() { "usual" } else { "limited" });
+        let store = format!("jetstream {{ store_dir: \"{}\", {limit} }}", folder.display());
+        let server = NatsServer::configured(&store);
+        definitions(&server).iter().for_each(|definition| drop(create(&server, definition)));
+        server
+    };
+    // By default nats-server uses three quarters of what is free.
+    let usual = server("");
+    fill(&usual, 500_000);
+    check("JetStream's part is full", &usual.url(), &[], GoesOn, "nothing more can be stored: insufficient resources");
+    // And where it may use more than there is, it finds out while it writes.
+    let trusting = server("max_file_store: 1GB");
+    let full = std::fs::write(tiny.path.join("others"), vec![b'x'; 5_000_000]);
+    assert!(full.is_err(), "there was room for more than the whole disk");
+    check(
+        "the disk is full",
+        &trusting.url(),
+        &[],
+        GoesOn,
+        "nothing more can be stored: atomic publish batch is incomplete",
+    );
 }
 
 /// A small file system, taken away when dropped.
@@ -216,6 +234,12 @@ fn about_connections() {
         "accounts { A { jetstream: enabled, limits { max_connections: 1 }, users: [ {user: a, password: a} ] } }\n\
          no_auth_user: a",
     );
+    let listening_once = NatsServer::with(
+        "accounts { A { jetstream: enabled, limits { max_subscriptions: 1 }, users: [ {user: a, password: a} ] } }\n\
+         no_auth_user: a",
+    );
+    let words = "NATS takes no more subscriptions: maximum subscriptions exceeded";
+    check("max_subscriptions of the account", &listening_once.url(), &[], Waits, words);
     check("max_connections of the server", &one_server.url(), &[], Waits, "maximum connections exceeded");
     let words = "maximum account active connections exceeded";
     check("max_connections of the account", &one_account.url(), &[], Waits, words);
@@ -243,6 +267,12 @@ fn about_tls() {
     let tls = |server: &NatsServer| server.url().replace("nats://", "tls://");
 
     check("TLS is demanded, and trusted", &server.url(), &[("NATS_CA", &ca)], IsReady, "");
+    // As editors and secret stores leave it.
+    let authority = std::fs::read_to_string(&ca).expect("it is read");
+    for text in [authority.trim_end().to_owned(), authority.replace('\n', "\r\n"), format!("# ours\n\n{authority}")] {
+        std::fs::write(path("other.pem"), text).expect("it is written");
+        check("an authority in other words", &server.url(), &[("NATS_CA", &path("other.pem"))], IsReady, "");
+    }
     check("tls:// and trusted", &tls(&server), &[("NATS_CA", &ca)], IsReady, "");
     let words = "no authority that is trusted has signed it (UnknownIssuer)";
     check("another authority", &server.url(), &[("NATS_CA", &other)], Ends(69), words);
@@ -292,9 +322,12 @@ fn about_the_server() {
     let words = "JetStream is not available: JetStream not enabled for account";
     check("not for this account", &NatsServer::with(other_account).url(), &[], Ends(69), words);
     check("another domain", &NatsServer::start().url(), &[("JETSTREAM_DOMAIN", "hub")], Ends(69), off);
-    let Some(binary) = crate::support::nats_server::too_old("about_the_server") else { return };
-    let old = NatsServer::of(&binary, "jetstream { store_dir: \"$DIR/store\" }");
-    check("an old server", &old.url(), &[], Ends(69), "is too old");
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    let version = Raw::greeting(server.port()).expect("a greeting")["version"].as_str().expect("a version").to_owned();
+    // Of the same length as what is there.
+    proxy.disguise(&version, &format!("2.11.{}", "9".repeat(version.len() - 5)));
+    check("an old server", &proxy.url(), &[], Ends(69), "too old: 2.12.0 or newer is needed");
 }
 
 #[test]
@@ -312,6 +345,12 @@ fn about_the_stream() {
     check("another stream's subjects", &taken.url(), &[], Ends(69), words);
     let words = "replicas > 1 not supported in non-clustered mode (500, 10074)";
     check("copies without a cluster", &NatsServer::start().url(), &[("STREAM_REPLICAS", "3")], Ends(69), words);
+
+    // Another team's audit stream acknowledged every command, and clients took that for the reply.
+    let audited = NatsServer::start();
+    create(&audited, &json!({"name": "AUDIT", "subjects": ["person.commands.>"]}));
+    let words = "clients get its acknowledgement in place of the service's reply";
+    check("another stream over the commands", &audited.url(), &[], GoesOn, words);
 
     let mirrored = NatsServer::start();
     create(&mirrored, &json!({"name": "ORIGIN", "subjects": ["person.events.>"]}));

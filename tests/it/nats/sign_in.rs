@@ -116,6 +116,12 @@ fn with_a_credentials_file_also_when_it_is_renewed() {
     std::fs::write(&path, credentials(&old)).unwrap();
     let nats = nats(&server.url(), SignIn::Credentials(path.clone()));
     let store = assert_welcome(&nats);
+    // As editors and secret stores leave it.
+    let whole = credentials(&old);
+    for text in [whole.trim_end().to_owned(), format!("\u{feff}{}", whole.replace('\n', " \r\n"))] {
+        std::fs::write(&path, text).unwrap();
+        assert_welcome(&nats);
+    }
 
     std::fs::write(&path, credentials(&KeyPair::new_account())).unwrap();
     assert_refused(&nats);
