@@ -159,6 +159,11 @@ impl Doorkeepers {
         self.0.iter().for_each(|keeper| keeper.leave(within));
     }
 
+    /// Whether one has ended without being told to, as all will: the session is over.
+    pub fn are_over(&self) -> bool {
+        self.0.iter().any(Doorkeeper::has_left)
+    }
+
     /// Whether all have left and taken everything.
     pub fn have_left(&self) -> bool {
         self.0.iter().all(Doorkeeper::has_left)
@@ -224,7 +229,9 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
             break *within;
         }
         is_paused = pause_or_resume(&group, is_paused, &crowd, entrance);
-        if arrivals.take_run(RUN_MAX, if is_paused { PAUSED_LOOK_UP } else { LOOK_UP }, take).is_err() {
+        let is_over = group.is_over();
+        let run = arrivals.take_run(RUN_MAX, if is_paused { PAUSED_LOOK_UP } else { LOOK_UP }, take);
+        if run.is_err() || is_over && arrivals.is_empty() {
             return;
         }
     };

@@ -168,6 +168,8 @@ pub fn answer(mut inquiry: Inquiry, limit: &TimeLimit, lane: &Lane, pulse: &Puls
         late.iter().for_each(|asked| too_late(asked, replier));
         let queries: Vec<Query> = in_time.iter().map(|asked| asked.query.clone()).collect();
         limit.set(in_time.iter().map(|asked| asked.deadline).max());
+        // The server that is connected now may take less than the one before.
+        inquiry.limit_answers(replier.message_bytes_max());
         let answers = pulse.while_busy(|| inquiry.answer(&queries));
         around.notices.log(inquiry.take_notices());
         for (asked, answer) in in_time.into_iter().zip(answers) {

@@ -162,7 +162,11 @@ impl Reasons {
         for (reason, logged) in &mut self.logged {
             if logged.stands && !self.found.contains_key(reason) {
                 logged.stands = false;
-                log::info!("no longer: {}", logged.words);
+                // The connection is away still where it is only for another reason.
+                let of_connections = |reason: &Reason| Reason::OF_CONNECTIONS.contains(reason);
+                if !of_connections(reason) || !self.found.keys().any(of_connections) {
+                    log::info!("no longer: {}", logged.words);
+                }
             }
         }
     }

@@ -8,8 +8,8 @@ use crate::daemon::statistics::Statistics;
 use crate::domain::PersonId;
 use crate::engine::turn::Answer;
 use crate::log_limit::RateLimited;
-use crate::nats::{Incoming, ReplyRule, Store};
-use crate::wire::reply::{self, Outcome, Problem};
+use crate::nats::{Incoming, NotSent, ReplyRule, Store};
+use crate::wire::reply::{self, Code, Outcome, Problem};
 use crate::wire::request::NotARequest;
 
 /// Of the message of a problem, in characters, what the log has.
@@ -35,6 +35,11 @@ impl Replier {
     /// Replies over this connection, to where they may go.
     pub fn new(store: Store, rule: ReplyRule, statistics: Arc<Statistics>) -> Self {
         Self { store, rule: Arc::new(rule), statistics }
+    }
+
+    /// The largest reply that the server takes now, in bytes.
+    pub fn message_bytes_max(&self) -> usize {
+        self.store.message_bytes_max()
     }
 
     /// Where the reply to a message may go, if anywhere. A message that wants it elsewhere than in an inbox is to be
@@ -72,7 +77,7 @@ impl Replier {
 
     /// Sends an answer that is neither to a command nor to a query, and sends it off.
     pub fn tell(&self, to: &str, json: &[u8]) {
-        self.send(to, &[], json);
+        drop(self.send(to, &[], json));
         self.store.mark_dirty();
     }
 
@@ -90,9 +95,19 @@ impl Replier {
         took: Option<Duration>,
     ) {
         self.statistics.query(answer.as_ref().err().map(|problem| problem.code), took);
-        match answer {
-            Ok(json) => self.send(to, &[], &json),
-            Err(problem) => self.reply(Some(to), None, person, &Outcome::Problem(problem)),
+        let problem = match answer {
+            // The server may have come back with another limit since the answer was made.
+            Ok(json) => match self.send(to, &[], &json) {
+                Err(NotSent::TooLarge { bytes_max, .. }) => {
+                    let message = format!("the answer does not fit into a message of {bytes_max} bytes");
+                    Some(Problem::new(Code::TooLarge, message))
+                }
+                Ok(()) | Err(_) => None,
+            },
+            Err(problem) => Some(problem),
+        };
+        if let Some(problem) = problem {
+            self.reply(Some(to), None, person, &Outcome::Problem(problem));
         }
         self.store.mark_dirty();
     }
@@ -102,21 +117,24 @@ impl Replier {
         let Some(to) = to else { return };
         let payload = reply::encode(command_id, person, outcome);
         match outcome {
-            Outcome::Accepted(_) => self.send(to, &[], &payload),
+            Outcome::Accepted(_) => drop(self.send(to, &[], &payload)),
             Outcome::Problem(problem) => {
                 let text = header_text(&problem.message);
                 let number = problem.code.number().to_string();
                 let headers = [("Nats-Service-Error", text.as_str()), ("Nats-Service-Error-Code", number.as_str())];
-                self.send(to, &headers, &payload);
+                drop(self.send(to, &headers, &payload));
             }
         }
     }
 
-    fn send(&self, to: &str, headers: &[(&str, &str)], payload: &[u8]) {
-        if let Err(error) = self.store.publish(to, None, headers, payload) {
-            // The client sends it again with the same command id, and gets the same outcome.
+    /// A reply that is not sent is logged here. The client sends its command again with the same id, and gets the same
+    /// outcome.
+    fn send(&self, to: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<(), NotSent> {
+        let sent = self.store.publish(to, None, headers, payload);
+        if let Err(error) = &sent {
             NOT_SENT.warn(format_args!("a reply could not be sent: {error}"));
         }
+        sent
     }
 }
 

@@ -72,6 +72,7 @@ pub struct Supervisor<'a> {
     check_ordered_at: Instant,
     /// Checkups in a row that brought no answer.
     unanswered: u32,
+    renewed_at: Instant,
     /// Since when the stream looks like another one, or one that lost its newest part.
     stream_suspect_since: Option<Instant>,
     subscriptions_denied: u64,
@@ -109,6 +110,7 @@ impl<'a> Supervisor<'a> {
             checked: None,
             check_ordered_at: now,
             unanswered: 0,
+            renewed_at: now,
             stream_suspect_since: None,
             subscriptions_denied: 0,
             clock_offset: None,
@@ -190,6 +192,8 @@ impl<'a> Supervisor<'a> {
                 keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }
+            // The session is over on which they joined: another one has taken its place.
+            Membership::In(keepers) if keepers.are_over() => Membership::Leaving(keepers),
             Membership::Leaving(keepers) if !keepers.have_left() => Membership::Leaving(keepers),
             Membership::Leaving(_) | Membership::Out if may_join => match self.service.join() {
                 Ok(keepers) => {

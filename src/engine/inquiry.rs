@@ -47,6 +47,11 @@ impl Inquiry {
         Self { log, snapshots, cache: Cache::new(cache_bytes), bookmarks, answer_bytes_max, notices: Vec::new() }
     }
 
+    /// From now on answers have at most so many bytes.
+    pub fn limit_answers(&mut self, bytes_max: usize) {
+        self.answer_bytes_max = bytes_max;
+    }
+
     /// Whether answering may take reading a whole history.
     pub fn is_slow(query: &Query) -> bool {
         !matches!(query, Query::Get(Get { at: RecordedAt::Now, .. }))

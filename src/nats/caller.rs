@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use super::connection::{Connection, OpenError};
 use super::message::Incoming;
+use super::session::Subscribed;
 use super::store::{NotSent, Store};
 use crate::config;
 
 /// A client's connection, with its own place for answers.
 pub struct Caller {
     store: Store,
-    subscription: nats::Subscription,
+    subscription: Subscribed,
     prefix: String,
     next: u64,
 }
@@ -36,15 +37,16 @@ impl Caller {
 
     /// Over a connection that is open.
     pub(super) fn over(store: Store) -> Result<Self, OpenError> {
-        let client = store.connection().client();
-        let prefix = client.new_inbox();
-        let subscription = client.subscribe(&format!("{prefix}.*"));
+        let session = store.connection().session();
+        let prefix = session.client().new_inbox();
+        let subscription = session.subscribe(&format!("{prefix}.*"), None);
         let subscription = subscription.map_err(|error| OpenError::Away(error.to_string()))?;
         Ok(Self { store, subscription, prefix, next: 0 })
     }
 
     /// Asks, and returns the question's number, which its answer will bear. Numbers only grow.
     pub fn call(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<u64, NotSent> {
+        self.listen_on_present_session();
         let number = self.next;
         self.next += 1;
         self.store.publish(subject, Some(&format!("{}.{number}", self.prefix)), headers, payload)?;
@@ -55,12 +57,22 @@ impl Caller {
     /// The next answer, to whichever question, waited for until then.
     pub fn next_answer(&self, deadline: Instant) -> Option<(u64, Answer)> {
         loop {
-            let message = Incoming::new(self.subscription.receiver().recv_deadline(deadline).ok()?);
+            let message = Incoming::new(self.subscription.receiver()?.recv_deadline(deadline).ok()?);
             let number = message.subject().rsplit_once('.').and_then(|(_, number)| number.parse().ok());
             if let Some(number) = number {
                 let nobody = message.is_no_responders();
                 return Some((number, if nobody { Answer::NobodyListens } else { Answer::Message(message) }));
             }
+        }
+    }
+
+    /// As an [`Inbox`](super::Inbox) does.
+    fn listen_on_present_session(&mut self) {
+        let present = self.store.connection().session();
+        if !Arc::ptr_eq(&present, self.subscription.session())
+            && let Ok(subscription) = present.subscribe(&self.inbox(), None)
+        {
+            self.subscription = subscription;
         }
     }
 

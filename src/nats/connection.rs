@@ -1,38 +1,41 @@
-//! A connection to NATS: opening it, watching it, closing it, none of which hangs.
+//! A connection to NATS: opening it, watching it, opening it again, closing it, none of which hangs.
 //!
-//! Once open, the client reconnects for ever, and what is published meanwhile is refused instead of being buffered:
-//! nothing is sent behind anybody's back. The first connect is tried once; trying again is the caller's loop.
+//! What is published while it is away is refused instead of being buffered: nothing is sent behind anybody's back. The
+//! first connect is tried once; trying again is the caller's loop.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::flusher::Flusher;
-use super::health::{Health, Vitals};
+use super::dial::Dialer;
+use super::health::Health;
 use super::obstacle::Cause;
+use super::session::{Session, join_until, with_jitter};
 use super::{probe, sign_in};
 use crate::config;
 
-/// What the client gets to connect and sign in, after the server was seen to be there.
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How long the client may try by itself, with what it was opened with.
+const RECONNECT_WAIT: Duration = Duration::from_secs(2);
 
-/// The pause before the first attempt to reconnect; it doubles from attempt to attempt.
-const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(10);
+/// How long a connection may stand open and mute.
+const MUTE_WAIT: Duration = Duration::from_secs(3);
 
-/// The longest pause between two attempts to reconnect, jitter apart.
-const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
+/// The pause after an attempt to open another session; it doubles up to the longest.
+const ATTEMPT_PAUSE_MIN: Duration = Duration::from_millis(500);
+const ATTEMPT_PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Up to this part of a pause is added to it, so that replicas do not come back in step.
-const JITTER_DIVISOR: u32 = 4;
+/// How often the thread looks whether there is something to do.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often a wait looks whether what it waits for has come.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// Failed attempts that wait to be counted; more are not.
+const FAILURES_LEN_MAX: usize = 16;
 
 /// Why a connection was not opened.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// No server could be spoken to. It may be there later.
     #[error("{0}")]
@@ -77,114 +80,124 @@ pub fn check_files(config: &config::Nats) -> Result<(), OpenError> {
     Ok(sign_in::with_authorities(options, config, with_tls).map(drop)?)
 }
 
-/// An open connection, with its flushing threads. The client reconnects it for ever.
+/// A connection, which is there as long as it is held: one [`Session`] after the other.
+///
+/// The client of a session reconnects by itself for about two seconds. When that has not helped, or when a connection
+/// stands open and nothing comes back, a thread opens another session by the same way as at the start, and again until it
+/// succeeds. The new session takes the place of the old one, which is closed, and counts as another generation.
 pub struct Connection {
-    client: nats::Connection,
-    vitals: Arc<Vitals>,
-    mark: Sender<()>,
-    flushers: Mutex<Vec<JoinHandle<()>>>,
+    shared: Arc<Shared>,
+    /// Wakes the thread, which ends with it.
+    wake: Sender<()>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+    failures: Receiver<OpenError>,
+}
+
+/// What the thread that opens sessions shares with the connection.
+struct Shared {
+    dialer: Dialer,
+    present: RwLock<Arc<Session>>,
+    /// Why the latest attempt to open another session failed, while there is none.
+    trouble: Mutex<Option<OpenError>>,
+    to_renew: AtomicBool,
+    closing: AtomicBool,
 }
 
 impl Connection {
     /// Tries once to connect and to sign in. `name` is what the server's operators see, and begins the threads' names.
     pub fn open(config: &config::Nats, name: &str) -> Result<Self, OpenError> {
-        // A file that cannot be used is worth knowing also while no server is there.
-        let options = sign_in::options(config)?;
-        let seen = probe::look_at_all(&config.urls)?;
-        let options = sign_in::with_authorities(options, config, seen.with_tls)?;
-        let vitals = Arc::new(Vitals::new());
-        let options = watched(options, &vitals)
-            .with_name(&format!("person-service {name}"))
-            .max_reconnects(None)
-            .reconnect_buffer_size(0);
-        let connected = connect_within(CONNECT_WAIT, options, &seen.safe.join(","));
-        let client = connected.map_err(|error| in_view_of(error, &seen))?;
-        vitals.on_connected();
-        let flusher = Flusher::start(name, &client, &vitals).map_err(|error| OpenError::Away(error.to_string()))?;
-        let mark = flusher.mark();
-        Ok(Self { client, vitals, mark, flushers: Mutex::new(flusher.into_threads()) })
+        let dialer = Dialer::new(config, name);
+        let present = RwLock::new(Arc::new(dialer.open()?));
+        let (trouble, to_renew, closing) = (Mutex::new(None), AtomicBool::new(false), AtomicBool::new(false));
+        let shared = Arc::new(Shared { dialer, present, trouble, to_renew, closing });
+        let ((wake, woken), (failed, failures)) = (bounded(1), bounded(FAILURES_LEN_MAX));
+        let kept = Arc::clone(&shared);
+        let keeper = std::thread::Builder::new().name(format!("{name}-keeper"));
+        let keeper = keeper.spawn(move || keep(&kept, &woken, &failed));
+        let keeper = Mutex::new(Some(keeper.map_err(|error| OpenError::Away(error.to_string()))?));
+        Ok(Self { shared, wake, keeper, failures })
     }
 
     /// How it is doing.
     pub fn health(&self) -> Health {
-        self.vitals.health()
+        self.session().vitals().health()
     }
 
-    /// What the server said when it last denied us a right; `None` when it never did.
+    /// Why there is no connection, as far as an attempt to open one has shown it.
+    pub fn trouble(&self) -> Option<OpenError> {
+        lock(&self.shared.trouble).clone()
+    }
+
+    /// Why attempts failed since this was last asked; no more than a few are kept.
+    pub fn failures(&self) -> impl Iterator<Item = OpenError> + '_ {
+        self.failures.try_iter()
+    }
+
+    /// Opens another session in place of the present one, though that may stand: as everything else that was asked of the
+    /// server at its beginning, what was denied to it stays denied.
+    pub fn renew(&self) {
+        self.shared.to_renew.store(true, SeqCst);
+        let _ = self.wake.try_send(());
+    }
+
+    /// What the server said when it last denied us a right on the present session; `None` when it never did.
     pub fn denied(&self) -> Option<String> {
-        self.vitals.denied()
+        self.session().vitals().denied()
     }
 
     /// How many subscriptions the server denied so far. Each is known before a [`Connection::round_trip`] is over that
     /// began after it.
     pub fn subscriptions_denied(&self) -> u64 {
-        self.vitals.subscriptions_denied()
+        self.session().vitals().subscriptions_denied()
     }
 
     /// What the server said when it denied a subscription on the connection that stands now, answers' included; `None` when
     /// it did not.
     pub fn subscription_denied(&self) -> Option<String> {
-        self.vitals.subscription_denied()
+        self.session().vitals().subscription_denied()
     }
 
     /// Something was written: one of the flushing threads is to send it off.
     pub fn mark_dirty(&self) {
-        // A mark that is there already says the same.
-        let _ = self.mark.try_send(());
+        self.session().mark_dirty();
     }
 
     /// Waits until all that was written before has reached the server, and all that the server had sent by then has
     /// arrived here. False when that did not come about in time or when the connection was lost meanwhile.
     pub fn round_trip(&self, within: Duration) -> bool {
-        let deadline = Instant::now() + within;
-        let generation = self.vitals.generation();
-        let proof = self.vitals.next_proof();
-        while !self.vitals.has_flushed(proof) {
-            if Instant::now() >= deadline || self.vitals.generation() != generation {
-                return false;
-            }
-            self.mark_dirty();
-            std::thread::sleep(POLL_INTERVAL);
-        }
-        self.vitals.generation() == generation
+        self.session().round_trip(within)
     }
 
     /// Sends off what was written and closes the connection. The client's own way to do so may hang when the server is
     /// away or mute: then this returns false after the time given, and the threads are left to the end of the process.
     pub fn close(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
-        self.vitals.start_closing();
-        let (done, closed) = bounded(1);
-        let client = self.client.clone();
-        let close = move || {
-            client.close();
-            let _ = done.send(());
-        };
-        let thread = std::thread::Builder::new().name("nats-close".to_owned()).spawn(close);
-        let closed = thread.is_ok() && closed.recv_deadline(deadline).is_ok();
-        self.mark_dirty();
-        let flushers = std::mem::take(&mut *self.flushers.lock().unwrap_or_else(PoisonError::into_inner));
-        closed && flushers.into_iter().all(|flusher| join_until(deadline, flusher))
+        self.shared.closing.store(true, SeqCst);
+        let _ = self.wake.try_send(());
+        let is_closed = self.session().close(within);
+        let keeper = lock(&self.keeper).take();
+        keeper.is_none_or(|keeper| join_until(deadline, keeper)) && is_closed
     }
 
-    pub(super) fn client(&self) -> &nats::Connection {
-        &self.client
+    pub(super) fn session(&self) -> Arc<Session> {
+        self.shared.session()
     }
 
     pub(super) fn generation(&self) -> u64 {
-        self.vitals.generation()
+        self.session().vitals().generation()
     }
 
-    /// What the server complains about from now on, such as permissions that are lacking.
+    /// What the server complains about from now on, such as permissions that are lacking, on the present session.
     pub(super) fn complaints(&self) -> Receiver<String> {
-        self.vitals.complaints()
+        self.session().vitals().complaints()
     }
 }
 
 impl Drop for Connection {
     /// Without [`Connection::close`] the threads are told to end and are not waited for.
     fn drop(&mut self) {
-        self.vitals.start_closing();
+        self.shared.closing.store(true, SeqCst);
+        self.session().vitals().start_closing();
     }
 }
 
@@ -194,55 +207,91 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-impl From<sign_in::BadFile> for OpenError {
-    fn from(bad: sign_in::BadFile) -> Self {
-        Self::BadFile { path: bad.path, why: bad.why }
+impl Shared {
+    fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.present.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(SeqCst)
+    }
+
+    /// Whether the present session is no good and will not mend itself.
+    fn is_to_be_replaced(&self) -> bool {
+        let health = self.session().vitals().health();
+        let waited = if health.connected { health.silent_for > MUTE_WAIT } else { health.away_for > RECONNECT_WAIT };
+        waited || self.to_renew.load(SeqCst)
+    }
+
+    /// Opens another session and puts it in the place of the present one, unless that has come back meanwhile.
+    fn replace(&self) -> Result<(), OpenError> {
+        let fresh = self.dialer.open()?;
+        if self.is_closing() || !self.is_to_be_replaced() {
+            fresh.give_up();
+            return Ok(());
+        }
+        self.to_renew.store(false, SeqCst);
+        let old = {
+            let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
+            present.vitals().start_closing();
+            fresh.vitals().follow(present.vitals());
+            std::mem::replace(&mut *present, Arc::new(fresh))
+        };
+        old.give_up();
+        log::info!("connected to NATS again, anew: {}", self.dialer.name());
+        // It may have been closed between the look and the replacement.
+        if self.is_closing() {
+            self.session().give_up();
+        }
+        Ok(())
     }
 }
 
-/// The options with all callbacks set. None of them panics or calls the client: a callback that panics kills the
-/// client's reader thread, one that calls back may lock it up.
-fn watched(options: nats::Options, vitals: &Arc<Vitals>) -> nats::Options {
-    let [lost, found, failed, attempts] = [(); 4].map(|()| Arc::clone(vitals));
-    options
-        .disconnect_callback(move || lost.on_lost())
-        .reconnect_callback(move || found.on_connected())
-        .error_callback(move |error| failed.on_error(&error))
-        .lame_duck_callback(|| log::info!("the NATS server is about to stop and asks its clients to leave"))
-        .reconnect_delay_callback(move |attempt| {
-            attempts.on_attempt();
-            if attempts.generation() == 0 { Duration::ZERO } else { reconnect_delay(attempt) }
-        })
-}
-
-fn reconnect_delay(attempt: usize) -> Duration {
-    let doublings = u32::try_from(attempt).unwrap_or(u32::MAX);
-    let delay = RECONNECT_DELAY_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(RECONNECT_DELAY_MAX);
-    delay + jitter(delay / JITTER_DIVISOR)
-}
-
-/// Some time below `max`. The clock's last digits are random enough to part replicas.
-fn jitter(max: Duration) -> Duration {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    max.mul_f64(f64::from(now.subsec_nanos() % 1000) / 1000.0)
-}
-
-/// The client's connect, with the time limit that it lacks. When the time is over its thread is left behind; that is
-/// rare, because only servers that were seen to speak are tried.
-fn connect_within(wait: Duration, options: nats::Options, urls: &str) -> Result<nats::Connection, OpenError> {
-    let (sender, connected) = bounded(1);
-    let urls = urls.to_owned();
-    let connect = move || {
-        if let Err(crossbeam_channel::SendError(Ok(late))) = sender.send(options.connect(&urls)) {
-            nats::Connection::close(late);
+/// Watches over the sessions until the connection is closed.
+fn keep(shared: &Shared, woken: &Receiver<()>, failed: &Sender<OpenError>) {
+    let mut pause = ATTEMPT_PAUSE_MIN;
+    let mut generation = shared.session().vitals().generation();
+    loop {
+        if woken.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Disconnected) || shared.is_closing() {
+            return;
         }
-    };
-    let thread = std::thread::Builder::new().name("nats-connect".to_owned()).spawn(connect);
-    thread.map_err(|error| OpenError::Away(error.to_string()))?;
-    match connected.recv_timeout(wait) {
-        Ok(Ok(client)) => Ok(client),
-        Ok(Err(error)) => Err(classify(&error.to_string())),
-        Err(_) => Err(OpenError::Away(format!("the sign-in got no answer within {} s", wait.as_secs()))),
+        let health = shared.session().vitals().health();
+        if health.connected && health.generation != generation {
+            generation = health.generation;
+            // All was asked for again, by the client itself; and there may be other servers.
+            shared.to_renew.store(false, SeqCst);
+            shared.dialer.look_around();
+        }
+        if !shared.is_to_be_replaced() {
+            if health.connected {
+                *lock(&shared.trouble) = None;
+                pause = ATTEMPT_PAUSE_MIN;
+            }
+            continue;
+        }
+        match shared.replace() {
+            Ok(()) => {
+                *lock(&shared.trouble) = None;
+                generation = shared.session().vitals().generation();
+            }
+            Err(error) => {
+                // Whoever counts them has enough.
+                let _ = failed.try_send(error.clone());
+                *lock(&shared.trouble) = Some(error);
+                let _ = woken.recv_timeout(with_jitter(pause));
+                pause = (pause * 2).min(ATTEMPT_PAUSE_MAX);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl From<sign_in::BadFile> for OpenError {
+    fn from(bad: sign_in::BadFile) -> Self {
+        Self::BadFile { path: bad.path, why: bad.why }
     }
 }
 
@@ -271,7 +320,7 @@ const CERTIFICATES: [(&str, &str); 4] = [
 ];
 
 /// What one server of the list cannot mend, another one that is only away may. And one that greets is not away.
-fn in_view_of(error: OpenError, seen: &probe::Seen) -> OpenError {
+pub(super) fn in_view_of(error: OpenError, seen: &probe::Seen) -> OpenError {
     match error {
         OpenError::Away(why) if seen.away.is_empty() => {
             probe::complaint(&seen.safe).map_or(OpenError::Away(why), |said| classify(&said))
@@ -283,7 +332,7 @@ fn in_view_of(error: OpenError, seen: &probe::Seen) -> OpenError {
     }
 }
 
-fn classify(error: &str) -> OpenError {
+pub(super) fn classify(error: &str) -> OpenError {
     // The client shows the server's complaint as `unexpected line while connecting: Err("…")`.
     let said = error.split_once("Err(").map_or(error, |(_, said)| said.trim_matches([')', '"', '\'']));
     let lower = said.to_lowercase();
@@ -301,31 +350,9 @@ fn classify(error: &str) -> OpenError {
     }
 }
 
-fn join_until(deadline: Instant, thread: JoinHandle<()>) -> bool {
-    while !thread.is_finished() {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-    thread.join().is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_double_up_to_a_second() {
-        let between = |attempt, min, max| {
-            let delay = reconnect_delay(attempt).as_millis();
-            assert!((min..=max).contains(&delay), "attempt {attempt}: {delay} ms");
-        };
-        between(0, 10, 12);
-        between(3, 80, 100);
-        between(7, 1000, 1250);
-        between(usize::MAX, 1000, 1250);
-    }
 
     #[test]
     fn complaints_are_told_apart() {

@@ -203,7 +203,7 @@ impl Examiner {
     /// ourselves.
     pub fn echoes(&mut self, count: usize) -> Vec<Duration> {
         let subject = self.caller.inbox().replace('*', "echo");
-        let subscription = self.caller.store().connection().client().subscribe(&subject);
+        let subscription = self.caller.store().connection().session().client().subscribe(&subject);
         let Ok(subscription) = subscription else { return Vec::new() };
         // The first one is for the server's word that it may be sent.
         let _ = self.caller.store().publish(&subject, None, &[], b"");
@@ -234,7 +234,8 @@ impl Examiner {
     /// Whether this user may subscribe there as a member of the group. It is a member for a moment: the subject has to be
     /// one to which nobody sends.
     pub fn may_listen(&mut self, subject: &str, queue_group: Option<&str>) -> bool {
-        let client = self.caller.store().connection().client();
+        let session = self.caller.store().connection().session();
+        let client = session.client();
         let subscription = match queue_group {
             Some(group) => client.queue_subscribe(subject, group),
             None => client.subscribe(subject),

@@ -42,7 +42,7 @@ impl Feed {
         wait: Duration,
     ) -> Result<Self, Unavailable> {
         let away = |why: NotSent| Unavailable(why.to_string());
-        let deliver_to = store.connection().client().new_inbox();
+        let deliver_to = store.connection().session().client().new_inbox();
         let group = intake.join(&deliver_to, None).map_err(away)?;
         let subject = layout.api(&format!("CONSUMER.CREATE.{}.{name}", layout.stream()));
         let payload = definition(layout.stream(), name, &deliver_to).to_string();

@@ -29,15 +29,13 @@ const COMPLAINTS_LEN_MAX: usize = 256;
 pub struct Health {
     /// Whether the client holds a connection, as far as it has noticed.
     pub connected: bool,
-    /// How many connections were lost so far. When it changes, answers that were under way are lost.
+    /// How many connections were lost or given up so far. When it changes, answers that were under way are lost.
     pub generation: u64,
     /// The time since a round trip to the server last finished. While connected it stays under a second, also on an
     /// idle connection; when it grows, the server is mute or the client's reader thread is dead.
     pub silent_for: Duration,
-    /// While disconnected: the time since the latest attempt to reconnect began. A single attempt may take as long as
-    /// the system tries to connect (two minutes on Linux); one that takes much longer hangs, and nothing but a new
-    /// connection or a new process will help.
-    pub attempt_age: Duration,
+    /// While disconnected: for how long.
+    pub away_for: Duration,
 }
 
 /// The marks behind [`Health`].
@@ -46,16 +44,18 @@ pub(super) struct Vitals {
     epoch: Instant,
     connected: AtomicBool,
     closing: AtomicBool,
-    generation: AtomicU64,
+    /// The generations before this session's first, and how often it was lost.
+    earlier: AtomicU64,
+    losses: AtomicU64,
     flushed_millis: AtomicU64,
-    attempted_millis: AtomicU64,
+    lost_millis: AtomicU64,
     flushes_begun: AtomicU64,
     flushes_failed: AtomicU64,
     newest_flush: AtomicU64,
     subscriptions_denied: AtomicU64,
     denied: Mutex<Option<String>>,
     subscription_denied: Mutex<Option<String>>,
-    losses: RateLimited,
+    loss_lines: RateLimited,
     errors: RateLimited,
     complaints: OnceLock<Sender<String>>,
 }
@@ -67,16 +67,17 @@ impl Vitals {
             epoch,
             connected: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            generation: AtomicU64::new(0),
+            earlier: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
             flushed_millis: AtomicU64::new(0),
-            attempted_millis: AtomicU64::new(0),
+            lost_millis: AtomicU64::new(0),
             flushes_begun: AtomicU64::new(0),
             flushes_failed: AtomicU64::new(0),
             newest_flush: AtomicU64::new(0),
             subscriptions_denied: AtomicU64::new(0),
             denied: Mutex::new(None),
             subscription_denied: Mutex::new(None),
-            losses: RateLimited::new(LOG_INTERVAL),
+            loss_lines: RateLimited::new(LOG_INTERVAL),
             errors: RateLimited::new(LOG_INTERVAL),
             complaints: OnceLock::new(),
         }
@@ -85,23 +86,35 @@ impl Vitals {
     pub(super) fn health(&self) -> Health {
         let now = self.now_millis();
         let since = |mark: &AtomicU64| Duration::from_millis(now.saturating_sub(mark.load(SeqCst)));
+        let connected = self.connected.load(SeqCst);
         Health {
-            connected: self.connected.load(SeqCst),
+            connected,
             generation: self.generation(),
             silent_for: since(&self.flushed_millis),
-            attempt_age: since(&self.attempted_millis),
+            away_for: if connected { Duration::ZERO } else { since(&self.lost_millis) },
         }
     }
 
     pub(super) fn generation(&self) -> u64 {
-        self.generation.load(SeqCst)
+        self.earlier.load(SeqCst) + self.losses.load(SeqCst)
+    }
+
+    /// Whether the session was ever lost.
+    pub(super) fn was_lost(&self) -> bool {
+        self.losses.load(SeqCst) > 0
+    }
+
+    /// This session takes the place of another: what is counted goes on from there, one generation further.
+    pub(super) fn follow(&self, other: &Self) {
+        self.earlier.store(other.generation() + 1, SeqCst);
+        self.subscriptions_denied.fetch_add(other.subscriptions_denied(), SeqCst);
     }
 
     /// A connection is there, for the first time or again.
     pub(super) fn on_connected(&self) {
         self.flushed_millis.store(self.now_millis(), SeqCst);
         self.connected.store(true, SeqCst);
-        if self.generation() > 0 {
+        if self.was_lost() && !self.is_closing() {
             log::info!("connected to NATS again");
         }
     }
@@ -109,18 +122,14 @@ impl Vitals {
     /// The connection is lost. The generation moves last: whoever notes it first and then finds `connected` true will
     /// see it move when what is sent now gets lost.
     pub(super) fn on_lost(&self) {
-        self.connected.store(false, SeqCst);
-        *lock(&self.subscription_denied) = None;
-        self.generation.fetch_add(1, SeqCst);
-        self.attempted_millis.store(self.now_millis(), SeqCst);
-        if !self.is_closing() {
-            self.losses.warn(format_args!("lost the connection to NATS"));
+        if self.connected.swap(false, SeqCst) {
+            self.lost_millis.store(self.now_millis(), SeqCst);
         }
-    }
-
-    /// The client begins an attempt to connect.
-    pub(super) fn on_attempt(&self) {
-        self.attempted_millis.store(self.now_millis(), SeqCst);
+        *lock(&self.subscription_denied) = None;
+        self.losses.fetch_add(1, SeqCst);
+        if !self.is_closing() {
+            self.loss_lines.warn(format_args!("lost the connection to NATS"));
+        }
     }
 
     /// The server, or the client itself, complains about something that no call reports.

@@ -4,10 +4,12 @@
 //! each user has one wildcard subscription for good; each question gets the next number as the last token of its reply
 //! subject, so an answer that comes late, for a question long given up, is recognised and dropped.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::intake::nap;
 use super::message::Incoming;
+use super::session::Subscribed;
 use super::store::{NotSent, Store};
 
 /// While waiting, how often to look whether the connection is still the one that was asked over.
@@ -30,17 +32,31 @@ pub enum Exchanged<T> {
 /// One user's own place for answers.
 pub struct Inbox {
     store: Store,
-    subscription: nats::Subscription,
+    subscription: Subscribed,
     prefix: String,
     next: u64,
 }
 
 impl Inbox {
     pub(super) fn open(store: Store) -> Result<Self, NotSent> {
-        let prefix = store.connection().client().new_inbox();
+        let session = store.connection().session();
+        let prefix = session.client().new_inbox();
         // This fails only on a client that is closed; while away it is remembered for the next connection.
-        let subscription = store.connection().client().subscribe(&format!("{prefix}.*")).map_err(|_| NotSent::Away)?;
+        let subscription = session.subscribe(&format!("{prefix}.*"), None).map_err(|_| NotSent::Away)?;
         Ok(Self { store, subscription, prefix, next: 0 })
+    }
+
+    /// Listens on the session that the connection has now. Answers to earlier questions may come there too, and are known
+    /// by their numbers.
+    fn listen_on_present_session(&mut self) {
+        let present = self.store.connection().session();
+        if Arc::ptr_eq(&present, self.subscription.session()) {
+            return;
+        }
+        // It fails where that one is over already, too: then nothing is sent on it either.
+        if let Ok(subscription) = present.subscribe(&format!("{}.*", self.prefix), None) {
+            self.subscription = subscription;
+        }
     }
 
     /// The connection that it asks over.
@@ -64,7 +80,9 @@ impl Inbox {
         mut send: impl FnMut(&Store, &Q, &str) -> Result<(), NotSent>,
         mut take: impl FnMut(usize, Incoming) -> Option<T>,
     ) -> Vec<Exchanged<T>> {
+        // Before anything is sent: what is lost, or given up, from now on shows as another generation.
         let generation = self.generation();
+        self.listen_on_present_session();
         let first = self.next;
         let mut open = 0;
         let mut results: Vec<Exchanged<T>> = Vec::with_capacity(questions.len());
@@ -102,7 +120,7 @@ impl Inbox {
 
     /// The next message, as long as one may come: what the lost connection had brought is still taken.
     fn next_message(&self, open: usize, deadline: Instant, generation: u64) -> Option<Incoming> {
-        let receiver = self.subscription.receiver();
+        let receiver = self.subscription.receiver()?;
         if let Ok(message) = receiver.try_recv() {
             return Some(Incoming::new(message));
         }

@@ -5,7 +5,7 @@
 //! connection that brought it, and whoever may send commands may send that. So this connection does nothing but receive
 //! them: a poisoned message costs one quick reconnect, and no append that is under way.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use super::connection::{Connection, OpenError};
 use super::health::Health;
 use super::message::Incoming;
+use super::session::{Session, Subscribed};
 use super::store::NotSent;
 use crate::config;
 
@@ -20,15 +21,12 @@ use crate::config;
 #[derive(Debug)]
 pub struct Intake {
     connection: Arc<Connection>,
-    /// The number that the client gave to the latest subscription. It does not tell, but it counts from 1 in each
-    /// connection, and here nobody subscribes but by `join`.
-    latest: Mutex<u64>,
 }
 
 impl Intake {
     /// Tries once to connect and to sign in.
     pub fn open(config: &config::Nats) -> Result<Self, OpenError> {
-        Ok(Self { connection: Arc::new(Connection::open(config, "intake")?), latest: Mutex::new(0) })
+        Ok(Self { connection: Arc::new(Connection::open(config, "intake")?) })
     }
 
     /// How the connection is doing.
@@ -50,18 +48,12 @@ impl Intake {
     /// Begins to receive what is sent to these subjects: a share of it as a member of a queue group, or all of it.
     /// The server knows of it after the next [`Intake::settle`].
     pub fn join(&self, subjects: &str, queue_group: Option<&str>) -> Result<Group, NotSent> {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = self.connection.client();
-        let subscription = match queue_group {
-            Some(group) => client.queue_subscribe(subjects, group),
-            None => client.subscribe(subjects),
-        };
-        // It fails only on a client that is closed, and then gives no number away.
-        let subscription = subscription.map_err(|_| NotSent::Away)?;
-        *latest += 1;
-        self.connection.mark_dirty();
+        let session = self.connection.session();
+        // It fails only on a client that is closed.
+        let subscription = session.subscribe(subjects, queue_group).map_err(|_| NotSent::Away)?;
+        session.mark_dirty();
         let interest = [subjects].into_iter().chain(queue_group).collect::<Vec<_>>().join(" ");
-        Ok(Group { connection: Arc::clone(&self.connection), subscription, interest, number: *latest })
+        Ok(Group { subscription, interest })
     }
 
     /// Waits until the server knows of all that was joined so far; false when it does not within this time.
@@ -80,14 +72,12 @@ impl Intake {
     }
 }
 
-/// A membership: messages arrive until it is left.
+/// A membership: messages arrive until it is left, or until the session is over on which it was joined.
 #[derive(Debug)]
 pub struct Group {
-    connection: Arc<Connection>,
-    subscription: nats::Subscription,
+    subscription: Subscribed,
     /// The subjects and the queue group, as the protocol has them.
     interest: String,
-    number: u64,
 }
 
 /// How a group was left.
@@ -102,20 +92,29 @@ pub enum Left {
 impl Group {
     /// Where the messages arrive. It outlives the membership, and then runs dry.
     pub fn arrivals(&self) -> Arrivals {
-        Arrivals(self.subscription.receiver().clone())
+        Arrivals(self.subscription.receiver().cloned().unwrap_or_else(crossbeam_channel::never))
+    }
+
+    /// Whether nothing more can arrive, since the session is over.
+    pub fn is_over(&self) -> bool {
+        self.session().is_over()
+    }
+
+    fn session(&self) -> &Session {
+        self.subscription.session()
     }
 
     /// Asks the server to send nothing more for now; what is under way still arrives. A reconnect ends the pause.
     pub fn pause(&self) {
-        unsubscribe_at_server(&self.connection, self.number);
-        self.connection.mark_dirty();
+        unsubscribe_at_server(self.session(), self.subscription.number());
+        self.session().mark_dirty();
     }
 
     /// Asks the server to send again what comes from now on.
     pub fn resume(&self) {
         // Who is subscribed already stays so: the server knows it by the number.
-        say(&self.connection, &format!("SUB {} {}", self.interest, self.number));
-        self.connection.mark_dirty();
+        say(self.session(), &format!("SUB {} {}", self.interest, self.subscription.number()));
+        self.session().mark_dirty();
     }
 
     /// Leaves the group without losing a message: the server is told first, and what it had sent by then is waited for.
@@ -124,10 +123,10 @@ impl Group {
         let deadline = Instant::now() + within;
         let mut left = Left::Abrupt;
         // A reconnect in between subscribes anew: then the new server has to be told too.
-        while left == Left::Abrupt && Instant::now() < deadline {
-            let told = unsubscribe_at_server(&self.connection, self.number);
+        while left == Left::Abrupt && Instant::now() < deadline && !self.is_over() {
+            let told = unsubscribe_at_server(self.session(), self.subscription.number());
             let rest = deadline.saturating_duration_since(Instant::now());
-            if told && self.connection.round_trip(rest) {
+            if told && self.session().round_trip(rest) {
                 left = Left::Complete;
             } else {
                 std::thread::sleep(RETRY_PAUSE.min(rest));
@@ -146,13 +145,13 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// breaks holds the UNSUB line that is wanted, between two empty messages to nobody. Without it the client's own
 /// unsubscribe comes first and drops what is under way: at 40,000 messages a second, some hundred of them. A test would
 /// fail were the client to count its subscriptions in another way or to check subjects.
-fn unsubscribe_at_server(connection: &Connection, number: u64) -> bool {
-    say(connection, &format!("UNSUB {number}"))
+fn unsubscribe_at_server(session: &Session, number: u64) -> bool {
+    say(session, &format!("UNSUB {number}"))
 }
 
 /// Sends a line of the protocol.
-fn say(connection: &Connection, line: &str) -> bool {
-    connection.client().publish(&format!("{NOBODY} 0\r\n\r\n{line}\r\nPUB {NOBODY}"), []).is_ok()
+fn say(session: &Session, line: &str) -> bool {
+    session.client().publish(&format!("{NOBODY} 0\r\n\r\n{line}\r\nPUB {NOBODY}"), []).is_ok()
 }
 
 /// Where nobody listens. The service may publish to inboxes anyway; any other subject might be denied to it.

@@ -5,7 +5,9 @@
 //! which of them it keeps away from the rest of the service.
 //!
 //! ```text
-//!  probe ── sign_in ──► connection ── health, flusher
+//!  probe ── sign_in ──► dial ──► session ── health, flusher
+//!                        │        (one client; a connection has one after the other)
+//!                    connection
 //!                        │        │
 //!               store ◄──┘        └──► intake        two connections: strangers' messages can break
 //!                 │                    (commands,    the one that receives them, never the store's
@@ -24,6 +26,7 @@ mod clock_offset;
 mod conflicts;
 mod connection;
 mod definitions;
+mod dial;
 mod drift;
 mod event_log;
 mod examiner;
@@ -44,6 +47,7 @@ mod probe;
 mod provision;
 mod replies;
 mod scan;
+mod session;
 mod shunned;
 mod sign_in;
 mod snapshots;

@@ -23,6 +23,9 @@ const SERVER_WAIT: Duration = Duration::from_secs(2);
 /// What all of them get together, name servers that do not answer included.
 const TOTAL_WAIT: Duration = Duration::from_secs(3);
 
+/// What the others get once one has introduced itself.
+const COMPANY_WAIT: Duration = Duration::from_millis(250);
+
 /// The first line of a server is shorter than this, however large its cluster.
 const GREETING_BYTES_MAX: u64 = 256 * 1024;
 
@@ -49,14 +52,18 @@ enum Sight {
 }
 
 /// What the servers look like from here.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Seen {
     /// Those that the client may try without hanging.
     pub(super) safe: Vec<String>,
+    /// Those of them that introduced themselves.
+    pub(super) greet: Vec<String>,
     /// Whether TLS will be spoken with one of them.
     pub(super) with_tls: bool,
     /// Why some cannot be tried now, server by server. They may come back.
     pub(super) away: Vec<String>,
+    /// The servers of their cluster, as they name them: host and port.
+    pub(super) others: Vec<String>,
 }
 
 /// Looks at all servers at once and returns those that the client may try without hanging: those that answered, and
@@ -65,13 +72,14 @@ pub(super) struct Seen {
 /// # Errors
 /// None can be used. Why, server by server; while one of them is only away, all of it may pass.
 pub(super) fn look_at_all(urls: &[String]) -> Result<Seen, OpenError> {
-    let sights = sights(urls);
-    let mut seen = Seen { safe: Vec::new(), with_tls: false, away: Vec::new() };
-    let (mut greet, mut unfit) = (false, Vec::new());
+    let sights = sights(urls, COMPANY_WAIT);
+    let mut seen = Seen::default();
+    let mut unfit = Vec::new();
     for (url, sight) in urls.iter().zip(sights) {
         match sight {
             Sight::Greets(info) => {
-                greet = true;
+                seen.greet.push(url.clone());
+                seen.others.extend(others(&info));
                 seen.with_tls |= demands_tls(url) || is_on(&info, "tls_required");
                 seen.safe.push(url.clone());
             }
@@ -84,7 +92,7 @@ pub(super) fn look_at_all(urls: &[String]) -> Result<Seen, OpenError> {
         }
     }
     match unfit.first() {
-        _ if greet => Ok(seen),
+        _ if !seen.greet.is_empty() => Ok(seen),
         Some((cause, _)) if seen.away.is_empty() => {
             let why = unfit.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
             Err(OpenError::Unfit { cause: *cause, why })
@@ -102,7 +110,7 @@ pub fn greetings(urls: &[String]) -> Vec<(String, Result<Value, String>)> {
         Sight::Greets(info) => Ok(info),
         Sight::Unfit(_, why) | Sight::Refuses(why) | Sight::Hangs(why) => Err(why),
     };
-    urls.iter().cloned().zip(sights(urls).into_iter().map(said)).collect()
+    urls.iter().cloned().zip(sights(urls, TOTAL_WAIT).into_iter().map(said)).collect()
 }
 
 /// What one of these servers complains of right after its greeting, before anything was sent to it. A server that takes
@@ -117,8 +125,8 @@ pub(super) fn complaint(urls: &[String]) -> Option<String> {
     })
 }
 
-/// All of them, in this order.
-fn sights(urls: &[String]) -> Vec<Sight> {
+/// All of them, in this order. Once one greets, the others get no longer than `company` to show themselves.
+fn sights(urls: &[String], company: Duration) -> Vec<Sight> {
     let (sender, seen) = unbounded();
     for (index, url) in urls.iter().enumerate() {
         let (url, sender) = (url.clone(), sender.clone());
@@ -132,13 +140,22 @@ fn sights(urls: &[String]) -> Vec<Sight> {
     drop(sender);
     let late = || Sight::Hangs("it was not resolved and reached in time".to_owned());
     let mut sights: Vec<Sight> = urls.iter().map(|_| late()).collect();
-    let deadline = Instant::now() + TOTAL_WAIT;
+    let mut deadline = Instant::now() + TOTAL_WAIT;
     while let Ok((index, sight)) = seen.recv_deadline(deadline) {
+        if matches!(sight, Sight::Greets(_)) {
+            deadline = deadline.min(Instant::now() + company);
+        }
         if let Some(place) = sights.get_mut(index) {
             *place = sight;
         }
     }
     sights
+}
+
+/// The servers that a greeting names.
+fn others(info: &Value) -> impl Iterator<Item = String> + '_ {
+    let named = info.get("connect_urls").and_then(Value::as_array).into_iter().flatten();
+    named.filter_map(Value::as_str).map(str::to_owned)
 }
 
 fn demands_tls(url: &str) -> bool {

@@ -1,8 +1,8 @@
 //! The files and secrets of the configuration, made into the client's options.
 //!
-//! Every file is read and checked here first: the client finds a bad one only while connecting, and then does not say
-//! which. A credentials file is read again at each reconnect, so a renewed one is used without a restart; an nkey seed
-//! cannot be, because the client wants the public key once and for all.
+//! Every file is read and checked here, at each attempt to connect: the client finds a bad one only while connecting, and
+//! then does not say which. So a renewed one is used without a restart. The client's own reconnects, in the first seconds
+//! of an outage, still go by what it was opened with; only a credentials file is read again by those, too.
 
 use std::path::{Path, PathBuf};
 

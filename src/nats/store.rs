@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::health::Health;
 use super::inbox::Inbox;
 use super::replies::is_literal_subject;
 
@@ -67,7 +68,7 @@ impl Store {
 
     /// The largest payload with headers that the server takes, in bytes.
     pub fn message_bytes_max(&self) -> usize {
-        self.connection.client().max_payload()
+        self.connection.session().client().max_payload()
     }
 
     /// The largest payload that can be stored, in bytes.
@@ -89,11 +90,15 @@ impl Store {
         payload: &[u8],
     ) -> Result<(), NotSent> {
         check_form(subject, reply, headers)?;
-        check_size(headers, payload, self.message_bytes_max())?;
-        self.check_health()?;
+        // One session for all of it: another may take its place at any moment.
+        let session = self.connection.session();
+        check_size(headers, payload, session.client().max_payload())?;
+        check_health(session.vitals().health())?;
         let headers = in_one_entry(headers);
-        let client = self.connection.client();
-        client.publish_with_reply_or_headers(subject, reply, headers.as_ref(), payload).map_err(|_| NotSent::Away)
+        session
+            .client()
+            .publish_with_reply_or_headers(subject, reply, headers.as_ref(), payload)
+            .map_err(|_| NotSent::Away)
     }
 
     /// Sends off what was published.
@@ -105,14 +110,13 @@ impl Store {
     pub fn inbox(&self) -> Result<Inbox, NotSent> {
         Inbox::open(self.clone())
     }
+}
 
-    fn check_health(&self) -> Result<(), NotSent> {
-        let health = self.connection.health();
-        match health {
-            _ if !health.connected => Err(NotSent::Away),
-            _ if health.silent_for > MUTE_MAX => Err(NotSent::Mute(health.silent_for)),
-            _ => Ok(()),
-        }
+fn check_health(health: Health) -> Result<(), NotSent> {
+    match health {
+        _ if !health.connected => Err(NotSent::Away),
+        _ if health.silent_for > MUTE_MAX => Err(NotSent::Mute(health.silent_for)),
+        _ => Ok(()),
     }
 }
 

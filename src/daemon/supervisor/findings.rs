@@ -14,6 +14,8 @@ const RECHECK_PERIOD: Duration = Duration::from_secs(1);
 /// The time of day may go this much another way than time between two looks, in microseconds; else it is asked at once how
 /// far off it is.
 const CLOCK_STEP_MICROS: u64 = 500_000;
+/// How often a session on which inboxes are denied is replaced: the server may have been told to allow them.
+const RENEW_PERIOD: Duration = Duration::from_secs(10);
 /// So many checkups in a row without an answer are no election that passes.
 const UNANSWERED_MIN: u32 = 2;
 /// How long a leader of the stream that was replaced may take to find out: nats-server's election timeouts are below it.
@@ -24,6 +26,9 @@ static CLOCK_OFF: RateLimited = RateLimited::new(Duration::from_secs(300));
 impl Supervisor<'_> {
     /// Brings the list of reasons up to date.
     pub(super) fn find_reasons(&mut self) {
+        for connection in [self.service.store.connection().as_ref(), self.service.intake.connection()] {
+            connection.failures().for_each(|error| self.monitor.connect_failed(Reason::Cause(error.cause())));
+        }
         let trouble = self.trouble();
         let generation = self.service.store.connection().health().generation;
         let is_new = std::mem::replace(&mut self.generation, generation) != generation;
@@ -36,7 +41,16 @@ impl Supervisor<'_> {
             self.order_checkup();
         }
         self.take_findings();
+        self.renew_what_is_denied();
         self.reasons.log_news();
+    }
+
+    /// What was denied at the beginning of a session is asked for again by another one.
+    fn renew_what_is_denied(&mut self) {
+        if self.reasons.has(Reason::NoInbox) && self.renewed_at.elapsed() > RENEW_PERIOD {
+            self.renewed_at = Instant::now();
+            self.service.store.connection().renew();
+        }
     }
 
     /// What is the matter with the connections, from the first moment on.
@@ -192,10 +206,12 @@ fn reason_of(error: &CheckError) -> Reason {
 
 fn trouble_of(connection: &Connection) -> Option<(Reason, String)> {
     let Health { connected, silent_for, .. } = connection.health();
-    let why = match connected {
-        true if silent_for < AWAY_MAX => return None,
-        true => "the server is mute",
-        false => "it was lost, and is opened again",
-    };
-    Some((Reason::Cause(Cause::Unreachable), why.to_owned()))
+    if connected && silent_for < AWAY_MAX {
+        return None;
+    }
+    Some(match connection.trouble() {
+        Some(error) => (Reason::Cause(error.cause()), error.to_string()),
+        None if connected => (Reason::Cause(Cause::Unreachable), "the server is mute".to_owned()),
+        None => (Reason::Cause(Cause::Unreachable), "it was lost, and is opened again".to_owned()),
+    })
 }

@@ -46,7 +46,7 @@ fn without_nats_or_a_service_it_is_69() {
     let url = deserted_url();
     let away = [("NATS_URL", url.as_str())];
     run(&["show", SOMEBODY], &away).ended(69, "NATS is away");
-    run(&["history", SOMEBODY], &away).ended(69, "see whether it runs, and NATS_URL");
+    run(&["history", SOMEBODY], &away).ended(69, "see whether nats-server runs, and NATS_URL");
     run(&["send", "{}", "--patience", "0s"], &away).ended(69, "NATS is away");
     let waited = run(&["send", "{}", "--patience", "1s"], &away).ended(69, "NATS is away");
     assert!(waited.stderr.contains("trying again for 1s (--patience)"), "{}", waited.stderr);

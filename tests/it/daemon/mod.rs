@@ -14,6 +14,7 @@ mod overload;
 mod privacy;
 pub mod process;
 mod readiness;
+mod reconnect;
 mod replies;
 mod reply_subjects;
 mod storm;

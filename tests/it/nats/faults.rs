@@ -216,18 +216,88 @@ fn an_idle_connection_shows_that_it_lives() {
     }
 }
 
+/// The client's own reconnect has no reason to give and no limit. After two seconds the connection opens another session as
+/// at the start, and says why it cannot; when it can, everything goes on over the same store, and counts as another generation.
 #[test]
-fn attempts_to_reconnect_show_that_they_are_made() {
+fn a_connection_that_stays_away_is_opened_anew() {
     let mut server = NatsServer::start();
-    let connection = open(&config(&server.url()));
+    let config = config(&server.url());
+    let connection = prepared(&config);
+    let mut log = log(&connection, &config);
     server.kill();
-    eventually("the loss is noticed", || !connection.connection().health().connected);
-    for _ in 0..3 {
-        let begun = Instant::now();
-        eventually("another attempt is made", || {
-            let passed = begun.elapsed();
-            connection.connection().health().attempt_age + MILLIS_ROUNDED < passed
-        });
+    eventually("the reason is known", || {
+        connection.connection().trouble().is_some_and(|why| why.to_string().contains("refused"))
+    });
+    assert!(connection.connection().failures().count() > 0);
+    eventually("the client has given up by itself", || {
+        connection.connection().health().away_for > Duration::from_secs(4)
+    });
+    let away = connection.connection().health();
+    assert!(!away.connected, "{away:?}");
+    server.restart();
+    let back = Instant::now();
+    settled(&connection);
+    println!("back {:?} after the server", back.elapsed());
+    assert!(connection.connection().health().generation > away.generation, "what was under way is lost");
+    store(&mut log, somebody(), 0, b"x");
+    eventually("no trouble any more", || connection.connection().trouble().is_none());
+}
+
+/// A connection that stands open and mute was let go of by a new process alone, after two minutes. A way that swallows what
+/// is sent on connections of before, and takes new ones, is found out by another session.
+#[test]
+fn a_connection_that_is_mute_is_opened_anew() {
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    let config = config(&proxy.url());
+    let connection = prepared(&config);
+    let mut log = impatient_log(&connection, &config, IMPATIENCE);
+    let person = somebody();
+    proxy.abandon();
+    assert_eq!(log.append(&[append(person, 0, *b"x")]), [Appended::Unknown]);
+    let begun = Instant::now();
+    eventually("another session is there", || connection.connection().health().generation > 0);
+    println!("replaced after {:?}", begun.elapsed());
+    settled(&connection);
+    store(&mut log, person, 0, b"y");
+    assert!(connection.connection().close(PATIENCE));
+}
+
+/// A server that greets and then says nothing, before or behind one that answers: the client tries them in any order and
+/// waits for each without end.
+#[test]
+fn a_server_that_greets_and_no_more_does_not_hide_the_others() {
+    let server = NatsServer::start();
+    let greeting = Raw::greeting(server.port()).unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", silent.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut connection in silent.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut connection, format!("INFO {greeting}\r\n").as_bytes());
+            kept.push(connection);
+        }
+    });
+    let mut config = config(&server.url());
+    config.nats.urls.insert(0, url);
+    let connection = opened_patiently(&config);
+    let proxied = connection.connection();
+    for _ in 0..2 {
+        let generation = proxied.health().generation;
+        proxied.renew();
+        eventually("another session is there", || proxied.health().generation > generation);
+        settled(&connection);
+    }
+}
+
+/// The first attempt may meet the server that only greets; the start tries again as well.
+fn opened_patiently(config: &cim_domain_person::config::Config) -> cim_domain_person::nats::Store {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    loop {
+        match Connection::open(&config.nats, "store") {
+            Ok(connection) => return cim_domain_person::nats::Store::new(connection.into()),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
     }
 }
 

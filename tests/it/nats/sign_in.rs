@@ -162,17 +162,22 @@ impl Certificates {
             return None;
         }
         let made = Self(tempfile::tempdir().unwrap());
+        made.renew();
+        Some(made)
+    }
+
+    /// The same files, with everything in them made anew.
+    pub fn renew(&self) {
         let authority =
             "-x509 -subj /CN=authority -keyout ca.key -out ca.pem -addext basicConstraints=critical,CA:true";
-        made.request(authority);
+        self.request(authority);
         for (name, usage) in [("server", "serverAuth"), ("client", "clientAuth")] {
-            made.request(&format!(
+            self.request(&format!(
                 "-x509 -subj /CN={name} -keyout {name}.key -out {name}.pem -CA ca.pem -CAkey ca.key \
                  -addext subjectAltName=IP:127.0.0.1 -addext extendedKeyUsage={usage} \
                  -addext basicConstraints=critical,CA:false"
             ));
         }
-        Some(made)
     }
 
     fn request(&self, arguments: &str) {

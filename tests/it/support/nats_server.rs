@@ -98,10 +98,15 @@ impl NatsServer {
 
     /// Gives it another configuration while it runs; `$DIR` stands for its directory.
     pub fn reconfigure(&self, configuration: &str) {
+        self.configure(configuration);
+        self.signal("HUP");
+    }
+
+    /// The same, for when it is started the next time.
+    pub fn configure(&self, configuration: &str) {
         let path = self.directory.path().display().to_string();
         let text = format!("listen: \"127.0.0.1:{}\"\n{}", self.port, configuration.replace("$DIR", &path));
         std::fs::write(self.directory.path().join("server.conf"), text).expect("the configuration is written");
-        self.signal("HUP");
     }
 
     /// Stops it in its tracks: it keeps its connections and says nothing.

@@ -11,6 +11,9 @@ const PASS: u8 = 0;
 const LOSE: u8 = 1;
 const HOLD: u8 = 2;
 
+/// More connections than a system lets wait for somebody who never takes them.
+const WAITING_MAX: usize = 16 * 1024;
+
 /// A proxy in front of one loopback port.
 pub struct Proxy {
     address: SocketAddr,
@@ -18,6 +21,10 @@ pub struct Proxy {
 }
 
 struct Shared {
+    off: AtomicBool,
+    /// The port's own, and what fills its queue once it is powered off.
+    listener: TcpListener,
+    waiting: Mutex<Vec<TcpStream>>,
     target: SocketAddr,
     stalled: AtomicBool,
     deaf: AtomicBool,
@@ -26,6 +33,11 @@ struct Shared {
     mute_after: Mutex<Option<Vec<u8>>>,
     acknowledgements: AtomicU8,
     streams: Mutex<Vec<TcpStream>>,
+    /// Those of them that lead to the server.
+    uplinks: Mutex<Vec<TcpStream>>,
+    /// Connections that were made before this many are abandoned.
+    made: AtomicU64,
+    abandoned: AtomicU64,
 }
 
 impl Proxy {
@@ -34,6 +46,9 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
+            off: AtomicBool::new(false),
+            listener,
+            waiting: Mutex::new(Vec::new()),
             target: SocketAddr::from(([127, 0, 0, 1], port)),
             stalled: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
@@ -42,10 +57,39 @@ impl Proxy {
             mute_after: Mutex::new(None),
             acknowledgements: AtomicU8::new(PASS),
             streams: Mutex::new(Vec::new()),
+            uplinks: Mutex::new(Vec::new()),
+            made: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
         });
         let proxy = Self { address, shared: Arc::clone(&shared) };
-        std::thread::spawn(move || listener.incoming().flatten().for_each(|client| accept(client, &shared)));
+        std::thread::spawn(move || {
+            for client in shared.listener.incoming().flatten() {
+                if shared.off.load(SeqCst) {
+                    return;
+                }
+                accept(client, &shared);
+            }
+        });
         proxy
+    }
+
+    /// What a machine does that is powered off: it swallows packets, those of connections that stand and those that are to
+    /// begin one, for good; what is behind it sees its connections end. False where the system has no room for so many connections that wait.
+    pub fn power_off(&self) -> bool {
+        self.shared.off.store(true, SeqCst);
+        self.abandon();
+        for uplink in self.shared.uplinks.lock().unwrap().drain(..) {
+            let _ = uplink.shutdown(Shutdown::Both);
+        }
+        // The system drops what is to begin a connection while too many wait to be taken. The first one ends the taking.
+        let mut waiting = self.shared.waiting.lock().unwrap();
+        loop {
+            match TcpStream::connect_timeout(&self.address, Duration::from_millis(300)) {
+                Ok(stream) if waiting.len() < WAITING_MAX => waiting.push(stream),
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return true,
+                Ok(_) | Err(_) => return false,
+            }
+        }
     }
 
     pub fn url(&self) -> String {
@@ -57,6 +101,12 @@ impl Proxy {
         for stream in self.shared.streams.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// From now on nothing goes through on the connections that there are, in either direction, and none of them ends; new
+    /// ones are sound. So it is where a firewall has forgotten them.
+    pub fn abandon(&self) {
+        self.shared.abandoned.store(self.shared.made.load(SeqCst), SeqCst);
     }
 
     /// While true, nothing goes through in either direction, and nothing is lost.
@@ -102,16 +152,24 @@ fn accept(client: TcpStream, shared: &Arc<Shared>) {
         let _ = stream.set_nodelay(true);
         shared.streams.lock().unwrap().push(stream.try_clone().expect("a handle"));
     }
+    shared.uplinks.lock().unwrap().push(server.try_clone().expect("a handle"));
     let is_muted = Arc::new(AtomicBool::new(false));
+    let number = shared.made.fetch_add(1, SeqCst);
     for to_server in [true, false] {
         let (client, server) = (client.try_clone().expect("a handle"), server.try_clone().expect("a handle"));
         let (from, to) = if to_server { (client, server) } else { (server, client) };
         let (shared, is_muted) = (Arc::clone(shared), Arc::clone(&is_muted));
-        std::thread::spawn(move || pump(from, to, to_server, &shared, &is_muted));
+        std::thread::spawn(move || pump(from, to, (number, to_server), &shared, &is_muted));
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, to_server: bool, shared: &Shared, is_muted: &AtomicBool) {
+fn pump(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    (number, to_server): (u64, bool),
+    shared: &Shared,
+    is_muted: &AtomicBool,
+) {
     let mut buffer = vec![0; 64 * 1024];
     let mut sieve = Sieve::default();
     while let Ok(count) = from.read(&mut buffer) {
@@ -122,7 +180,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, to_server: bool, shared: &Shared
         while shared.stalled.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        if !to_server && shared.deaf.load(SeqCst) {
+        if number < shared.abandoned.load(SeqCst) || !to_server && shared.deaf.load(SeqCst) {
             continue;
         }
         if let Some(words) = shared.mute_after.lock().unwrap().as_ref().filter(|_| to_server)
@@ -144,8 +202,11 @@ fn pump(mut from: TcpStream, mut to: TcpStream, to_server: bool, shared: &Shared
             break;
         }
     }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
+    // Whoever is abandoned does not learn that the other side is gone.
+    if number >= shared.abandoned.load(SeqCst) {
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
 }
 
 /// Tells acknowledgements from all else that a server says. It looks into the bytes only from when it is first told to,
