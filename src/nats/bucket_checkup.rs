@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::answers::{Trouble, read_config};
 use super::api::STREAM_NOT_FOUND;
 use super::definitions::bucket;
 use super::fault::Fault;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
-use super::provision::{Trouble, read_config};
 use super::store::{NotSent, Store};
 use super::stream_rules::judge_bucket;
 use crate::config;

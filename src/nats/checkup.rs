@@ -9,11 +9,12 @@ use semver::Version;
 use serde::Deserialize;
 
 use super::clock_offset::ClockOffset;
+use super::answers::{StreamState, Trouble, account, read_stream};
 use super::fault::Fault;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::message::Incoming;
-use super::provision::{StreamState, Trouble, account, read_stream, too_old};
+use super::provision::too_old;
 use super::store::{NotSent, Store};
 use super::stream_rules::{StreamConfig, judge_stream};
 use crate::config;

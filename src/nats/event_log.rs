@@ -137,6 +137,7 @@ impl EventLog for NatsLog {
     }
 
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
+        let began = Instant::now();
         let together = self.append_in_batches(appends);
         let singly: Vec<&Append> =
             appends.iter().zip(&together).filter(|(_, outcome)| outcome.is_none()).map(|(append, _)| append).collect();
@@ -145,7 +146,7 @@ impl EventLog for NatsLog {
             .into_iter()
             .map(|outcome| outcome.or_else(|| singly.next()).unwrap_or(Appended::Unknown))
             .collect();
-        place::checked(&mut self.inbox, &self.layout, self.wait_max, appends, outcomes)
+        self.in_place(began, appends, outcomes)
     }
 
     fn append_together(&mut self, appends: &[Append]) -> AppendedTogether {
@@ -155,9 +156,10 @@ impl EventLog for NatsLog {
         if appends.is_empty() {
             return AppendedTogether::Stored(Vec::new());
         }
+        let began = Instant::now();
         let answer = self.exchange_batches(&[appends]).pop().unwrap_or(Exchanged::Silent);
         match batch_outcome(answer, appends.len()) {
-            Batch::Stored(sequences) => self.together_in_place(appends, sequences),
+            Batch::Stored(sequences) => self.together_in_place(began, appends, sequences),
             Batch::Not(Appended::Conflict(_)) => AppendedTogether::Conflict,
             Batch::Not(Appended::Unavailable(why)) => AppendedTogether::Unavailable(why),
             Batch::Not(Appended::Refused(why)) => AppendedTogether::Refused(why),
@@ -167,10 +169,17 @@ impl EventLog for NatsLog {
 }
 
 impl NatsLog {
+    /// The outcomes, once it is seen that what was stored lies where it was sent. Together with the append that takes no
+    /// longer than one round of answers may take, and a quarter.
+    fn in_place(&mut self, began: Instant, appends: &[Append], outcomes: Vec<Appended>) -> Vec<Appended> {
+        let deadline = (began + self.wait_max).max(Instant::now() + self.wait_max / 4);
+        place::checked(&mut self.inbox, &self.layout, deadline, appends, outcomes)
+    }
+
     /// All that was stored together lies where it was sent, or nothing counts.
-    fn together_in_place(&mut self, appends: &[Append], sequences: Vec<Sequence>) -> AppendedTogether {
+    fn together_in_place(&mut self, began: Instant, appends: &[Append], sequences: Vec<Sequence>) -> AppendedTogether {
         let outcomes = sequences.iter().map(|sequence| Appended::Stored(*sequence)).collect();
-        let outcomes = place::checked(&mut self.inbox, &self.layout, self.wait_max, appends, outcomes);
+        let outcomes = self.in_place(began, appends, outcomes);
         if outcomes.iter().all(|outcome| matches!(outcome, Appended::Stored(_))) {
             return AppendedTogether::Stored(sequences);
         }

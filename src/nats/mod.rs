@@ -18,6 +18,7 @@
 #![expect(deprecated, reason = "the user asked for this client; nothing outside this folder names it")]
 
 mod account;
+mod answers;
 pub mod api;
 mod bucket_checkup;
 mod caller;
@@ -57,6 +58,7 @@ mod stream_rules;
 mod trial;
 
 pub use account::{Account, Share};
+pub use answers::StreamState;
 pub use bucket_checkup::{BucketCheckup, BucketSeen};
 pub use caller::{Answer, Caller};
 pub use checkup::{CheckError, Checkup, Seen};
@@ -77,7 +79,7 @@ pub use mend::Mend;
 pub use message::Incoming;
 pub use obstacle::{Cause, Consequence, Obstacle};
 pub use probe::greetings;
-pub use provision::{Prepared, ProvisionError, StreamState, prepare};
+pub use provision::{Prepared, ProvisionError, prepare};
 pub use replies::ReplyRule;
 pub use scan::{Extent, Scan, Scanned};
 pub use snapshots::{BucketGate, NatsSnapshots};

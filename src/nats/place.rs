@@ -6,7 +6,7 @@
 //! again. So of the first commits that an append stored, the newest is looked at, and all of them where that one is not in
 //! its place: what moves persons in the middle of an append moves the newest, too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::event_log::QUESTIONS_MAX;
 use super::inbox::{Exchanged, Inbox};
@@ -29,11 +29,11 @@ struct First {
     sequence: Sequence,
 }
 
-/// The outcomes, with those corrected that were acknowledged and lie elsewhere. For no answer is waited longer than this.
+/// The outcomes, with those corrected that were acknowledged and lie elsewhere. What cannot be told by then is unknown.
 pub(super) fn checked(
     inbox: &mut Inbox,
     layout: &Layout,
-    wait: Duration,
+    deadline: Instant,
     appends: &[Append],
     mut outcomes: Vec<Appended>,
 ) -> Vec<Appended> {
@@ -47,11 +47,14 @@ pub(super) fn checked(
         })
         .collect();
     let Some(newest) = firsts.iter().max_by_key(|first| first.sequence) else { return outcomes };
-    if is_shown_by_any_copy(inbox, layout, wait, *newest) || by_leader(inbox, layout, wait, &[*newest]) == [Ok(true)] {
+    let left = || deadline.saturating_duration_since(Instant::now());
+    if is_shown_by_any_copy(inbox, layout, left() / 2, *newest)
+        || by_leader(inbox, layout, left() / 2, &[*newest]) == [Ok(true)]
+    {
         return outcomes;
     }
     for chunk in firsts.chunks(QUESTIONS_MAX) {
-        for (first, is_in_place) in chunk.iter().zip(by_leader(inbox, layout, wait, chunk)) {
+        for (first, is_in_place) in chunk.iter().zip(by_leader(inbox, layout, left(), chunk)) {
             let Some(outcome) = outcomes.get_mut(first.index) else { continue };
             match is_in_place {
                 Ok(true) => {}

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use semver::Version;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::account::{Account, MAX_BYTES_REQUIRED, Share};
+use super::answers::{AccountInfo, StreamInfo, StreamState, Trouble, account, no_answer, read_answer};
 use super::api::{ApiError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use super::definitions::{Definition, bucket, new_salt, stream};
 use super::fault::{Fault, mended};
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
-use super::message::Incoming;
 use super::store::Store;
-use super::stream_rules::{StreamConfig, Verdict, judge_bucket, judge_stream};
-use crate::config::{self, Config};
-use crate::engine::ports::Sequence;
+use super::stream_rules::{judge_bucket, judge_stream};
+use crate::config::Config;
 use crate::wire::salt::IdentifierSalt;
 
 /// Older servers know no atomic batches, and older ones still can let two writers win in a cluster.
@@ -46,17 +45,6 @@ pub struct Prepared {
     pub bucket_denied: bool,
     /// What an operator should know, one sentence each.
     pub warnings: Vec<String>,
-}
-
-/// What tells a stream from one that was restored or lost its tail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamState {
-    /// When it was created, as the server writes it.
-    pub created: String,
-    /// The sequence of its newest message; 0 when there never was one.
-    pub last_sequence: Sequence,
-    /// Whether there are several copies, and so leaders that may be replaced without knowing it yet.
-    pub has_copies: bool,
 }
 
 /// Why the store is not there.
@@ -175,7 +163,8 @@ impl Provision<'_> {
     fn stream(&mut self) -> Result<(StreamInfo, IdentifierSalt, Vec<String>), ProvisionError> {
         let config = self.stream_config();
         let info = self.find_or_create(&config)?;
-        let (found, verdict) = info.judged(&self.layout, &self.config.store, None)?;
+        let found = info.config()?;
+        let verdict = judge_stream(&found, &self.layout, &self.config.store, None);
         let name = self.layout.stream().to_owned();
         // Without a salt there is a fault.
         let Some(salt) = found.salt().filter(|_| verdict.faults.is_empty()) else {
@@ -251,29 +240,6 @@ fn refused(name: String, error: &ApiError) -> ProvisionError {
     }
 }
 
-/// Why a call brought nothing.
-pub(super) enum Trouble {
-    Away(String),
-    Refused(ApiError),
-}
-
-/// What JetStream says of itself and of our account.
-pub(super) fn account(answer: &Incoming) -> Result<AccountInfo, Trouble> {
-    read_answer(answer)
-}
-
-/// The stream that its leader shows, and how it is configured.
-pub(super) fn read_stream(answer: &Incoming) -> Result<(StreamState, StreamConfig), Trouble> {
-    let info: StreamInfo = read_answer(answer)?;
-    let config = StreamConfig::read(&info.config).map_err(Trouble::Away)?;
-    Ok((info.into_state(), config))
-}
-
-/// How the stream that its leader shows is configured.
-pub(super) fn read_config(answer: &Incoming) -> Result<StreamConfig, Trouble> {
-    read_stream(answer).map(|(_, config)| config)
-}
-
 /// Whether the server that answers is too old, or the one with JetStream, as far as that is known.
 pub(super) fn too_old(server: &Version, account: Option<&AccountInfo>) -> Option<ProvisionError> {
     let too_old = |found: String| Some(ProvisionError::ServerTooOld { found, needed: SERVER_MIN });
@@ -288,51 +254,11 @@ fn stream_info(inbox: &mut Inbox, layout: &Layout, name: &str) -> Result<StreamI
     call(inbox, &layout.api(&format!("STREAM.INFO.{name}")), b"")
 }
 
-fn call<T: for<'de> Deserialize<'de>>(inbox: &mut Inbox, subject: &str, payload: &[u8]) -> Result<T, Trouble> {
+fn call<T: DeserializeOwned>(inbox: &mut Inbox, subject: &str, payload: &[u8]) -> Result<T, Trouble> {
     match inbox.request(subject, payload, API_WAIT) {
         Exchanged::Answered(answer) => read_answer(&answer),
         other => Err(Trouble::Away(no_answer(&other))),
     }
-}
-
-fn read_answer<T: for<'de> Deserialize<'de>>(answer: &Incoming) -> Result<T, Trouble> {
-    if answer.is_no_responders() {
-        return Err(Trouble::Away("nobody answers JetStream calls (is it off, or the domain another one?)".to_owned()));
-    }
-    let garbled = |error: serde_json::Error| Trouble::Away(format!("JetStream's answer makes no sense: {error}"));
-    let error: ErrorPart = serde_json::from_slice(answer.payload()).map_err(garbled)?;
-    match error.error {
-        Some(error) => Err(Trouble::Refused(error)),
-        None => serde_json::from_slice(answer.payload()).map_err(garbled),
-    }
-}
-
-fn no_answer<T>(exchanged: &Exchanged<T>) -> String {
-    match exchanged {
-        Exchanged::NotSent(why) => why.to_string(),
-        Exchanged::Answered(_) | Exchanged::Silent => {
-            "JetStream gave no answer in time (or we have no right to ask it)".to_owned()
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct ErrorPart {
-    error: Option<ApiError>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct AccountInfo {
-    #[serde(default)]
-    api: ApiPart,
-    #[serde(default)]
-    pub(super) domain: String,
-}
-
-#[derive(Default, Deserialize)]
-struct ApiPart {
-    #[serde(default)]
-    level: u64,
 }
 
 /// The releases of an API level that is too low.
@@ -344,45 +270,20 @@ fn in_words(faults: &[Fault]) -> String {
     faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
 }
 
+impl From<Trouble> for ProvisionError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Away(why) => Self::Away(why),
+            Trouble::Refused(error) => Self::Away(error.to_string()),
+        }
+    }
+}
+
 /// Where the operator finds what mends the stream, and how it is applied.
 fn mended_with(mended: Option<&Definition>) -> String {
     mended.map_or_else(String::new, |mended| {
         format!("; stdout has the configuration that mends it, for '{}'", mended.command)
     })
-}
-
-#[derive(Deserialize)]
-struct StreamInfo {
-    config: Value,
-    created: String,
-    state: StatePart,
-}
-
-#[derive(Deserialize)]
-struct StatePart {
-    last_seq: Sequence,
-}
-
-impl StreamInfo {
-    fn config(&self) -> Result<StreamConfig, ProvisionError> {
-        StreamConfig::read(&self.config).map_err(ProvisionError::Away)
-    }
-
-    fn judged(
-        &self,
-        layout: &Layout,
-        wanted: &config::Store,
-        known: Option<IdentifierSalt>,
-    ) -> Result<(StreamConfig, Verdict), ProvisionError> {
-        let config = self.config()?;
-        let verdict = judge_stream(&config, layout, wanted, known);
-        Ok((config, verdict))
-    }
-
-    fn into_state(self) -> StreamState {
-        let has_copies = self.config.get("num_replicas").and_then(Value::as_u64) > Some(1);
-        StreamState { created: self.created, last_sequence: self.state.last_seq, has_copies }
-    }
 }
 
 fn name_of(config: &Value) -> String {
