@@ -8,8 +8,8 @@ use std::time::Duration;
 use semver::Version;
 use serde::Deserialize;
 
-use super::clock_offset::ClockOffset;
 use super::answers::{StreamState, Trouble, account, read_stream};
+use super::clock_offset::ClockOffset;
 use super::fault::Fault;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
