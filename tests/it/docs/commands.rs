@@ -89,7 +89,8 @@ fn the_symptoms_are_words_of_the_service() {
 }
 
 /// What systemd, the system and nats-server say, or what the service puts together from parts.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
+    "SSL_CERT_FILE names it, and TLS is spoken",
     "connection refused",
     "Watchdog timeout",
     "nats-server 2.11.11 is too old",

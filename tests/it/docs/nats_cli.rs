@@ -18,7 +18,7 @@ use crate::tidy::files;
 
 /// With which words a command begins, how it is run here (`{}` is the command as it stands there), and what it then says.
 /// In this order, which is the story of one stream.
-const COMMANDS: [(&str, &str, &str); 36] = [
+const COMMANDS: [(&str, &str, &str); 37] = [
     ("nats request person.commands.", "{}", r#""status":"accepted""#),
     ("nats request person.queries.get", "{}", r#""status":"ok""#),
     ("nats micro ls", "{}", "│ person-service │"),
@@ -29,6 +29,7 @@ const COMMANDS: [(&str, &str, &str); 36] = [
     ("nats stream get PERSON_EVENTS --last-for", "{}", "Event-Type: PersonCreated"),
     ("nats kv ls PERSON_EVENTS_SNAPSHOTS", "{}", "v1.01980a3c-5f00-7000-8000-000000000001"),
     ("nats kv status PERSON_EVENTS_SNAPSHOTS", "{}", "Values Stored: 1"),
+    ("nats stream ls", "{}", "│ PERSON_EVENTS │"),
     ("nats account info", "{}", "JetStream Account Information"),
     ("nats context select", "unset NATS_URL NATS_USER NATS_PASSWORD; terminal {}", "\"person-service\""),
     (
