@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::domain::{PersonId, Timestamp};
 use crate::engine::ports::{
     Append, Appended, AppendedTogether, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, Start,
-    StoredCommit, Unavailable, VersionOf, unfit_together,
+    StoredCommit, Tip, Unavailable, VersionOf, unfit_together,
 };
 use crate::wire::commit::COMMIT_BYTES_MAX;
 use crate::wire::snapshot;
@@ -102,7 +102,7 @@ impl Stream {
         });
         let mut page = Page::default();
         let mut bytes = 0;
-        while page.commits.len() < PAGE_COMMITS_MAX && bytes < PAGE_BYTES_MAX {
+        while page.commits.len() < PAGE_COMMITS_MAX.min(read.commits_max) && bytes < PAGE_BYTES_MAX {
             let Some((sequence, message)) = wanted.next() else { return page };
             bytes += message.payload.len();
             page.commits.push(message.as_commit(*sequence));
@@ -156,14 +156,16 @@ impl EventLog for MemoryLog {
         COMMIT_BYTES_MAX
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
         let stream = self.lock();
-        reads.iter().map(|read| Ok(stream.read(read))).collect()
+        let mut pages: Vec<_> = reads.iter().map(|read| Ok(stream.read(read))).collect();
+        Page::cut(&mut pages, bytes_max);
+        pages
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
         let stream = self.lock();
-        persons.iter().map(|person| Ok(stream.tip(*person))).collect()
+        persons.iter().map(|person| Ok(stream.tip(*person).as_ref().map(Tip::from))).collect()
     }
 
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {

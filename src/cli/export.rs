@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -20,10 +21,12 @@ use crate::cli::store::{StoreReader, unavailable};
 use crate::config::StoreClient;
 use crate::daemon::logging::last_words;
 use crate::domain::{PersonId, PersonView, Timestamp};
-use crate::engine::aggregate::Aggregate;
-use crate::engine::ports::{Consistency, EventLog, Page, Read, Sequence, Start};
+use crate::engine::aggregate::{Aggregate, Broken};
+use crate::engine::history::{End, Freshness, History, Reader, Sink};
+use crate::engine::ports::{Page, Read, Sequence, StoredCommit, Unavailable};
 use crate::exit::ExitStatus;
 use crate::wire::commit;
+use crate::wire::digest::Digest;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,13 +75,25 @@ struct Persons {
 
 /// A history that is being folded.
 struct Folding {
-    aggregate: Aggregate,
-    end: Sequence,
+    reader: Reader<Fold>,
     /// Whether a commit of the person was seen at the end: a history that ends before is another one.
     is_seen: bool,
-    consistency: Consistency,
+    result: Option<Result<(), Ill>>,
+}
+
+/// A person, with the events if they are wanted, up to an end.
+struct Fold {
+    aggregate: Box<Aggregate>,
+    end: Sequence,
+    with_events: bool,
     events: Vec<Value>,
-    result: Option<Result<(), String>>,
+}
+
+/// Why a history was not read.
+#[derive(Debug, PartialEq)]
+enum Ill {
+    Damaged(String),
+    Unread(Unavailable),
 }
 
 /// Where the lines go.
@@ -147,19 +162,11 @@ impl Export {
     /// Reads these histories to their ends.
     fn fold(&self, reader: &mut StoreReader, some: &[(PersonId, Sequence)]) -> Result<Vec<Folding>, Failure> {
         let is_seen = self.person.is_none();
-        let begin = |(person, end): &(PersonId, Sequence)| Folding::begin(*person, *end, is_seen);
-        let mut foldings: Vec<Folding> = some.iter().map(begin).collect();
-        loop {
-            let mut open: Vec<&mut Folding> = foldings.iter_mut().filter(|folding| folding.result.is_none()).collect();
-            if open.is_empty() {
-                return Ok(foldings);
-            }
-            let reads: Vec<Read> = open.iter().map(|folding| folding.next_read()).collect();
-            let pages = reader.log.read(&reads);
-            for (folding, page) in open.iter_mut().zip(pages) {
-                folding.take(&page.map_err(|error| unavailable(&error))?, self.history);
-            }
-        }
+        let begin = |(person, end): &(PersonId, Sequence)| Folding::begin(*person, *end, is_seen, self.history);
+        let folded = reader.read_all(some.iter().map(begin).collect()).map_err(|error| unavailable(&error))?;
+        let mut places: HashMap<PersonId, Folding> =
+            folded.into_iter().map(|folding| (folding.reader.person, folding)).collect();
+        Ok(some.iter().filter_map(|(person, _)| places.remove(person)).collect())
     }
 }
 
@@ -197,60 +204,95 @@ enum Written {
     Nobody,
 }
 
+impl Sink for Fold {
+    fn ground(&self) -> Option<(Sequence, Digest)> {
+        self.aggregate.ground()
+    }
+
+    fn take(&mut self, stored: &StoredCommit) -> Result<ControlFlow<()>, Broken> {
+        if stored.sequence > self.end {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.aggregate.fold(stored)?;
+        if self.with_events
+            && let Ok(commit) = commit::decode(&stored.payload)
+        {
+            self.events.extend(commit.events.iter().map(|record| json!(record)));
+        }
+        Ok(if stored.sequence == self.end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+impl Fold {
+    fn begin(person: PersonId, end: Sequence, with_events: bool) -> Self {
+        Self { aggregate: Box::new(Aggregate::absent(person)), end, with_events, events: Vec::new() }
+    }
+}
+
+impl History for Folding {
+    fn is_over(&self) -> bool {
+        self.result.is_some()
+    }
+
+    fn commits_read(&self) -> usize {
+        self.reader.commits_read()
+    }
+
+    fn next_read(&self, commits_max: usize) -> Read {
+        self.reader.next_read(commits_max)
+    }
+
+    fn take(&mut self, page: Result<Page, Unavailable>) {
+        self.reader.take(page);
+        if let Some(end) = self.reader.end.take() {
+            self.judge(end);
+        }
+    }
+}
+
 impl Folding {
-    fn begin(person: PersonId, end: Sequence, is_seen: bool) -> Self {
+    fn begin(person: PersonId, end: Sequence, is_seen: bool, with_events: bool) -> Self {
         // Where nobody has seen the end of a history, the leader has to show it.
-        let consistency = if is_seen { Consistency::Any } else { Consistency::Leader };
-        Self { aggregate: Aggregate::absent(person), end, is_seen, consistency, events: Vec::new(), result: None }
+        let freshness = if is_seen { Freshness::Reaching(end) } else { Freshness::Newest };
+        let reader = Reader::on(person, Fold::begin(person, end, with_events), freshness);
+        Self { reader, is_seen, result: None }
     }
 
-    fn next_read(&self) -> Read {
-        let start = Start::Sequence(self.aggregate.sequence + 1);
-        Read { person: self.aggregate.person, start, consistency: self.consistency, newest: None }
-    }
-
-    fn take(&mut self, page: &Page, with_events: bool) {
-        for stored in page.commits.iter().take_while(|stored| stored.sequence <= self.end) {
-            if let Err(broken) = self.aggregate.fold(stored) {
-                if self.consistency == Consistency::Any {
-                    let again = Self::begin(self.aggregate.person, self.end, self.is_seen);
-                    *self = Self { consistency: Consistency::Leader, ..again };
-                } else {
-                    self.result = Some(Err(broken.to_string()));
-                }
-                return;
-            }
-            if with_events && let Ok(commit) = commit::decode(&stored.payload) {
-                self.events.extend(commit.events.iter().map(|record| json!(record)));
-            }
-        }
-        let past = page.commits.last().is_some_and(|stored| stored.sequence >= self.end);
-        if !past && page.more && !page.commits.is_empty() {
-            return;
-        }
-        match self.consistency {
-            // A copy that lags has less than was seen.
-            Consistency::Any if self.aggregate.sequence < self.end => self.consistency = Consistency::Leader,
+    fn judge(&mut self, end: End) {
+        let Fold { aggregate, end: last, with_events, .. } = &self.reader.sink;
+        self.result = match end {
             // Repaired, erased, or of an older backup than what was seen.
-            Consistency::Leader if self.is_seen && self.aggregate.sequence < self.end => {
-                self.result = Some(Err("it changed while it was read".to_owned()));
+            End::Complete | End::Short if self.is_seen && aggregate.sequence < *last => {
+                Some(Err(Ill::Damaged("it changed while it was read".to_owned())))
             }
-            _ => self.result = Some(Ok(())),
-        }
+            End::Complete | End::Short => Some(Ok(())),
+            // What a copy showed before is not what the leader has.
+            End::Diverged(_) => {
+                let again = Fold::begin(self.reader.person, *last, *with_events);
+                self.reader.begin_again_by_the_leader(again);
+                None
+            }
+            End::Broken(broken) => Some(Err(Ill::Damaged(broken.to_string()))),
+            End::Unavailable(unavailable) => Some(Err(Ill::Unread(unavailable))),
+        };
     }
 
     fn write(self, target: &mut Target) -> Result<Written, Failure> {
-        let person = self.aggregate.person;
-        if let Some(Err(what)) = &self.result {
-            target.line(&json!({ "damaged": { "person_id": person, "what": what } }))?;
-            return Ok(Written::Damaged);
+        match &self.result {
+            Some(Err(Ill::Damaged(what))) => {
+                target.line(&json!({ "damaged": { "person_id": self.reader.person, "what": what } }))?;
+                return Ok(Written::Damaged);
+            }
+            Some(Err(Ill::Unread(error))) => return Err(unavailable(error)),
+            Some(Ok(())) | None => {}
         }
-        for event in &self.events {
+        let Fold { aggregate, events, .. } = self.reader.sink;
+        for event in &events {
             target.line(&json!({ "event": event }))?;
         }
-        let Some(state) = &self.aggregate.state else { return Ok(Written::Nobody) };
-        let view = PersonView::new(state, self.aggregate.version, None);
-        target.line(&json!({ "person": view, "sequence": self.aggregate.sequence }))?;
+        let Some(state) = &aggregate.state else { return Ok(Written::Nobody) };
+        let view = PersonView::new(state, aggregate.version, None);
+        target.line(&json!({ "person": view, "sequence": aggregate.sequence }))?;
         Ok(Written::Person)
     }
 }
@@ -295,15 +337,15 @@ mod tests {
     fn a_history_that_ends_before_what_was_seen_is_told() {
         let person = PersonId::from_uuid(uuid::Uuid::from_u128(7));
         let ended = |is_seen: bool| {
-            let mut folding = Folding::begin(person, 5, is_seen);
+            let mut folding = Folding::begin(person, 5, is_seen, false);
             let mut pages = 0;
             while folding.result.is_none() && pages < 3 {
-                folding.take(&Page::default(), false);
+                folding.take(Ok(Page::default()));
                 pages += 1;
             }
             folding.result
         };
-        assert_eq!(ended(true), Some(Err("it changed while it was read".to_owned())));
+        assert_eq!(ended(true), Some(Err(Ill::Damaged("it changed while it was read".to_owned()))));
         assert_eq!(ended(false), Some(Ok(())), "nobody has seen a person who is not there");
     }
 }

@@ -36,7 +36,7 @@ impl Failure {
     /// The question did not leave.
     pub fn not_sent(not_sent: &NotSent) -> Self {
         let status = match not_sent {
-            NotSent::Away | NotSent::Mute(_) => ExitStatus::Unavailable,
+            NotSent::Away | NotSent::Mute(_) | NotSent::NoRoom => ExitStatus::Unavailable,
             NotSent::TooLarge { .. } | NotSent::Malformed(_) => ExitStatus::Refused,
         };
         Self::new(status, format!("not sent: {not_sent}"))

@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::cli::failure::Failure;
 use crate::config::StoreClient;
 use crate::domain::PersonId;
+use crate::engine::history::{self, Budget, History};
 use crate::engine::ports::{Consistency, EventLog, Read, Sequence, Start, StoredCommit, Unavailable};
 use crate::exit::ExitStatus;
+use crate::memory::MemorySnapshots;
 use crate::nats::{Connection, Extent, Layout, NatsLog, Scan, Store};
 
 /// What a round of answers may take.
@@ -16,6 +18,9 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// Questions that are asked at once.
 pub const QUESTIONS_AT_ONCE: usize = 128;
+
+/// What a round of reading may bring, in bytes.
+const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A tool's view of the store.
 pub struct StoreReader {
@@ -36,6 +41,22 @@ impl StoreReader {
         Ok(Self { store, layout, log })
     }
 
+    /// Reads these histories to their ends, some at a time, however long they are.
+    pub fn read_all<H: History>(&mut self, histories: Vec<H>) -> Result<Vec<H>, Unavailable> {
+        let (mut over, mut open) = (Vec::new(), histories);
+        while !open.is_empty() {
+            let before: usize = open.iter().map(H::commits_read).sum();
+            let (ended, left) =
+                history::run(&mut self.log, &mut MemorySnapshots::new(), open, &Budget::of_bytes(READ_BYTES_MAX));
+            if ended.is_empty() && left.iter().map(H::commits_read).sum::<usize>() == before {
+                return Err(Unavailable("the stream's copy gave an empty page".to_owned()));
+            }
+            over.extend(ended);
+            open = left;
+        }
+        Ok(over)
+    }
+
     /// The stream of commits from end to end, and how far it reaches.
     pub fn scan(&self) -> Result<(Scan, Extent), Failure> {
         let mut scan = Scan::events(&self.store, &self.layout).map_err(|error| Failure::not_sent(&error))?;
@@ -48,14 +69,6 @@ impl StoreReader {
         }
     }
 
-    /// The next commits of a person from a sequence on, by the leader's word, and whether there are more.
-    fn page(&mut self, person: PersonId, from: Sequence) -> Result<(Vec<StoredCommit>, bool), Unavailable> {
-        let read = Read { person, start: Start::Sequence(from), consistency: Consistency::Leader, newest: None };
-        let page = self.log.read(&[read]).pop();
-        let page = page.unwrap_or_else(|| Err(Unavailable("the store was not asked".to_owned())))?;
-        Ok((page.commits, page.more))
-    }
-
     /// Everything that the leader has of a person from a sequence on, in order, until `take` has enough.
     pub fn each<E: From<Unavailable>>(
         &mut self,
@@ -63,15 +76,18 @@ impl StoreReader {
         mut from: Sequence,
         mut take: impl FnMut(&StoredCommit) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
+        let (consistency, newest, commits_max) = (Consistency::Leader, None, usize::MAX);
         loop {
-            let (commits, more) = self.page(person, from)?;
-            for stored in &commits {
+            let read = Read { person, start: Start::Sequence(from), consistency, newest, commits_max };
+            let page = self.log.read(&[read], READ_BYTES_MAX).pop();
+            let page = page.unwrap_or_else(|| Err(Unavailable("the store was not asked".to_owned())))?;
+            for stored in &page.commits {
                 if take(stored)?.is_break() {
                     return Ok(());
                 }
                 from = stored.sequence + 1;
             }
-            if !more || commits.is_empty() {
+            if !page.more || page.commits.is_empty() {
                 return Ok(());
             }
         }

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use crate::daemon::pool::Pool;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::statistics::{SnapshotFate, Statistics};
-use crate::engine::load::{self, Loading};
+use crate::engine::history::{self, Budget, Errand};
 use crate::engine::ports::{EventLog, SnapshotStore, SnapshotStored};
 use crate::engine::turn::DueSnapshot;
 use crate::log_limit::RateLimited;
@@ -16,9 +16,11 @@ use crate::log_limit::RateLimited;
 /// Snapshots that may wait to be stored; more are skipped: the next one of the same person comes.
 const SNAPSHOTS_LEN_MAX: usize = 256;
 /// Long histories that may wait to be read.
-const LOADS_LEN_MAX: usize = 64;
-/// Pages of a history that are read before the thread looks up.
-const PAGES_A_STEP: usize = 16;
+const ERRANDS_LEN_MAX: usize = 64;
+/// Long histories that are read at the same time.
+const TOGETHER_MAX: usize = 8;
+/// What of them is read before the thread looks up.
+const STEP: Budget = Budget { rounds: 4, ..Budget::of_bytes(4 * 1024 * 1024) };
 
 static NOT_STORED: RateLimited = RateLimited::new(Duration::from_secs(60));
 
@@ -26,7 +28,7 @@ static NOT_STORED: RateLimited = RateLimited::new(Duration::from_secs(60));
 #[derive(Clone)]
 pub struct Background {
     snapshots: Sender<DueSnapshot>,
-    loads: Sender<Loading>,
+    errands: Sender<Errand>,
 }
 
 /// The threads' ends, before they start.
@@ -34,15 +36,15 @@ pub struct Inlets {
     /// What is to be stored.
     pub snapshots: Receiver<DueSnapshot>,
     /// What is to be read.
-    pub loads: Receiver<Loading>,
+    pub errands: Receiver<Errand>,
 }
 
 impl Background {
     /// The two queues.
     pub fn new() -> (Self, Inlets) {
         let (snapshots, snapshot_inlet) = bounded(SNAPSHOTS_LEN_MAX);
-        let (loads, load_inlet) = bounded(LOADS_LEN_MAX);
-        (Self { snapshots, loads }, Inlets { snapshots: snapshot_inlet, loads: load_inlet })
+        let (errands, errand_inlet) = bounded(ERRANDS_LEN_MAX);
+        (Self { snapshots, errands }, Inlets { snapshots: snapshot_inlet, errands: errand_inlet })
     }
 
     /// Stores a snapshot some time soon; false when too many wait already. Never waits.
@@ -55,10 +57,10 @@ impl Background {
     }
 
     /// Reads a long history some time soon; hands it back as it is when too many wait already. Never waits.
-    pub fn load(&self, loading: Loading) -> Result<(), Box<Loading>> {
-        self.loads.try_send(loading).map_err(|refused| {
-            let (TrySendError::Full(loading) | TrySendError::Disconnected(loading)) = refused;
-            Box::new(loading)
+    pub fn read(&self, errand: Errand) -> Result<(), Box<Errand>> {
+        self.errands.try_send(errand).map_err(|refused| {
+            let (TrySendError::Full(errand) | TrySendError::Disconnected(errand)) = refused;
+            Box::new(errand)
         })
     }
 }
@@ -83,14 +85,25 @@ pub fn store_snapshots(
     }
 }
 
-/// Reads long histories until nobody can send any more, and gives each back to its worker.
-pub fn read_histories(log: &mut dyn EventLog, inlet: &Receiver<Loading>, pulse: &Pulse, pool: &Arc<Pool>) {
-    for loading in inlet {
-        let mut unfinished = vec![loading];
-        while !unfinished.is_empty() {
-            let (done, open) = pulse.while_busy(|| load::run(log, unfinished, PAGES_A_STEP));
-            done.into_iter().for_each(|loading| pool.give_back(loading));
-            unfinished = open;
+/// Reads long histories until nobody can send any more, some at a time, and gives each back to its worker.
+pub fn read_histories(
+    log: &mut dyn EventLog,
+    snapshots: &mut dyn SnapshotStore,
+    inlet: &Receiver<Errand>,
+    pulse: &Pulse,
+    pool: &Arc<Pool>,
+) {
+    let mut open: Vec<Errand> = Vec::new();
+    loop {
+        if open.is_empty() {
+            match inlet.recv() {
+                Ok(errand) => open.push(errand),
+                Err(_) => return,
+            }
         }
+        open.extend(inlet.try_iter().take(TOGETHER_MAX - open.len().min(TOGETHER_MAX)));
+        let (over, left) = pulse.while_busy(|| history::run(log, snapshots, open, &STEP));
+        over.into_iter().for_each(|errand| pool.give_back(errand));
+        open = left;
     }
 }

@@ -27,6 +27,8 @@ const FINDINGS_LEN_MAX: usize = 4;
 pub struct Finding {
     /// In which of its lives the store connection was when it was asked.
     pub generation: u64,
+    /// In which of its lives the stream was.
+    pub life: u64,
     /// The highest sequence that had been acknowledged by then: while the answer is on its way, more is.
     pub acknowledged: u64,
     /// What was found.
@@ -58,9 +60,9 @@ impl Checkups {
             let is_over = |ordered: &Receiver<()>| ordered.recv_timeout(PERIOD) == Err(RecvTimeoutError::Disconnected);
             loop {
                 let generation = store.connection().health().generation;
-                let acknowledged = statistics.highest_sequence();
+                let (life, acknowledged) = (statistics.stream_life(), statistics.highest_sequence());
                 let seen = pulse.while_busy(|| checkup.run(ANSWER_WAIT));
-                if found.send(Finding { generation, acknowledged, seen }).is_err() || is_over(&ordered) {
+                if found.send(Finding { generation, life, acknowledged, seen }).is_err() || is_over(&ordered) {
                     return;
                 }
             }

@@ -17,7 +17,7 @@ use crate::daemon::replier::Replier;
 use crate::daemon::stages::StageClock;
 use crate::daemon::statistics::{SnapshotFate, Statistics, TurnEnd};
 use crate::domain::PersonId;
-use crate::engine::load::Loading;
+use crate::engine::history::Errand;
 use crate::engine::router::worker_of;
 use crate::engine::turn::{Answer, Task, Turn};
 use crate::engine::worker::Worker;
@@ -55,7 +55,7 @@ struct Queued {
 /// What a worker is told beside its tasks.
 enum Order {
     /// A long history was read, or could not be.
-    TakeBack(Loading),
+    TakeBack(Errand),
     /// The stream is not the one that it was.
     ForgetEverything,
     /// Nothing more will come: end when nothing is left.
@@ -123,11 +123,11 @@ impl Pool {
         })
     }
 
-    /// Gives a history that was read outside the turn back to the worker that asked for it.
-    pub fn give_back(&self, loading: Loading) {
-        if let Some(queue) = self.queue_of(loading.person()) {
+    /// Gives what was read outside the turn back to the worker that asked for it.
+    pub fn give_back(&self, errand: Errand) {
+        if let Some(queue) = self.queue_of(errand.owner) {
             // A worker that has ended needs it no more.
-            let _ = queue.orders.send(Order::TakeBack(loading));
+            let _ = queue.orders.send(Order::TakeBack(errand));
         }
     }
 
@@ -207,8 +207,8 @@ pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pul
         let turn_room = admission.turn_room_beside(backlog);
         let arrivals = match seat.next(&worker, pause, turn_room, company) {
             Next::Tasks(tasks) => tasks,
-            Next::Order(Order::TakeBack(loading)) => {
-                worker.take_back(loading);
+            Next::Order(Order::TakeBack(errand)) => {
+                worker.take_back(errand);
                 Vec::new()
             }
             Next::Order(Order::ForgetEverything) => {
@@ -225,8 +225,10 @@ pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pul
         meter.waited(began, &arrivals);
         let load = Load::of(arrivals.len(), turn_room, backlog);
         let is_late = arrivals.first().is_some_and(|first| admission.is_late(first.arrived, began));
-        ear.listen(began, &mut worker).into_iter().for_each(|newest| around.statistics.heard_of(newest));
+        let life = around.statistics.stream_life();
+        let heard = ear.listen(began, &mut worker);
         let turn = pulse.while_busy(|| worker.turn(began, arrivals));
+        around.statistics.heard_of(heard.max(turn.newest_stored), life);
         let stages = stages.take();
         // Before the answers leave: who waits by then is not one of those who come again.
         company = if around.in_batches { seat.company(&turn, stages.append) } else { Company::NONE };
@@ -270,8 +272,7 @@ fn next_pause(last: Duration, turn: &Turn, is_idle: bool) -> Duration {
 }
 
 fn deliver(turn: Turn, worker: &mut Worker, around: &Surroundings) {
-    let Turn { answers, snapshots, long_loads, notices, counts: _, newest_stored: _ } = turn;
-    around.statistics.acknowledged(&answers);
+    let Turn { answers, snapshots, errands, notices, counts: _, newest_stored: _ } = turn;
     around.replier.answer_all(answers);
     around.notices.log(notices);
     for snapshot in snapshots {
@@ -280,9 +281,8 @@ fn deliver(turn: Turn, worker: &mut Worker, around: &Surroundings) {
         }
     }
     // What cannot be read now comes back unfinished: the next turn answers or tries again.
-    long_loads.into_iter().filter_map(|loading| around.background.load(loading).err()).for_each(|loading| {
-        worker.take_back(*loading);
-    });
+    let refused = errands.into_iter().filter_map(|errand| around.background.read(errand).err());
+    refused.for_each(|errand| worker.take_back(*errand));
 }
 
 /// What a worker's thread does next.

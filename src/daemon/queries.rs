@@ -1,6 +1,6 @@
 //! Queries, on threads of their own: commands never wait for them, and quick ones not for slow ones.
 
-use std::iter;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use crate::daemon::pool::Surroundings;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
 use crate::domain::PersonId;
-use crate::engine::inquiry::Inquiry;
-use crate::engine::ports::{Append, Appended, AppendedTogether, EventLog, Page, Read, StoredCommit, Unavailable};
+use crate::engine::inquiry::{Answer, Inquiry, Ticket};
+use crate::engine::ports::{Append, Appended, AppendedTogether, EventLog, Page, Read, Tip, Unavailable};
 use crate::nats::Incoming;
 use crate::wire::query::{self, Query};
 use crate::wire::reply::{Code, Problem};
@@ -25,6 +25,8 @@ const QUICK_TOGETHER_MAX: usize = 256;
 /// Threads for queries of the present, and for those that may read a whole history.
 const QUICK_THREADS: [&str; 1] = ["queries-quick"];
 const SLOW_THREADS: [&str; 2] = ["queries-slow-0", "queries-slow-1"];
+
+const NO_TIME: &str = "reading the history takes longer than there is time";
 
 /// A query with its way back.
 pub struct Asked {
@@ -136,16 +138,16 @@ impl<L: EventLog> EventLog for TimedLog<L> {
         self.log.payload_bytes_max()
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
         self.pulse.beat();
         if self.limit.is_over() {
-            let no_time = Unavailable("reading the history takes longer than there is time".to_owned());
+            let no_time = Unavailable(NO_TIME.to_owned());
             return reads.iter().map(|_| Err(no_time.clone())).collect();
         }
-        self.log.read(reads)
+        self.log.read(reads, bytes_max)
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
         self.log.tips(persons)
     }
 
@@ -158,28 +160,52 @@ impl<L: EventLog> EventLog for TimedLog<L> {
     }
 }
 
-/// Answers what waits in a lane, as much of it together as is allowed, until the door is gone.
+/// Answers what waits in a lane until the door is gone, as much of it together as is allowed, round by round: nobody waits
+/// for somebody else's long history.
 pub fn answer(mut inquiry: Inquiry, limit: &TimeLimit, lane: &Lane, pulse: &Pulse, around: &Surroundings) {
     let replier = &around.replier;
-    for first in &lane.waiting {
-        let rest = lane.waiting.try_iter().take(lane.together_max - 1);
-        let now = Instant::now();
-        let (in_time, late): (Vec<_>, Vec<_>) = iter::once(first).chain(rest).partition(|asked| now < asked.deadline);
-        late.iter().for_each(|asked| too_late(asked, replier));
-        let queries: Vec<Query> = in_time.iter().map(|asked| asked.query.clone()).collect();
-        limit.set(in_time.iter().map(|asked| asked.deadline).max());
+    let mut open: HashMap<Ticket, Asked> = HashMap::new();
+    let mut next: Ticket = 0;
+    loop {
+        let first = match inquiry.is_idle() {
+            true => match lane.waiting.recv() {
+                Ok(first) => Some(first),
+                Err(_) => return,
+            },
+            false => None,
+        };
+        let mut arrivals = Vec::new();
+        let room = lane.together_max.saturating_sub(open.len() + usize::from(first.is_some()));
+        for asked in first.into_iter().chain(lane.waiting.try_iter().take(room)) {
+            if Instant::now() >= asked.deadline {
+                reply(replier, &asked, Err(Problem::new(Code::Overloaded, "it waited past its deadline")));
+                continue;
+            }
+            arrivals.push((next, asked.query.clone()));
+            open.insert(next, asked);
+            next += 1;
+        }
+        limit.set(open.values().map(|asked| asked.deadline).max());
         // The server that is connected now may take less than the one before.
         inquiry.limit_answers(replier.message_bytes_max());
-        let answers = pulse.while_busy(|| inquiry.answer(&queries));
+        pulse.while_busy(|| {
+            inquiry.round(arrivals, &mut |ticket, answer| {
+                if let Some(asked) = open.remove(&ticket) {
+                    reply(replier, &asked, answer);
+                }
+            });
+        });
         around.notices.log(inquiry.take_notices());
-        for (asked, answer) in in_time.into_iter().zip(answers) {
-            replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, Some(asked.arrived.elapsed()));
+        let now = Instant::now();
+        let is_late = |ticket| open.get(&ticket).is_none_or(|asked| asked.deadline <= now);
+        for ticket in inquiry.give_up(is_late) {
+            if let Some(asked) = open.remove(&ticket) {
+                reply(replier, &asked, Err(Problem::new(Code::Unavailable, NO_TIME)));
+            }
         }
     }
 }
 
-fn too_late(asked: &Asked, replier: &Replier) {
-    let problem = Problem::new(Code::Overloaded, "it waited past its deadline");
-    let took = Some(asked.arrived.elapsed());
-    replier.answer_query(&asked.reply_to, Some(asked.query.person()), Err(problem), took);
+fn reply(replier: &Replier, asked: &Asked, answer: Answer) {
+    replier.answer_query(&asked.reply_to, Some(asked.query.person()), answer, Some(asked.arrived.elapsed()));
 }

@@ -28,6 +28,7 @@ use crate::daemon::startup::Connected;
 use crate::daemon::statistics::Statistics;
 use crate::daemon::threads::{self, Poison};
 use crate::domain::Timestamp;
+use crate::engine::history::Budget;
 use crate::engine::inquiry::Inquiry;
 use crate::engine::ports::SnapshotStore;
 use crate::engine::turn::Limits;
@@ -51,6 +52,12 @@ const ANSWER_WAIT_DIVISOR: u32 = 5;
 const JOIN_WAIT: Duration = Duration::from_secs(1);
 /// What each thread that answers queries may keep of persons in memory, in bytes.
 const QUERY_CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a step of a turn may read, in bytes: over all workers, and each worker at least.
+const READ_BYTES_MAX: usize = 32 * 1024 * 1024;
+const READ_BYTES_MIN: usize = 1024 * 1024;
+/// What each thread that answers queries may read in a round, in bytes.
+const QUERY_READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The running service.
 pub struct Service {
@@ -227,7 +234,9 @@ impl Service {
             let (pulse, limit) = (self.pulses.add(name), TimeLimit::default());
             let log = TimedLog { log: ports.log(self)?, pulse: Arc::clone(&pulse), limit: limit.clone() };
             let snapshots = ports.snapshots(self)?;
-            let inquiry = Inquiry::new(Box::new(log), snapshots, QUERY_CACHE_BYTES, self.store.message_bytes_max());
+            let answer_bytes_max = self.store.message_bytes_max();
+            let inquiry =
+                Inquiry::new(Box::new(log), snapshots, QUERY_CACHE_BYTES, answer_bytes_max, QUERY_READ_BYTES_MAX);
             let around = around.clone();
             let body = move || queries::answer(inquiry, &limit, &lane, &pulse, &around);
             self.answering.push(threads::start(name, &self.poison, body)?);
@@ -244,10 +253,10 @@ impl Service {
         for (number, (seat, ear)) in seats.enumerate() {
             let name = format!("worker-{number}");
             let stages = Arc::new(StageClock::default());
-            let log = MeasuredLog { log: ports.log(self)?, clock: Arc::clone(&stages) };
+            let pulse = self.pulses.add(&name);
+            let log = MeasuredLog { log: ports.log(self)?, clock: Arc::clone(&stages), pulse: Arc::clone(&pulse) };
             let snapshots = MeasuredSnapshots { snapshots: ports.snapshots(self)?, clock: Arc::clone(&stages) };
             let worker = Worker::new(Box::new(log), Box::new(snapshots), ports.limits());
-            let pulse = self.pulses.add(&name);
             let around = around.clone();
             let body = move || pool::work(worker, &seat, &ear, &stages, &pulse, &around);
             self.answering.push(threads::start(&name, &self.poison, body)?);
@@ -296,17 +305,17 @@ impl Service {
     }
 
     fn start_background(&mut self, ports: &Ports, inlets: Inlets) -> io::Result<()> {
-        let Inlets { snapshots, loads } = inlets;
+        let Inlets { snapshots, errands } = inlets;
         let mut store = ports.snapshots(self)?;
         let statistics = Arc::clone(&self.statistics);
         let pulse = self.pulses.add("snapshots");
         let body = move || background::store_snapshots(store.as_mut(), &snapshots, &pulse, &statistics);
         self.background.push(threads::start("snapshots", &self.poison, body)?);
 
-        let mut log = ports.log(self)?;
+        let (mut log, mut snapshots) = (ports.log(self)?, ports.snapshots(self)?);
         let pool = Arc::clone(&self.pool);
         let pulse = self.pulses.add("histories");
-        let body = move || background::read_histories(&mut log, &loads, &pulse, &pool);
+        let body = move || background::read_histories(&mut log, snapshots.as_mut(), &errands, &pulse, &pool);
         self.background.push(threads::start("histories", &self.poison, body)?);
         Ok(())
     }
@@ -339,6 +348,7 @@ impl Ports<'_> {
             cache_bytes: cache_bytes / self.config.workers.max(1),
             snapshot_frequency: if self.bucket.is_some() { self.config.snapshot_frequency } else { 0 },
             append_micros_max: micros(self.wait_max),
+            reading: Budget::of_a_turn((READ_BYTES_MAX / self.config.workers.max(1)).max(READ_BYTES_MIN)),
         }
     }
 }

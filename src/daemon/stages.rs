@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::daemon::clock::micros;
+use crate::daemon::pulse::Pulse;
 use crate::domain::PersonId;
 use crate::engine::ports::{
-    Append, Appended, AppendedTogether, EventLog, Page, Read, SnapshotStore, SnapshotStored, StoredCommit, Unavailable,
+    Append, Appended, AppendedTogether, EventLog, Page, Read, SnapshotStore, SnapshotStored, Tip, Unavailable,
 };
 
 /// What one worker's ports took since it was last asked. Only the worker's own thread writes it.
@@ -51,6 +52,8 @@ pub struct MeasuredLog<L> {
     pub log: L,
     /// Where the times go.
     pub clock: Arc<StageClock>,
+    /// The reading thread's pulse: it makes progress with every page.
+    pub pulse: Arc<Pulse>,
 }
 
 impl<L: EventLog> EventLog for MeasuredLog<L> {
@@ -58,11 +61,12 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
         self.log.payload_bytes_max()
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
-        measured(&self.clock.load, || self.log.read(reads))
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
+        self.pulse.beat();
+        measured(&self.clock.load, || self.log.read(reads, bytes_max))
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
         measured(&self.clock.confirm, || self.log.tips(persons))
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::daemon::clock::micros;
@@ -21,8 +21,15 @@ pub struct Statistics {
     meters: Mutex<Vec<Arc<Meter>>>,
     /// For whoever counts too seldom to need a meter of its own.
     shared: Meter,
-    highest_sequence: AtomicU64,
+    highest_sequence: Mutex<Highest>,
     stream_conflicts: AtomicU64,
+}
+
+/// The highest position in the stream that is known, and in which of its lives that is.
+#[derive(Debug, Default)]
+struct Highest {
+    life: u64,
+    sequence: Sequence,
 }
 
 /// The counts of one thread.
@@ -146,23 +153,20 @@ impl Statistics {
 
     /// The highest position in the stream that was acknowledged to this replica, or that it heard of.
     pub fn highest_sequence(&self) -> Sequence {
-        self.highest_sequence.load(Ordering::Relaxed)
+        self.highest().sequence
     }
 
-    /// Takes in the highest position that a turn was acknowledged.
-    pub fn acknowledged(&self, answers: &[Answer]) {
-        let sequence = |answer: &Answer| match &answer.outcome {
-            Outcome::Accepted(accepted) => accepted.sequence,
-            Outcome::Problem(_) => None,
-        };
-        if let Some(highest) = answers.iter().filter_map(sequence).max() {
-            self.heard_of(highest);
+    /// Which of the stream's lives this is: what is taken in of an earlier one counts for nothing.
+    pub fn stream_life(&self) -> u64 {
+        self.highest().life
+    }
+
+    /// Takes in the highest position at which something was stored, as was learned since the stream was in this life.
+    pub fn heard_of(&self, sequence: Option<Sequence>, life: u64) {
+        let mut highest = self.highest();
+        if highest.life == life {
+            highest.sequence = highest.sequence.max(sequence.unwrap_or(0));
         }
-    }
-
-    /// Takes in that something was stored at this position.
-    pub fn heard_of(&self, sequence: Sequence) {
-        self.highest_sequence.fetch_max(sequence, Ordering::Relaxed);
     }
 
     /// Takes in how many other streams answer in place of the service.
@@ -172,7 +176,12 @@ impl Statistics {
 
     /// Begins to count positions anew: the stream is not the one that it was.
     pub fn forget_sequences(&self) {
-        self.highest_sequence.store(0, Ordering::Relaxed);
+        let mut highest = self.highest();
+        *highest = Highest { life: highest.life + 1, sequence: 0 };
+    }
+
+    fn highest(&self) -> MutexGuard<'_, Highest> {
+        self.highest_sequence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything since the start.
@@ -295,6 +304,22 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// That the stream had been replaced was said twice for one event: a turn that had begun before was acknowledged at a
+    /// position of the old stream, which the new one did not reach.
+    #[test]
+    fn what_is_learned_of_a_stream_that_is_no_more_counts_for_nothing() {
+        let statistics = Statistics::default();
+        let before = statistics.stream_life();
+        statistics.heard_of(Some(7), before);
+        statistics.heard_of(None, before);
+        assert_eq!(statistics.highest_sequence(), 7);
+        statistics.forget_sequences();
+        statistics.heard_of(Some(8), before);
+        assert_eq!(statistics.highest_sequence(), 0);
+        statistics.heard_of(Some(2), statistics.stream_life());
+        assert_eq!(statistics.highest_sequence(), 2);
+    }
 
     #[test]
     fn the_last_problem_is_the_latest_of_all_threads() {

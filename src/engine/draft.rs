@@ -37,7 +37,8 @@ pub enum Verdict {
 /// An answer that something else makes true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
-    /// Carried out by the commit of this draft: true once it is stored, and then the commit's sequence belongs to it.
+    /// Carried out by the commit of this draft: true once it is stored, and then the commit's sequence belongs to it. There is
+    /// none of these without a commit.
     WithCommit(Accepted),
     /// True if the state that it was decided on is the newest.
     IfNewest(Outcome),
@@ -166,7 +167,7 @@ impl<'a> Draft<'a> {
                 Ok(accepted) => Outcome::Accepted(accepted),
                 Err(problem) => Outcome::Problem(problem.on_version(self.base.version)),
             })),
-            Known::SearchFrom(_) => {
+            Known::SearchFrom(_) | Known::Unknown => {
                 let message = "whether this command id was carried out lies too far back to be searched";
                 Some(Verdict::Final(Outcome::Problem(Problem::new(Code::OutcomeUnknown, message))))
             }

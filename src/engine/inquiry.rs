@@ -3,26 +3,38 @@
 //! Every answer includes all that the stream's leader has when it is asked, so that whoever got a reply to a command
 //! from any replica sees its effect here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::mem;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 
 use lru::LruCache;
 
 use crate::domain::{Person, PersonId, PersonView, evolve};
 use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::cache::Cache;
-use crate::engine::link::{Link, Standing};
-use crate::engine::load::{self, Freshness, LoadError, Loading, NotLoaded};
-use crate::engine::ports::{Consistency, EventLog, Read, Sequence, SnapshotStore, Start, StoredCommit};
+use crate::engine::history::{self, Budget, Compared, End, Freshness, LoadError, Loading, NotLoaded, Reader, Sink};
+use crate::engine::link::Link;
+use crate::engine::ports::{EventLog, Sequence, SnapshotStore, Start, StoredCommit};
 use crate::engine::receipts::Receipts;
 use crate::engine::turn::Notice;
-use crate::wire::commit::{self, Commit, CommitError, EventRecord};
+use crate::wire::commit::{self, CommitError, EventRecord};
+use crate::wire::digest::Digest;
 use crate::wire::query::{Get, History, HistoryPage, Query, RecordedAt, encode_person};
 use crate::wire::reply::{Code, Problem};
 
 /// Places in histories that are remembered, so that the next page need not be looked for from the beginning.
 const BOOKMARKS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
+
+/// Persons of whom more than a page is to be read, at once.
+const LONG_MAX: usize = 32;
+
+/// The number by which whoever asks knows a question.
+pub type Ticket = u64;
+
+/// An answer's JSON.
+pub type Answer = Result<Vec<u8>, Problem>;
 
 /// Answers questions.
 pub struct Inquiry {
@@ -32,19 +44,40 @@ pub struct Inquiry {
     /// By person and version: the commit that has the version's event.
     bookmarks: LruCache<(PersonId, u64), Sequence>,
     answer_bytes_max: usize,
+    /// What may be read in a round.
+    round: Budget,
+    /// Not begun yet: the person is being read for others who asked before, or is to be.
+    waiting: Vec<(Ticket, Query)>,
+    /// Who is being read, in the order in which that began, and what is asked about them.
+    open: Vec<Loading>,
+    /// Who is to be read from the beginning once there is room for one more long history.
+    put_off: Vec<Loading>,
+    asked: BTreeMap<PersonId, Vec<(Ticket, Query)>>,
     notices: Vec<Notice>,
 }
 
 impl Inquiry {
-    /// With a cache of this many bytes, for answers of at most so many bytes.
+    /// With a cache of this many bytes, for answers of at most so many bytes; a round may read `round_bytes_max`.
     pub fn new(
         log: Box<dyn EventLog + Send>,
         snapshots: Box<dyn SnapshotStore + Send>,
         cache_bytes: usize,
         answer_bytes_max: usize,
+        round_bytes_max: usize,
     ) -> Self {
-        let bookmarks = LruCache::new(BOOKMARKS_MAX);
-        Self { log, snapshots, cache: Cache::new(cache_bytes), bookmarks, answer_bytes_max, notices: Vec::new() }
+        Self {
+            log,
+            snapshots,
+            cache: Cache::new(cache_bytes),
+            bookmarks: LruCache::new(BOOKMARKS_MAX),
+            answer_bytes_max,
+            round: Budget { rounds: 2, ..Budget::of_bytes(round_bytes_max / 2) },
+            waiting: Vec::new(),
+            open: Vec::new(),
+            put_off: Vec::new(),
+            asked: BTreeMap::new(),
+            notices: Vec::new(),
+        }
     }
 
     /// From now on answers have at most so many bytes.
@@ -52,23 +85,63 @@ impl Inquiry {
         self.answer_bytes_max = bytes_max;
     }
 
-    /// Whether answering may take reading a whole history.
+    /// Whether answering may take going through a whole history that is not kept.
     pub fn is_slow(query: &Query) -> bool {
         !matches!(query, Query::Get(Get { at: RecordedAt::Now, .. }))
     }
 
-    /// The answers' JSON, in the order of the questions. Everybody is brought up to date together.
-    pub fn answer(&mut self, queries: &[Query]) -> Vec<Result<Vec<u8>, Problem>> {
-        let persons: BTreeSet<PersonId> = queries.iter().map(Query::person).collect();
-        let present = self.bring_up_to_date(persons);
-        let answers = queries.iter().map(|query| match present.get(&query.person()) {
-            Some(Ok(now)) => self.answer_one(query, now),
-            Some(Err(problem)) => Err(problem.clone()),
-            None => Err(Problem::new(Code::Unavailable, "the person was not read")),
-        });
-        let answers = answers.collect();
-        present.into_values().flatten().for_each(|aggregate| self.keep(aggregate));
-        answers
+    /// The answers, in the order of the questions, once all of them can be given.
+    pub fn answer(&mut self, queries: &[Query]) -> Vec<Answer> {
+        let mut arrivals: Vec<(Ticket, Query)> = (0..).zip(queries.iter().cloned()).collect();
+        let mut answers: BTreeMap<Ticket, Answer> = BTreeMap::new();
+        while !(arrivals.is_empty() && self.is_idle()) {
+            self.round(std::mem::take(&mut arrivals), &mut |ticket, answer| drop(answers.insert(ticket, answer)));
+        }
+        answers.into_values().collect()
+    }
+
+    /// Whether every question was answered.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.open.is_empty() && self.put_off.is_empty()
+    }
+
+    /// Goes on with all questions, these among them, and answers those that can be answered by then. A long history takes
+    /// as many rounds as it needs, and the others do not wait for it.
+    pub fn round(&mut self, arrivals: Vec<(Ticket, Query)>, reply: &mut dyn FnMut(Ticket, Answer)) {
+        self.waiting.extend(arrivals);
+        self.begin(reply);
+        // Whoever has not been looked at yet comes first: most need no second look.
+        let open = mem::take(&mut self.open);
+        let (begun, mut new): (Vec<Loading>, Vec<Loading>) = open.into_iter().partition(Loading::is_begun);
+        let room = LONG_MAX.saturating_sub(begun.len()).min(self.put_off.len());
+        new.extend(self.put_off.drain(..room));
+        for loadings in [new, begun] {
+            let (over, open) = history::run(self.log.as_mut(), self.snapshots.as_mut(), loadings, &self.round);
+            self.open.splice(0..0, open);
+            over.into_iter().for_each(|loading| self.finish(loading, reply));
+        }
+        // Each of these takes memory: those that went on for longest stay.
+        self.open.sort_by_key(|loading| Reverse(loading.is_begun()));
+        let long = self.open.iter().take_while(|loading| loading.is_begun()).count();
+        let excess = self.open.drain(LONG_MAX.min(long)..long);
+        self.put_off.extend(excess.map(|loading| Loading::cold(loading.person(), Freshness::Newest)));
+    }
+
+    /// Stops looking for answers to those questions that are `late`; what was read is kept. Their tickets.
+    pub fn give_up(&mut self, is_late: impl Fn(Ticket) -> bool) -> Vec<Ticket> {
+        let mut late = Vec::new();
+        let mut keep_others = |of_one: &mut Vec<(Ticket, Query)>| {
+            late.extend(of_one.extract_if(.., |(ticket, _)| is_late(*ticket)).map(|(ticket, _)| ticket));
+        };
+        keep_others(&mut self.waiting);
+        self.asked.values_mut().for_each(&mut keep_others);
+        self.asked.retain(|_, of_one| !of_one.is_empty());
+        let asked = &self.asked;
+        let is_unwanted = |loading: &mut Loading| !asked.contains_key(&loading.person());
+        let unwanted = self.open.extract_if(.., is_unwanted).chain(self.put_off.extract_if(.., is_unwanted));
+        let unwanted: Vec<Loading> = unwanted.collect();
+        unwanted.into_iter().for_each(|loading| drop(self.loaded(loading)));
+        late
     }
 
     fn keep(&mut self, mut aggregate: Box<Aggregate>) {
@@ -82,7 +155,7 @@ impl Inquiry {
         mem::take(&mut self.notices)
     }
 
-    fn answer_one(&mut self, query: &Query, now: &Aggregate) -> Result<Vec<u8>, Problem> {
+    fn answer_one(&mut self, query: &Query, now: &Aggregate) -> Answer {
         if now.version == 0 {
             return Err(Problem::new(Code::PersonNotFound, "the person does not exist").on_version(0));
         }
@@ -93,49 +166,66 @@ impl Inquiry {
         if json.len() > self.answer_bytes_max { Err(self.too_large()) } else { Ok(json) }
     }
 
-    /// Every person with all that the leader has. Of those in memory the leader's newest commit tells what is missing.
-    fn bring_up_to_date(&mut self, persons: BTreeSet<PersonId>) -> BTreeMap<PersonId, Result<Box<Aggregate>, Problem>> {
+    /// Begins with those who wait and about whom nobody asked before: what is read for others may be from before this was
+    /// asked. Of those in memory the leader's newest commit tells what is missing.
+    fn begin(&mut self, reply: &mut dyn FnMut(Ticket, Answer)) {
+        let asked = &self.asked;
+        let now = self.waiting.extract_if(.., |(_, query)| !asked.contains_key(&query.person()));
+        let mut new: BTreeMap<PersonId, Vec<(Ticket, Query)>> = BTreeMap::new();
+        now.for_each(|(ticket, query)| new.entry(query.person()).or_default().push((ticket, query)));
         let mut cached = Vec::new();
-        let mut cold = Vec::new();
-        for person in persons {
-            match self.cache.take(person) {
+        for person in new.keys() {
+            match self.cache.take(*person) {
                 Some(aggregate) => cached.push(aggregate),
-                None => cold.push((person, Freshness::Newest)),
+                None => self.open.push(Loading::cold(*person, Freshness::Newest)),
             }
         }
-        let known: Vec<PersonId> = cached.iter().map(|aggregate| aggregate.person).collect();
-        let tips = if known.is_empty() { Vec::new() } else { self.log.tips(&known) };
-        let mut present = BTreeMap::new();
-        let mut loadings = load::start(self.snapshots.as_mut(), &cold);
-        for (aggregate, tip) in cached.into_iter().zip(tips) {
-            match tip.map(|tip| aggregate.link().against(tip.as_ref())) {
-                Ok(Standing::Newest) => {
-                    present.insert(aggregate.person, Ok(aggregate));
+        self.asked.append(&mut new);
+        for compared in history::compare(self.log.as_mut(), cached) {
+            match compared {
+                Compared::Newest(aggregate) => self.answer_all(aggregate.person, Ok(aggregate), reply),
+                Compared::Stale(loading) => self.open.push(loading),
+                Compared::Void(loading) => {
+                    self.notices.push(Notice::LostTail(loading.person()));
+                    self.open.push(loading);
                 }
-                Ok(Standing::Behind(newest)) => {
-                    loadings.push(Loading::from_cached(aggregate, Freshness::Reaching(newest)));
-                }
-                Ok(Standing::Void) => {
-                    self.notices.push(Notice::LostTail(aggregate.person));
-                    loadings.extend(load::start(self.snapshots.as_mut(), &[(aggregate.person, Freshness::Newest)]))
-                }
-                Err(error) => {
-                    let problem = Problem::new(Code::Unavailable, error.to_string());
-                    present.insert(aggregate.person, Err(problem));
+                Compared::Unknown(aggregate, error) => {
+                    let problem = LoadError::from(error).problem();
+                    self.answer_all(aggregate.person, Err(problem), reply);
                     self.keep(aggregate);
                 }
             }
         }
-        let (done, _) = load::run(self.log.as_mut(), loadings, usize::MAX);
-        for loading in done {
-            let person = loading.person();
-            let loaded = loading.finish(&mut self.notices).map_err(|NotLoaded { error, so_far }| {
-                so_far.into_iter().for_each(|aggregate| self.keep(aggregate));
-                error.problem()
-            });
-            present.insert(person, loaded);
+    }
+
+    fn finish(&mut self, loading: Loading, reply: &mut dyn FnMut(Ticket, Answer)) {
+        let person = loading.person();
+        let loaded = self.loaded(loading);
+        self.answer_all(person, loaded, reply);
+    }
+
+    fn loaded(&mut self, loading: Loading) -> Result<Box<Aggregate>, Problem> {
+        loading.finish(&mut self.notices).map_err(|NotLoaded { error, so_far }| {
+            so_far.into_iter().for_each(|aggregate| self.keep(aggregate));
+            error.problem()
+        })
+    }
+
+    /// Answers all that is asked about a person, each as soon as it is written: all of them may take much room.
+    fn answer_all(
+        &mut self,
+        person: PersonId,
+        now: Result<Box<Aggregate>, Problem>,
+        reply: &mut dyn FnMut(Ticket, Answer),
+    ) {
+        for (ticket, query) in self.asked.remove(&person).into_iter().flatten() {
+            let answer = match &now {
+                Ok(now) => self.answer_one(&query, now),
+                Err(problem) => Err(problem.clone()),
+            };
+            reply(ticket, answer);
         }
-        present
+        now.into_iter().for_each(|aggregate| self.keep(aggregate));
     }
 
     fn get(&mut self, get: &Get, now: &Aggregate) -> Result<Vec<u8>, Problem> {
@@ -165,35 +255,35 @@ impl Inquiry {
         version_max: u64,
         is_wanted: impl Fn(&EventRecord) -> bool,
     ) -> Result<(Option<Person>, u64), Problem> {
-        let mut state = None;
-        let mut version = 0;
-        self.each_event(now, 1, |_, event| {
+        let fold = |(state, version): &mut (Option<Person>, u64), _, event: EventRecord| {
             let wanted = is_wanted(&event);
             if wanted {
-                version = event.sequence;
-                evolve(&mut state, &event.event);
+                *version = event.sequence;
+                evolve(state, &event.event);
             }
-            wanted && version < version_max
-        })?;
-        Ok((state, version))
+            wanted && *version < version_max
+        };
+        self.each_event(now, 1, || (None, 0), fold)
     }
 
-    fn history(&mut self, history: &History, now: &Aggregate) -> Result<Vec<u8>, Problem> {
-        let mut page = HistoryPage::new(self.answer_bytes_max);
+    fn history(&mut self, history: &History, now: &Aggregate) -> Answer {
+        let bytes_max = self.answer_bytes_max;
+        let empty = || (HistoryPage::new(bytes_max), None);
         let wanted = usize::try_from(history.limit).unwrap_or(usize::MAX);
-        let mut next = None;
-        if history.from_version <= now.version {
-            self.each_event(now, history.from_version, |sequence, event| {
-                if event.sequence < history.from_version {
-                    return true;
-                }
-                let is_on_it = page.len() < wanted && page.add(&event);
-                if !is_on_it {
-                    next = Some((event.sequence, sequence));
-                }
-                is_on_it
-            })?;
-        }
+        let add = |(page, next): &mut (HistoryPage, Option<(u64, Sequence)>), sequence, event: EventRecord| {
+            if event.sequence < history.from_version {
+                return true;
+            }
+            let is_on_it = page.len() < wanted && page.add(&event);
+            if !is_on_it {
+                *next = Some((event.sequence, sequence));
+            }
+            is_on_it
+        };
+        let (page, next) = match history.from_version <= now.version {
+            true => self.each_event(now, history.from_version, empty, add)?,
+            false => empty(),
+        };
         if page.is_empty() && next.is_some() {
             return Err(self.too_large());
         }
@@ -204,52 +294,40 @@ impl Inquiry {
     }
 
     /// Goes through the events up to the present one, from a commit on that has this version or comes before it, until
-    /// the visitor has seen enough. What a copy shows that does not check out is read again from the leader.
-    fn each_event(
+    /// the visitor has seen enough; what it made of them, beginning with `empty`.
+    fn each_event<T>(
         &mut self,
         now: &Aggregate,
         from_version: u64,
-        mut visit: impl FnMut(Sequence, EventRecord) -> bool,
-    ) -> Result<(), Problem> {
+        empty: impl Fn() -> T,
+        visit: impl FnMut(&mut T, Sequence, EventRecord) -> bool,
+    ) -> Result<T, Problem> {
         let bookmark = self.bookmarks.get(&(now.person, from_version)).copied();
-        let mut place = bookmark.map_or(Place::beginning(), |from| Place { from, link: None });
-        let mut consistency = Consistency::Any;
-        while place.from <= now.sequence {
-            let read = Read { person: now.person, start: Start::Sequence(place.from), consistency, newest: None };
-            let page = self.log.read(&[read]).pop().unwrap_or_else(|| Ok(Default::default()));
-            let page = page.map_err(|error| Problem::new(Code::Unavailable, error.to_string()))?;
-            if page.commits.is_empty() && consistency == Consistency::Leader {
-                return Err(Problem::new(Code::Unavailable, "the stream has less than it just had"));
-            }
-            // The copy that answered may lag behind the leader, which has been seen to have more.
-            let mut is_from_the_leader_next = page.commits.is_empty();
-            for stored in page.commits.iter().filter(|stored| stored.sequence <= now.sequence) {
-                match place.follow(now.person, stored) {
-                    // The stream was restored since the place was remembered.
-                    Ok((_, commit)) if place.link.is_none() && commit.first_version() > from_version => {
-                        self.bookmarks.pop(&(now.person, from_version));
-                        return self.each_event(now, from_version, visit);
+        let goal = Freshness::Reaching(now.sequence);
+        let link = if bookmark.is_some() { None } else { Some(Link::start()) };
+        let (person, last, made) = (now.person, now.sequence, empty());
+        let visits = Visits { person, link, last, from_version, is_beyond: false, made, visit };
+        let start = Start::Sequence(bookmark.unwrap_or(1));
+        let mut reader = Reader::on(now.person, visits, goal).starting_at(start);
+        loop {
+            let end = history::read_through(self.log.as_mut(), &mut reader, self.round.bytes);
+            let place_is_wrong = reader.sink.is_beyond;
+            match end {
+                End::Complete if !place_is_wrong => return Ok(reader.sink.made),
+                // The stream was restored since the place was remembered; or what a copy showed is not what the leader has.
+                End::Complete | End::Diverged(_) => {
+                    self.bookmarks.pop(&(now.person, from_version));
+                    let visits = Visits { link: Some(Link::start()), is_beyond: false, made: empty(), ..reader.sink };
+                    reader = Reader::on(now.person, visits, goal);
+                    if !place_is_wrong {
+                        reader = reader.by_the_leader();
                     }
-                    Ok((next, commit)) => {
-                        place = next;
-                        if !commit.events.into_iter().all(|event| visit(stored.sequence, event)) {
-                            return Ok(());
-                        }
-                    }
-                    Err(_) if consistency == Consistency::Any => {
-                        is_from_the_leader_next = true;
-                        break;
-                    }
-                    Err(broken) => return Err(LoadError::from(broken).problem()),
                 }
-            }
-            if is_from_the_leader_next {
-                consistency = Consistency::Leader;
-            } else if page.commits.last().is_some_and(|last| last.sequence >= now.sequence) {
-                return Ok(());
+                End::Short => return Err(Problem::new(Code::Unavailable, "the stream has less than it just had")),
+                End::Broken(broken) => return Err(LoadError::from(broken).problem()),
+                End::Unavailable(error) => return Err(LoadError::from(error).problem()),
             }
         }
-        Ok(())
     }
 
     fn too_large(&self) -> Problem {
@@ -258,29 +336,36 @@ impl Inquiry {
     }
 }
 
-/// A place between two commits of a history.
-struct Place {
-    /// Where the next commit is looked for.
-    from: Sequence,
+/// What goes through the events of a history.
+struct Visits<T, V> {
+    person: PersonId,
     /// What the next commit has to continue; `None` where that is not known.
     link: Option<Link>,
+    /// The commit with which the history ended when it was asked for.
+    last: Sequence,
+    /// Where the events that are wanted begin.
+    from_version: u64,
+    /// Whether the first commit comes after that.
+    is_beyond: bool,
+    made: T,
+    visit: V,
 }
 
-impl Place {
-    fn beginning() -> Self {
-        Self { from: 1, link: Some(Link::start()) }
+impl<T, V: FnMut(&mut T, Sequence, EventRecord) -> bool> Sink for Visits<T, V> {
+    fn ground(&self) -> Option<(Sequence, Digest)> {
+        self.link.filter(|link| link.sequence > 0).map(|link| (link.sequence, link.chain))
     }
 
-    /// The place behind the next commit, and the commit, if it is the next.
-    fn follow(&self, person: PersonId, stored: &StoredCommit) -> Result<(Self, Commit), Broken> {
+    fn take(&mut self, stored: &StoredCommit) -> Result<ControlFlow<()>, Broken> {
         let broken = |error| Broken { sequence: stored.sequence, error };
         let commit = commit::decode(&stored.payload).map_err(broken)?;
-        let link = match &self.link {
-            Some(link) => link.follow(person, stored, &commit),
-            None if commit.aggregate_id == person => Ok(Link::after(stored, &commit)),
-            None => Err("a commit of another person".to_owned()),
-        };
-        let link = link.map_err(|what| broken(CommitError::Damaged(what)))?;
-        Ok((Self { from: stored.sequence + 1, link: Some(link) }, commit))
+        self.is_beyond = self.link.is_none() && commit.first_version() > self.from_version;
+        if self.is_beyond || stored.sequence > self.last {
+            return Ok(ControlFlow::Break(()));
+        }
+        let link = Link::follow_or_begin(self.link.as_ref(), self.person, stored, &commit);
+        self.link = Some(link.map_err(|what| broken(CommitError::Damaged(what)))?);
+        let wants_more = commit.events.into_iter().all(|event| (self.visit)(&mut self.made, stored.sequence, event));
+        Ok(if wants_more && stored.sequence < self.last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     }
 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use bincode::{Decode, Encode};
 
 use crate::domain::{PersonId, Timestamp};
-use crate::engine::ports::{Sequence, StoredCommit};
+use crate::engine::ports::{Sequence, StoredCommit, Tip};
 use crate::wire::commit::Commit;
 use crate::wire::digest::Digest;
 
@@ -59,9 +59,23 @@ impl Link {
         }
     }
 
+    /// The end after this commit where it is the next one, or where nothing is known of what comes before it.
+    pub fn follow_or_begin(
+        before: Option<&Self>,
+        person: PersonId,
+        stored: &StoredCommit,
+        commit: &Commit,
+    ) -> Result<Self, String> {
+        match before {
+            Some(link) => link.follow(person, stored, commit),
+            None if commit.aggregate_id == person => Ok(Self::after(stored, commit)),
+            None => Err("a commit of another person".to_owned()),
+        }
+    }
+
     /// How this end stands to the newest commit, by the leader's word.
-    pub fn against(&self, tip: Option<&StoredCommit>) -> Standing {
-        let (sequence, chain) = tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, Digest::of(&tip.payload)));
+    pub fn against(&self, tip: Option<&Tip>) -> Standing {
+        let (sequence, chain) = tip.map_or((0, Digest::ZERO), |tip| (tip.sequence, tip.digest));
         match sequence.cmp(&self.sequence) {
             Ordering::Equal if chain == self.chain => Standing::Newest,
             Ordering::Greater => Standing::Behind(sequence),

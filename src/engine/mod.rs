@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`ports`] (what it needs of the world), [`link`] (where a history stands), [`audit`] and [`repair`] (for
 //! the tools), [`aggregate`] (a person as one replica knows it), [`receipts`] (which commands were carried out), [`id_spans`]
-//! (which ids those can have that are not in memory), [`trail`] (where earlier commits lie), [`draft`] (deciding requests into a commit), [`load`] (snapshot and tail), [`cache`],
+//! (which ids those can have that are not in memory), [`trail`] (where earlier commits lie), [`draft`] (deciding requests into a commit), [`history`] (reading histories), [`cache`],
 //! [`staleness`] (whether to look before deciding), [`followed`] (what others stored meanwhile), [`router`] (which worker
 //! owns a person), [`turn`]
 //! (what goes into a turn and comes out of it), [`worker`], where a batch of requests goes through one turn, and
@@ -13,10 +13,10 @@ pub mod audit;
 pub mod cache;
 pub mod draft;
 pub mod followed;
+pub mod history;
 pub mod id_spans;
 pub mod inquiry;
 pub mod link;
-pub mod load;
 pub mod ports;
 pub mod receipts;
 pub mod repair;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::domain::{EventKinds, PersonId, Timestamp};
 use crate::engine::trail::Trail;
 pub use crate::wire::commit::Sequence;
+use crate::wire::digest::Digest;
 
 /// The log of commits: one JetStream stream, one literal subject a person.
 pub trait EventLog {
@@ -18,12 +19,15 @@ pub trait EventLog {
 
     /// Reads commits of several persons, each from its own position on, in stream order, one page a person.
     ///
+    /// All pages together have at most `bytes_max` bytes, and one commit beyond; what has no room is asked for again. The
+    /// first read that finds anything always gets a commit, so that whoever asks again gets on.
+    ///
     /// With [`Consistency::Any`] the answer may lack the newest commits (a follower that lags answered). With
     /// [`Consistency::Leader`] each commit comes from the stream's leader itself; that is slower for long histories.
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>>;
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>>;
 
     /// The newest commit of each person, as the stream's leader itself shows it; `None` where there is none.
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>>;
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>>;
 
     /// Stores each commit if, and only if, the person's newest one has exactly the expected sequence.
     ///
@@ -71,6 +75,8 @@ pub struct Read {
     pub consistency: Consistency,
     /// Where a recent commit of the person is known to lie: a hint where to look. The page may end there.
     pub newest: Option<Sequence>,
+    /// How many commits are wanted, at most.
+    pub commits_max: usize,
 }
 
 /// Some commits of one person, in stream order.
@@ -78,10 +84,60 @@ pub struct Read {
 pub struct Page {
     /// The commits; empty when there is none from the start on.
     pub commits: Vec<StoredCommit>,
-    /// Whether the answering copy had more, to be read from the sequence after the last one here.
+    /// Whether the answering copy had more, or may have, to be read from the sequence after the last one here.
     pub more: bool,
     /// The newest commit that was met, which may come before the start, with the trail that it bears.
     pub newest: Option<(Sequence, Trail)>,
+}
+
+impl Page {
+    /// The page of a read for which there was no room.
+    pub fn without_room() -> Self {
+        Self { more: true, ..Self::default() }
+    }
+
+    /// Whether this is the page of a read for which there was no room.
+    pub fn has_no_room(&self) -> bool {
+        self.more && self.commits.is_empty()
+    }
+
+    /// The size of its commits.
+    pub fn bytes(&self) -> usize {
+        self.commits.iter().map(|commit| commit.payload.len()).sum()
+    }
+
+    /// Cuts pages off behind so many bytes, all of them together, and at the earliest behind one commit.
+    pub fn cut<E>(pages: &mut [Result<Self, E>], bytes_max: usize) {
+        let mut bytes = 0;
+        for page in pages.iter_mut().flatten() {
+            let mut kept = 0;
+            for commit in &page.commits {
+                if bytes > 0 && bytes >= bytes_max {
+                    break;
+                }
+                (bytes, kept) = (bytes + commit.payload.len(), kept + 1);
+            }
+            if kept < page.commits.len() {
+                page.commits.truncate(kept);
+                (page.more, page.newest) = (true, None);
+            }
+        }
+    }
+}
+
+/// The newest commit of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tip {
+    /// Its position in the stream.
+    pub sequence: Sequence,
+    /// The digest of its bytes.
+    pub digest: Digest,
+}
+
+impl From<&StoredCommit> for Tip {
+    fn from(commit: &StoredCommit) -> Self {
+        Self { sequence: commit.sequence, digest: Digest::of(&commit.payload) }
+    }
 }
 
 /// A commit as it lies in the stream.

@@ -35,6 +35,8 @@ pub enum Known<'a> {
     New,
     /// It may have been, in a part of the history that is not remembered: commits from this one on are to be searched.
     SearchFrom(Sequence),
+    /// It may have been, further back than could be searched.
+    Unknown,
 }
 
 /// The commands of one person that were carried out.
@@ -54,7 +56,15 @@ pub struct Receipts {
     /// Of all of them, the missing ones too: which ids they can have.
     id_spans: IdSpans,
     /// What a search found of the ids that it was made for. It says nothing any more once another command was carried out.
-    answers: HashMap<Digest, Option<Receipt>>,
+    answers: HashMap<Digest, Answer>,
+}
+
+/// What a search found of an id.
+#[derive(Debug, Clone)]
+enum Answer {
+    As(Receipt),
+    New,
+    Unknown,
 }
 
 impl Receipts {
@@ -80,7 +90,9 @@ impl Receipts {
         match self.find(id.digest) {
             Some(receipt) => Known::As(receipt),
             None => match self.answers.get(&id.digest) {
-                Some(answer) => answer.as_ref().map_or(Known::New, Known::As),
+                Some(Answer::As(receipt)) => Known::As(receipt),
+                Some(Answer::New) => Known::New,
+                Some(Answer::Unknown) => Known::Unknown,
                 None => self.unless_forgotten(id),
             },
         }
@@ -132,10 +144,10 @@ impl Receipts {
     /// Takes in what a search of the history from `from` on found, in the order of the history, for those who `asked`. They
     /// get their answer however much was found; of the rest the newest are kept.
     pub fn searched(&mut self, from: Sequence, found: Vec<Receipt>, asked: impl Iterator<Item = Digest>) {
-        self.answers = asked.map(|id| (id, None)).collect();
+        self.answers.extend(asked.map(|id| (id, Answer::New)));
         for receipt in &found {
             if let Some(answer) = self.answers.get_mut(&receipt.command) {
-                *answer = Some(receipt.clone());
+                *answer = Answer::As(receipt.clone());
             }
         }
         let mut missing_until = from.saturating_sub(1);
@@ -155,6 +167,11 @@ impl Receipts {
         if let Some(newest) = self.recent.back().map(|receipt| receipt.at) {
             self.forget_elders(newest);
         }
+    }
+
+    /// Takes in that the history could not be searched far enough for those who `asked`.
+    pub fn searched_in_vain(&mut self, asked: &[Digest]) {
+        self.answers.extend(asked.iter().map(|id| (*id, Answer::Unknown)));
     }
 
     /// Where memory is short: keeps the young elders alone, and of these no more than fit into so many bytes.

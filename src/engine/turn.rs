@@ -2,7 +2,7 @@
 
 use crate::domain::PersonId;
 use crate::engine::aggregate::{Aggregate, Broken};
-use crate::engine::load::Loading;
+use crate::engine::history::{Budget, Errand};
 use crate::engine::ports::Sequence;
 use crate::wire::commit::CommitError;
 use crate::wire::reply::Outcome;
@@ -124,9 +124,9 @@ pub struct Turn {
     pub answers: Vec<Answer>,
     /// The snapshots that are due.
     pub snapshots: Vec<DueSnapshot>,
-    /// Persons whose histories are too long to be read within a turn; to be given back by
+    /// What is too long to be read within a turn; to be given back by
     /// [`Worker::take_back`](crate::engine::worker::Worker::take_back).
-    pub long_loads: Vec<Loading>,
+    pub errands: Vec<Errand>,
     /// The highest position at which a commit was stored.
     pub newest_stored: Option<Sequence>,
     /// For the log.
@@ -150,6 +150,8 @@ pub struct Limits {
     pub snapshot_frequency: u64,
     /// A request that has less time left than this, in microseconds, is not begun: an append may take so long.
     pub append_micros_max: u64,
+    /// What a step of the turn may read: what is more leaves the turn, or waits for the next one.
+    pub reading: Budget,
 }
 
 impl Limits {

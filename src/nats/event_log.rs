@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::api::{Ack, batch_len, read_ack};
+use super::api::{Ack, Shown, batch_len, read_ack};
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::leader::{ask_leader, last_of_subject};
@@ -21,13 +21,13 @@ use super::steps::{NotFound, read_backwards};
 use super::store::{NotSent, Store};
 use crate::domain::{EventKind, PersonId};
 use crate::engine::ports::{
-    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, StoredCommit, Unavailable,
-    unfit_together,
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, Tip, Unavailable, unfit_together,
 };
 use crate::log_limit::RateLimited;
+use crate::wire::digest::Digest;
 
-/// Questions under way at once whose answers may be large.
-pub(super) const QUESTIONS_MAX: usize = 128;
+/// Persons whose histories are read together.
+const READ_TOGETHER_MAX: usize = 128;
 
 /// Fewer commits are appended each by itself: a batch costs the server about as many syncs as so many messages.
 pub const BATCH_LEN_MIN: usize = 6;
@@ -66,17 +66,17 @@ impl NatsLog {
     }
 
     /// What is not too much is read backwards, the rest by subject.
-    fn read_chunk(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+    fn read_chunk(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
         let generation = self.inbox.generation();
         self.shunned.forgive(Instant::now());
         let direct: Vec<Read> = reads.iter().map(|read| self.unless_shunned(read)).collect();
-        let found = read_backwards(&mut self.inbox, &self.layout, &direct, self.wait_max);
+        let found = read_backwards(&mut self.inbox, &self.layout, &direct, self.wait_max, bytes_max);
         let same_connection = self.inbox.generation() == generation;
         if !same_connection {
             let unanswered = direct.iter().zip(&found).filter(|(_, found)| matches!(found, Err(NotFound::Silent)));
             self.shunned.add(unanswered.map(|(read, _)| read.person), Instant::now());
         }
-        let pages: Vec<Option<Result<Page, Unavailable>>> = found
+        let mut pages: Vec<Option<Result<Page, Unavailable>>> = found
             .into_iter()
             .map(|found| match found {
                 Ok(page) => Some(Ok(page)),
@@ -84,22 +84,30 @@ impl NatsLog {
                 Err(NotFound::Silent) if same_connection => {
                     Some(Err(Unavailable("the store gave no answer in time".to_owned())))
                 }
+                Err(NotFound::NoRoom) => Some(Ok(Page::without_room())),
                 Err(NotFound::Silent | NotFound::GivenUp) => None,
             })
             .collect();
+        // Somebody has to get on: who has no room this way reads by subject.
+        if pages.iter().all(|page| matches!(page, Some(Ok(page)) if page.has_no_room()))
+            && let Some(first) = pages.first_mut()
+        {
+            *first = None;
+        }
+        let bytes: usize = pages.iter().flatten().flatten().map(Page::bytes).sum();
         let rest: Vec<Read> =
             reads.iter().zip(&pages).filter(|(_, page)| page.is_none()).map(|(read, _)| *read).collect();
-        let mut by_subject = self.read_by_subject(&rest).into_iter();
+        let mut by_subject = self.read_by_subject(&rest, bytes_max.saturating_sub(bytes)).into_iter();
         let not_read = || Err(Unavailable("the store was not asked".to_owned()));
         pages.into_iter().map(|page| page.unwrap_or_else(|| by_subject.next().unwrap_or_else(not_read))).collect()
     }
 
-    fn read_by_subject(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+    fn read_by_subject(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
         if reads.is_empty() {
             return Vec::new();
         }
         let generation = self.inbox.generation();
-        let mut reading = Reading::new(&self.layout, reads, &self.shunned);
+        let mut reading = Reading::new(&self.layout, reads, &self.shunned, bytes_max);
         reading.ask_any_copy(&mut self.inbox, self.wait_max);
         if self.inbox.generation() != generation {
             self.shunned.add(reading.unanswered(), Instant::now());
@@ -120,20 +128,26 @@ impl EventLog for NatsLog {
         self.inbox.store().payload_bytes_max()
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
-        reads.chunks(QUESTIONS_MAX).flat_map(|chunk| self.read_chunk(chunk)).collect()
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
+        let (mut pages, mut bytes) = (Vec::with_capacity(reads.len()), 0_usize);
+        for chunk in reads.chunks(READ_TOGETHER_MAX) {
+            let some = match bytes >= bytes_max && bytes > 0 {
+                true => chunk.iter().map(|_| Ok(Page::without_room())).collect(),
+                false => self.read_chunk(chunk, bytes_max.saturating_sub(bytes)),
+            };
+            bytes += some.iter().flatten().map(Page::bytes).sum::<usize>();
+            pages.extend(some);
+        }
+        Page::cut(&mut pages, bytes_max);
+        pages
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
-        let tip = |person: &PersonId| last_of_subject(&self.layout.event_subject(*person));
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
+        let question = |person: &PersonId| last_of_subject(&self.layout.event_subject(*person));
+        let questions: Vec<_> = persons.iter().map(question).collect();
         let subject = self.layout.leader_get(self.layout.stream());
-        let mut results = Vec::with_capacity(persons.len());
-        for chunk in persons.chunks(QUESTIONS_MAX) {
-            let questions: Vec<_> = chunk.iter().map(tip).collect();
-            let shown = ask_leader(&mut self.inbox, &subject, &questions, self.wait_max);
-            results.extend(shown.into_iter().map(|shown| Ok(shown?.map(StoredCommit::from))));
-        }
-        results
+        let tip = |shown: Shown| Tip { sequence: shown.sequence, digest: Digest::of(&shown.payload) };
+        ask_leader(&mut self.inbox, &subject, &questions, self.wait_max, tip)
     }
 
     fn append(&mut self, appends: &[Append]) -> Vec<Appended> {
@@ -359,7 +373,7 @@ fn outcome(answer: Exchanged<Appended>) -> Appended {
         Exchanged::NotSent(why @ (NotSent::TooLarge { .. } | NotSent::Malformed(_))) => {
             Appended::Refused(Unavailable(why.to_string()))
         }
-        Exchanged::NotSent(why @ (NotSent::Away | NotSent::Mute(_))) => {
+        Exchanged::NotSent(why @ (NotSent::Away | NotSent::Mute(_) | NotSent::NoRoom)) => {
             Appended::Unavailable(Unavailable(why.to_string()))
         }
         Exchanged::Silent => Appended::Unknown,

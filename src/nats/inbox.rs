@@ -112,6 +112,35 @@ impl Inbox {
         results
     }
 
+    /// The same where answers may be large, of up to `weight` commits each: so many at once as there is room for, among
+    /// all who ask. What is left once there is `enough` is not asked.
+    pub(super) fn exchange_in_waves<Q, T>(
+        &mut self,
+        questions: &[Q],
+        weight: usize,
+        wait: Duration,
+        enough: impl Fn() -> bool,
+        mut send: impl FnMut(&Store, &Q, &str) -> Result<(), NotSent>,
+        mut take: impl FnMut(usize, Incoming) -> Option<T>,
+    ) -> Vec<Exchanged<T>> {
+        let in_flight = Arc::clone(self.store.in_flight());
+        let mut results = Vec::with_capacity(questions.len());
+        while let Some(left) = questions.get(results.len()..).filter(|left| !left.is_empty()) {
+            let room = if enough() { None } else { in_flight.room(left.len(), weight, wait) };
+            let Some(wave) = room.as_ref().and_then(|room| left.get(..room.answers)) else {
+                results.extend(left.iter().map(|_| Exchanged::NotSent(NotSent::NoRoom)));
+                break;
+            };
+            let asked = results.len();
+            results.extend(self.exchange(wave, wait, &mut send, |index, message| take(asked + index, message)));
+            // A store that is silent is not to be waited for once more.
+            if results.iter().skip(asked).any(|end| matches!(end, Exchanged::Silent)) {
+                results.extend(questions.iter().skip(results.len()).map(|_| Exchanged::Silent));
+            }
+        }
+        results
+    }
+
     /// One question with an answer of one message.
     pub fn request(&mut self, subject: &str, payload: &[u8], wait: Duration) -> Exchanged<Incoming> {
         let send = |store: &Store, payload: &&[u8], reply: &str| store.publish(subject, Some(reply), &[], payload);

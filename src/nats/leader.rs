@@ -13,6 +13,9 @@ use super::message::Incoming;
 use super::store::Store;
 use crate::engine::ports::{Sequence, StoredCommit, Unavailable};
 
+/// What a commit counts for that is wrapped in JSON: there are both, for a moment.
+const SHOWN_COMMITS: usize = 2;
+
 /// Asks for the newest message on a subject.
 pub(super) fn last_of_subject(subject: &str) -> Value {
     json!({ "last_by_subj": subject })
@@ -23,17 +26,20 @@ pub(super) fn next_of_subject(subject: &str, from: Sequence) -> Value {
     json!({ "seq": from.max(1), "next_by_subj": subject })
 }
 
-/// Asks the leader behind `subject`, a `STREAM.MSG.GET` call, all questions at once.
-pub(super) fn ask_leader(
+/// Asks the leader behind `subject`, a `STREAM.MSG.GET` call, all questions at once as far as there is room for the answers.
+/// What is shown is made into what is kept of it as soon as it is there.
+pub(super) fn ask_leader<T>(
     inbox: &mut Inbox,
     subject: &str,
     questions: &[Value],
     wait: Duration,
-) -> Vec<Result<Option<Shown>, Unavailable>> {
+    keep: impl Fn(Shown) -> T,
+) -> Vec<Result<Option<T>, Unavailable>> {
     let send = |store: &Store, question: &Value, reply: &str| {
         store.publish(subject, Some(reply), &[], question.to_string().as_bytes())
     };
-    let answers = inbox.exchange(questions, wait, send, |_, answer| Some(shown(&answer)));
+    let take = |_, answer: Incoming| Some(shown(&answer).map(|shown| shown.map(&keep)));
+    let answers = inbox.exchange_in_waves(questions, SHOWN_COMMITS, wait, || false, send, take);
     answers.into_iter().map(|answer| answered(answer).and_then(|shown| shown)).collect()
 }
 

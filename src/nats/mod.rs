@@ -35,6 +35,7 @@ mod fault;
 mod feed;
 mod flusher;
 mod health;
+mod in_flight;
 mod inbox;
 mod intake;
 mod layout;

@@ -4,7 +4,8 @@
 //! far as they prove themselves: each names its sequence and the one before it. Where they do not, or where a stored
 //! message's own headers get in the way, the leader is asked instead, message by message.
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,9 +14,10 @@ use super::layout::Layout;
 use super::leader::{answered, ask_leader, next_of_subject};
 use super::message::Incoming;
 use super::shunned::Shunned;
-use super::store::Store;
+use super::store::{NotSent, Store};
 use crate::domain::PersonId;
 use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
+use crate::wire::commit::COMMIT_BYTES_MAX;
 use crate::wire::request::Header;
 
 /// Commits in a page.
@@ -24,15 +26,21 @@ const PAGE_COMMITS_MAX: usize = 256;
 /// Bytes in a page; the commit that goes beyond is still in it.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Persons of whom the leader is asked at once, however little room is left.
+const LEADER_TOGETHER_MIN: usize = 16;
+
 /// Some reads on their way to becoming pages.
 pub(super) struct Reading<'a> {
     layout: &'a Layout,
     drafts: Vec<Draft>,
+    /// Bytes in all pages; what is asked for at once may go beyond.
+    bytes_max: usize,
+    page_bytes_max: usize,
 }
 
 impl<'a> Reading<'a> {
     /// Those of the persons to be shunned are read from the leader alone.
-    pub(super) fn new(layout: &'a Layout, reads: &[Read], shunned: &Shunned) -> Self {
+    pub(super) fn new(layout: &'a Layout, reads: &[Read], shunned: &Shunned, bytes_max: usize) -> Self {
         let stage = |read: &Read| match read.consistency {
             Consistency::Any if !shunned.contains(read.person) => Stage::AnyCopy,
             Consistency::Any | Consistency::Leader => Stage::Leader,
@@ -44,25 +52,35 @@ impl<'a> Reading<'a> {
             is_unanswered: false,
             stage: stage(read),
         };
-        Self { layout, drafts: reads.iter().map(draft).collect() }
+        let page_bytes_max = bytes_max.clamp(1, PAGE_BYTES_MAX);
+        Self { layout, drafts: reads.iter().map(draft).collect(), bytes_max, page_bytes_max }
     }
 
-    /// One round: a page each, from any copy.
+    /// One round: a page each, from any copy, as far as there is room.
     pub(super) fn ask_any_copy(&mut self, inbox: &mut Inbox, wait: Duration) {
         let subject = self.layout.direct_get(self.layout.stream());
+        let (bytes_max, page_bytes_max) = (self.bytes_max, self.page_bytes_max);
         let mut asked: Vec<&mut Draft> = self.drafts.iter_mut().filter(|draft| draft.stage == Stage::AnyCopy).collect();
-        let questions: Vec<String> =
-            asked.iter().map(|draft| draft.question(&self.layout.event_subject(draft.read.person))).collect();
+        let question =
+            |draft: &&mut Draft| draft.question(&self.layout.event_subject(draft.read.person), page_bytes_max);
+        let questions: Vec<String> = asked.iter().map(question).collect();
         let send = |store: &Store, question: &String, reply: &str| {
             store.publish(&subject, Some(reply), &[], question.as_bytes())
         };
-        let take = |index: usize, answer| asked.get_mut(index).and_then(|draft| draft.take(answer));
-        let ends = inbox.exchange(&questions, wait, send, take);
+        let bytes = Cell::new(0);
+        let take = |index: usize, answer: Incoming| {
+            bytes.set(bytes.get() + answer.payload().len());
+            asked.get_mut(index).and_then(|draft| draft.take(answer))
+        };
+        // The commit that goes beyond the page comes on top.
+        let weight = 1 + page_bytes_max.div_ceil(COMMIT_BYTES_MAX);
+        let enough = || bytes.get() > bytes_max;
+        let ends = inbox.exchange_in_waves(&questions, weight, wait, enough, send, take);
         for (draft, end) in asked.into_iter().zip(ends) {
             draft.is_unanswered = matches!(end, Exchanged::Silent);
-            draft.stage = match answered(end) {
-                Ok(stage) => stage,
-                Err(why) => Stage::Failed(why),
+            draft.stage = match end {
+                Exchanged::NotSent(NotSent::NoRoom) => draft.ends_here(),
+                end => answered(end).unwrap_or_else(Stage::Failed),
             };
         }
     }
@@ -72,21 +90,33 @@ impl<'a> Reading<'a> {
         self.drafts.iter().filter(|draft| draft.is_unanswered).map(|draft| draft.read.person)
     }
 
-    /// As many rounds as it takes: the next message each, from the leader, until it has no more.
+    /// As many rounds as it takes: the next message each, from the leader, until it has no more, or there is no room or time
+    /// for more: pages may end anywhere.
     pub(super) fn ask_leader(&mut self, inbox: &mut Inbox, wait: Duration) {
         let subject = self.layout.leader_get(self.layout.stream());
+        let deadline = Instant::now() + wait;
+        let mut is_first = true;
         loop {
+            let bytes: usize = self.drafts.iter().map(|draft| draft.bytes).sum();
+            let has_room = bytes < self.bytes_max || bytes == 0;
             let mut asked: Vec<&mut Draft> =
                 self.drafts.iter_mut().filter(|draft| draft.stage == Stage::Leader).collect();
             if asked.is_empty() {
                 return;
             }
+            if !has_room || (!is_first && Instant::now() >= deadline) {
+                asked.into_iter().for_each(|draft| draft.stage = draft.ends_here());
+                return;
+            }
+            is_first = false;
+            // As many as there is room for, were all of their commits as large as they may be.
+            asked.truncate((self.bytes_max.saturating_sub(bytes) / COMMIT_BYTES_MAX).max(LEADER_TOGETHER_MIN));
             let questions: Vec<Value> =
                 asked.iter().map(|draft| draft.next_question(&self.layout.event_subject(draft.read.person))).collect();
-            let shown = ask_leader(inbox, &subject, &questions, wait);
+            let shown = ask_leader(inbox, &subject, &questions, wait, StoredCommit::from);
             for (draft, shown) in asked.iter_mut().zip(shown) {
                 draft.stage = match shown {
-                    Ok(Some(shown)) => draft.add_from_leader(shown.into()),
+                    Ok(Some(commit)) => draft.add_from_leader(commit),
                     Ok(None) => Stage::Done,
                     Err(why) => Stage::Failed(why),
                 };
@@ -125,13 +155,23 @@ enum Stage {
 }
 
 impl Draft {
-    fn question(&self, subject: &str) -> String {
+    fn question(&self, subject: &str, max_bytes: usize) -> String {
         let (from, position) = match self.read.start {
             Start::Sequence(sequence) => ("seq", json!(sequence.max(1))),
             Start::Time(time) => ("start_time", json!(time)),
         };
-        let (batch, max_bytes) = (PAGE_COMMITS_MAX, PAGE_BYTES_MAX);
+        let batch = self.commits_max();
         json!({ (from): position, "next_by_subj": subject, "batch": batch, "max_bytes": max_bytes }).to_string()
+    }
+
+    fn commits_max(&self) -> usize {
+        self.read.commits_max.clamp(1, PAGE_COMMITS_MAX)
+    }
+
+    /// The page is over, and there may be more.
+    fn ends_here(&mut self) -> Stage {
+        self.page.more = true;
+        Stage::Done
     }
 
     /// The question to the leader for what comes after the page so far.
@@ -183,8 +223,8 @@ impl Draft {
             return Stage::Failed(Unavailable("the stream's leader answered out of order".to_owned()));
         }
         self.add(commit);
-        self.page.more = self.page.commits.len() >= PAGE_COMMITS_MAX || self.bytes >= PAGE_BYTES_MAX;
-        if self.page.more { Stage::Done } else { Stage::Leader }
+        let is_full = self.page.commits.len() >= self.commits_max() || self.bytes >= PAGE_BYTES_MAX;
+        if is_full { self.ends_here() } else { Stage::Leader }
     }
 }
 
@@ -212,7 +252,8 @@ mod tests {
 
     fn draft() -> Draft {
         let person = PersonId::from_uuid(uuid::Uuid::nil());
-        let read = Read { person, start: Start::Sequence(1), consistency: Consistency::Any, newest: None };
+        let read =
+            Read { person, start: Start::Sequence(1), consistency: Consistency::Any, newest: None, commits_max: 256 };
         Draft { read, page: Page::default(), bytes: 0, is_unanswered: false, stage: Stage::AnyCopy }
     }
 

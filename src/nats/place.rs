@@ -8,7 +8,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::event_log::QUESTIONS_MAX;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::leader::{ask_leader, next_of_subject};
@@ -53,14 +52,12 @@ pub(super) fn checked(
     {
         return outcomes;
     }
-    for chunk in firsts.chunks(QUESTIONS_MAX) {
-        for (first, is_in_place) in chunk.iter().zip(by_leader(inbox, layout, left(), chunk)) {
-            let Some(outcome) = outcomes.get_mut(first.index) else { continue };
-            match is_in_place {
-                Ok(true) => {}
-                Ok(false) => *outcome = Appended::Unavailable(moved()),
-                Err(_) => *outcome = Appended::Unknown,
-            }
+    for (first, is_in_place) in firsts.iter().zip(by_leader(inbox, layout, left(), &firsts)) {
+        let Some(outcome) = outcomes.get_mut(first.index) else { continue };
+        match is_in_place {
+            Ok(true) => {}
+            Ok(false) => *outcome = Appended::Unavailable(moved()),
+            Err(_) => *outcome = Appended::Unknown,
         }
     }
     outcomes
@@ -81,9 +78,9 @@ fn is_shown_by_any_copy(inbox: &mut Inbox, layout: &Layout, wait: Duration, firs
 fn by_leader(inbox: &mut Inbox, layout: &Layout, wait: Duration, firsts: &[First]) -> Vec<Result<bool, Unavailable>> {
     let question = |first: &First| next_of_subject(&layout.event_subject(first.person), first.sequence);
     let questions: Vec<_> = firsts.iter().map(question).collect();
-    let shown = ask_leader(inbox, &layout.leader_get(layout.stream()), &questions, wait);
-    let is_it = |(shown, first): (Result<Option<_>, Unavailable>, &First)| {
-        shown.map(|shown: Option<super::api::Shown>| shown.is_some_and(|shown| shown.sequence == first.sequence))
+    let shown = ask_leader(inbox, &layout.leader_get(layout.stream()), &questions, wait, |shown| shown.sequence);
+    let is_it = |(shown, first): (Result<Option<Sequence>, Unavailable>, &First)| {
+        shown.map(|shown| shown == Some(first.sequence))
     };
     shown.into_iter().zip(firsts).map(is_it).collect()
 }

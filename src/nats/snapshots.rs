@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::api::{Ack, Shown, read_ack};
-use super::event_log::QUESTIONS_MAX;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::leader::{answered, ask_leader, last_of_subject};
@@ -63,21 +62,11 @@ impl NatsSnapshots {
         Self { gate, ..self }
     }
 
-    fn load_chunk(&mut self, persons: &[PersonId]) -> Vec<Option<Vec<u8>>> {
-        let (subject, layout) = (self.layout.direct_get(&self.layout.bucket_stream()), &self.layout);
-        let send = |store: &Store, person: &PersonId, reply: &str| {
-            let question = last_of_subject(&layout.snapshot_subject(*person)).to_string();
-            store.publish(&subject, Some(reply), &[], question.as_bytes())
-        };
-        let answers = self.inbox.exchange(persons, self.wait_max, send, |_, answer| Some(value(answer)));
-        answers.into_iter().map(|answer| answered(answer).ok().flatten()).collect()
-    }
-
     /// What lies there now, by the leader's word.
     fn current(&mut self, person: PersonId) -> Result<Option<Shown>, Unavailable> {
         let subject = self.layout.leader_get(&self.layout.bucket_stream());
         let question = [last_of_subject(&self.layout.snapshot_subject(person))];
-        let shown = ask_leader(&mut self.inbox, &subject, &question, self.wait_max);
+        let shown = ask_leader(&mut self.inbox, &subject, &question, self.wait_max, |shown| shown);
         shown.into_iter().next().unwrap_or_else(|| Err(Unavailable("the bucket was not asked".to_owned())))
     }
 
@@ -106,7 +95,14 @@ impl SnapshotStore for NatsSnapshots {
         if !self.gate.is_open() {
             return vec![None; persons.len()];
         }
-        persons.chunks(QUESTIONS_MAX).flat_map(|chunk| self.load_chunk(chunk)).collect()
+        let (subject, layout) = (self.layout.direct_get(&self.layout.bucket_stream()), &self.layout);
+        let send = |store: &Store, person: &PersonId, reply: &str| {
+            let question = last_of_subject(&layout.snapshot_subject(*person)).to_string();
+            store.publish(&subject, Some(reply), &[], question.as_bytes())
+        };
+        let take = |_, answer| Some(value(answer));
+        let answers = self.inbox.exchange_in_waves(persons, 1, self.wait_max, || false, send, take);
+        answers.into_iter().map(|answer| answered(answer).ok().flatten()).collect()
     }
 
     fn store(&mut self, person: PersonId, version: u64, snapshot: &[u8]) -> Result<SnapshotStored, Unavailable> {

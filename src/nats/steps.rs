@@ -5,17 +5,18 @@
 //! for at once; a read by subject has it search between messages that may lie far apart. What is read here is a hint
 //! until the engine has checked its chain; where anything does not fit, the read by subject decides.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::event_log::{QUESTIONS_MAX, TRAIL};
+use super::event_log::TRAIL;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::leader::last_of_subject;
 use super::message::Incoming;
-use super::store::Store;
+use super::store::{NotSent, Store};
 use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit};
 use crate::engine::trail::Trail;
 use crate::wire::request::Header;
@@ -29,9 +30,6 @@ const COMMITS_MAX: usize = 2048;
 /// Bytes of one person that are read backwards; whoever goes beyond reads forwards.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// The same for all persons that are read together.
-const TOGETHER_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// Why nothing was found: it has to be read by subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotFound {
@@ -39,18 +37,21 @@ pub(super) enum NotFound {
     GivenUp,
     /// It was asked for, and no answer came.
     Silent,
+    /// It may be read so, once there is room for it.
+    NoRoom,
 }
 
-/// For each read the page from its start to the newest commit, or to the one that it names.
+/// For each read the page from its start to the newest commit, or to the one that it names, as far as all of them together
+/// have room in so many bytes. How many bytes a history has is told by how many commits it has, and by the newest one.
 pub(super) fn read_backwards(
     inbox: &mut Inbox,
     layout: &Layout,
     reads: &[Read],
     wait: Duration,
+    bytes_max: usize,
 ) -> Vec<Result<Page, NotFound>> {
     let subject = layout.direct_get(layout.stream());
     let mut walks: Vec<Walk> = reads.iter().map(|read| Walk::new(read, layout)).collect();
-    let mut bytes = 0;
     for _ in 0..ROUNDS_MAX {
         let mut asked: Vec<(usize, Question)> = walks
             .iter_mut()
@@ -62,22 +63,41 @@ pub(super) fn read_backwards(
         }
         // The server keeps a block of the stream in memory for a while: it is to read each once, not once a person.
         asked.sort_by_key(|(_, question)| question.sequence);
-        for wave in asked.chunks(QUESTIONS_MAX) {
-            let send = |store: &Store, (_, question): &(usize, Question), reply: &str| {
-                store.publish(&subject, Some(reply), &[], question.json.as_bytes())
-            };
-            let answers = inbox.exchange(wave, wait, send, |_, answer| Some(answer));
-            for ((walk, question), answer) in wave.iter().zip(answers) {
-                if let Some(walk) = walks.get_mut(*walk) {
-                    bytes += walk.take(question, answer);
-                }
-            }
-            if bytes > TOGETHER_BYTES_MAX {
-                return walks.into_iter().map(Walk::into_page).collect();
+        let send = |store: &Store, (_, question): &(usize, Question), reply: &str| {
+            store.publish(&subject, Some(reply), &[], question.json.as_bytes())
+        };
+        let bytes = Cell::new(walks.iter().map(|walk| walk.bytes).sum::<usize>());
+        // Whoever was admitted alone arrives, however little room there is.
+        let enough = || bytes.get() > bytes_max.max(BYTES_MAX);
+        let take = |_, answer: Incoming| {
+            bytes.set(bytes.get() + answer.payload().len());
+            Some(answer)
+        };
+        let answers = inbox.exchange_in_waves(&asked, 1, wait, enough, send, take);
+        for ((walk, question), answer) in asked.iter().zip(answers) {
+            if let Some(walk) = walks.get_mut(*walk) {
+                walk.take(question, answer);
             }
         }
+        admit(&mut walks, bytes_max);
     }
     walks.into_iter().map(Walk::into_page).collect()
+}
+
+/// Of those that go on, only so many do as there is room for; the first one has room if it is not too long for this.
+fn admit(walks: &mut [Walk], bytes_max: usize) {
+    let arrived: usize = walks.iter().filter(|walk| walk.wanted.is_empty()).map(|walk| walk.bytes).sum();
+    let (mut bytes, mut is_first) = (arrived, arrived == 0);
+    for walk in walks.iter_mut().filter(|walk| walk.end.is_none() && !walk.wanted.is_empty()) {
+        let expected = walk.bytes_expected();
+        if expected > BYTES_MAX {
+            walk.give_up(NotFound::GivenUp);
+        } else if bytes.saturating_add(expected) > bytes_max && !is_first {
+            walk.give_up(NotFound::NoRoom);
+        } else {
+            (bytes, is_first) = (bytes.saturating_add(expected), false);
+        }
+    }
 }
 
 struct Question {
@@ -100,6 +120,8 @@ struct Walk {
     commits: BTreeMap<Sequence, (Sequence, StoredCommit)>,
     /// The commit that was found first, with its trail if it has one.
     newest: Option<(Sequence, Option<Trail>)>,
+    /// How many commits and bytes are gone through at most.
+    commits_max: usize,
     bytes: usize,
     end: Option<End>,
 }
@@ -129,6 +151,7 @@ impl Walk {
             asked: BTreeSet::new(),
             commits: BTreeMap::new(),
             newest: None,
+            commits_max: read.commits_max.min(COMMITS_MAX),
             bytes: 0,
             end,
         }
@@ -145,33 +168,45 @@ impl Walk {
         newest.into_iter().chain(wanted.into_iter().map(by_sequence))
     }
 
-    /// Takes an answer in; returns how many bytes it has.
-    fn take(&mut self, question: &Question, answer: Exchanged<Incoming>) -> usize {
+    /// It is not read so, or not now: nothing of it is kept.
+    fn give_up(&mut self, why: NotFound) {
+        self.end = Some(End::NotFound(why));
+        (self.bytes, self.commits, self.wanted) = (0, BTreeMap::new(), BTreeSet::new());
+    }
+
+    /// How many bytes all of it has, when all commits are as large as those that were read.
+    fn bytes_expected(&self) -> usize {
+        let read = self.commits.len().max(1);
+        let of_trail = self.newest.as_ref().and_then(|(_, trail)| Some(trail.as_ref()?.count()));
+        let all = match of_trail {
+            Some(count) if self.from <= 1 => usize::try_from(count.saturating_add(1)).unwrap_or(usize::MAX),
+            _ => read + self.wanted.len(),
+        };
+        (self.bytes / read).saturating_mul(all.max(read))
+    }
+
+    fn take(&mut self, question: &Question, answer: Exchanged<Incoming>) {
+        if self.end.is_some() {
+            return;
+        }
         let answer = match answer {
             Exchanged::Answered(answer) => answer,
-            Exchanged::Silent => {
-                self.end = Some(End::NotFound(NotFound::Silent));
-                return 0;
-            }
-            Exchanged::NotSent(_) => {
-                self.end.get_or_insert(End::NotFound(NotFound::GivenUp));
-                return 0;
-            }
+            Exchanged::Silent => return self.give_up(NotFound::Silent),
+            Exchanged::NotSent(NotSent::NoRoom) => return self.give_up(NotFound::NoRoom),
+            Exchanged::NotSent(_) => return self.give_up(NotFound::GivenUp),
         };
         if question.sequence.is_none() && answer.status() == Some(404) {
             self.end = Some(End::Nothing);
-            return 0;
+            return;
         }
         // What a trail names wrongly is passed over: whether anything is missing shows in the end.
-        let Some((sequence, before, trail)) = self.read_headers(&answer) else { return 0 };
+        let Some((sequence, before, trail)) = self.read_headers(&answer) else { return };
         if question.sequence.is_some_and(|asked| asked != sequence) {
-            return 0;
+            return;
         }
-        let too_many = self.commits.len() >= COMMITS_MAX || self.bytes > BYTES_MAX;
-        let too_many = too_many || (self.newest.is_none() && self.looks_long(&answer, trail.as_ref()));
-        if too_many {
-            self.end = Some(End::NotFound(NotFound::GivenUp));
-            return 0;
+        let too_many = self.commits.len() >= self.commits_max || self.bytes > BYTES_MAX;
+        if too_many || (self.newest.is_none() && self.looks_long(&answer, trail.as_ref())) {
+            return self.give_up(NotFound::GivenUp);
         }
         let named = trail.iter().flat_map(|trail| trail.named().iter().copied()).chain([before]);
         let unasked =
@@ -180,13 +215,11 @@ impl Walk {
         if self.newest.is_none() {
             self.newest = Some((sequence, trail));
         }
-        let payload = answer.into_payload();
-        let bytes = payload.len();
-        self.bytes += bytes;
         if sequence >= self.from {
+            let payload = answer.into_payload();
+            self.bytes += payload.len();
             self.commits.insert(sequence, (before, StoredCommit { sequence, payload: payload.into() }));
         }
-        bytes
     }
 
     /// Whether a whole history that ends with this commit is better read page by page.
@@ -194,7 +227,7 @@ impl Walk {
         let Header::One(version) = newest.header("Person-Version") else { return true };
         // A commit has an event at least. Without trails each round leads one commit back.
         let (steps, steps_max) = match trail {
-            Some(trail) => (trail.count(), COMMITS_MAX as u64),
+            Some(trail) => (trail.count(), u64::try_from(self.commits_max).unwrap_or(u64::MAX)),
             None => (version.parse().unwrap_or(u64::MAX), ROUNDS_MAX as u64),
         };
         self.from <= 1 && steps > steps_max

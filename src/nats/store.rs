@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::health::Health;
+use super::in_flight::InFlight;
 use super::inbox::Inbox;
 use super::replies::is_literal_subject;
 
@@ -47,18 +48,27 @@ pub enum NotSent {
     /// The subject, the reply subject or a header has a form that would break the protocol.
     #[error("the {0} is malformed")]
     Malformed(&'static str),
+    /// The answer may be large, and there is no room for it beside what is on its way already.
+    #[error("too much is being read at once")]
+    NoRoom,
 }
 
 /// The store connection, shared by all that append, read or reply.
 #[derive(Debug, Clone)]
 pub struct Store {
     connection: Arc<Connection>,
+    in_flight: Arc<InFlight>,
 }
 
 impl Store {
     /// Over this connection.
     pub fn new(connection: Arc<Connection>) -> Self {
-        Self { connection }
+        Self { connection, in_flight: Arc::default() }
+    }
+
+    /// The room for large answers, of all who ask over this connection.
+    pub(super) fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
     }
 
     /// The connection itself, for its health and its end.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use cim_domain_person::domain::{EventKind, PersonId, Timestamp};
 use cim_domain_person::engine::ports::{
     Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, SnapshotStore,
-    SnapshotStored, Start, StoredCommit, TOGETHER_MAX,
+    SnapshotStored, Start, StoredCommit, TOGETHER_MAX, Tip,
 };
 use cim_domain_person::engine::trail::Trail;
+use cim_domain_person::wire::digest::Digest;
 
 use crate::support::{eventually, somebody};
 
@@ -33,6 +34,8 @@ pub const EVENT_LOG: &[LogRule] = &[
     ("times are starts too", times),
     ("long histories come in pages", pages_by_count),
     ("heavy histories come in pages", pages_by_bytes),
+    ("no more is read than there is room for, and somebody gets on", pages_by_room),
+    ("no more commits are read than are wanted", pages_by_wish),
     ("the largest payload is stored and a larger one refused", payload_bytes_max),
     ("many persons are answered in order", many_persons),
     ("nothing asked, nothing answered", nothing_asked),
@@ -89,8 +92,8 @@ pub fn store(log: &mut dyn EventLog, person: PersonId, expected: Sequence, paylo
 
 #[track_caller]
 pub fn read(log: &mut dyn EventLog, person: PersonId, from: Sequence, consistency: Consistency) -> Page {
-    let read = Read { person, start: Start::Sequence(from), consistency, newest: None };
-    log.read(&[read]).remove(0).unwrap()
+    let read = Read { person, start: Start::Sequence(from), consistency, newest: None, commits_max: usize::MAX };
+    log.read(&[read], usize::MAX).remove(0).unwrap()
 }
 
 #[track_caller]
@@ -141,7 +144,7 @@ fn stored_as_written(log: &mut dyn EventLog) {
         assert_eq!(page.commits, commits);
         assert!(!page.more);
     }
-    assert_eq!(log.tips(&[person]), [Ok(commits.last().cloned())]);
+    assert_eq!(log.tips(&[person]), [Ok(commits.last().map(Tip::from))]);
 }
 
 #[track_caller]
@@ -178,7 +181,7 @@ fn batch(log: &mut dyn EventLog) {
             Appended::Conflict(newest) if index == 3 => assert!(newest.is_none_or(|newest| newest == taken)),
             Appended::Stored(sequence) => {
                 let tip = log.tips(&[*person]).remove(0).unwrap().unwrap();
-                assert_eq!((tip.sequence, &*tip.payload), (sequence, person.to_string().as_bytes()));
+                assert_eq!((tip.sequence, tip.digest), (sequence, Digest::of(person.to_string().as_bytes())));
             }
             other => panic!("{index}: {other:?}"),
         }
@@ -195,8 +198,8 @@ fn rivals_in_a_batch(log: &mut dyn EventLog) {
 }
 
 /// The newest commit of each person.
-fn tips(log: &mut dyn EventLog, persons: &[PersonId]) -> Vec<Option<Vec<u8>>> {
-    log.tips(persons).into_iter().map(|tip| tip.unwrap().map(|commit| commit.payload.to_vec())).collect()
+fn tips(log: &mut dyn EventLog, persons: &[PersonId]) -> Vec<Option<Digest>> {
+    log.tips(persons).into_iter().map(|tip| tip.unwrap().map(|tip| tip.digest)).collect()
 }
 
 fn together_in_order(log: &mut dyn EventLog) {
@@ -211,7 +214,7 @@ fn together_in_order(log: &mut dyn EventLog) {
     let AppendedTogether::Stored(sequences) = log.append_together(&appends) else { panic!("all fit") };
     assert!(sequences.is_sorted_by(|a, b| a < b) && sequences[0] > first, "{sequences:?}");
     let found: Vec<_> = log.tips(&persons).into_iter().map(|tip| tip.unwrap().unwrap()).collect();
-    assert!(found.iter().zip(&persons).all(|(tip, person)| *tip.payload == *person.to_string().as_bytes()));
+    assert!(found.iter().zip(&persons).all(|(tip, person)| tip.digest == Digest::of(person.to_string().as_bytes())));
     assert_eq!(found.iter().map(|tip| tip.sequence).collect::<Vec<_>>(), sequences);
     // They are commits as all others: the next one builds on them.
     assert!(store(log, persons[0], sequences[0], b"next") > sequences[0]);
@@ -237,7 +240,7 @@ fn all_or_nothing(log: &mut dyn EventLog) {
     }
     let outcome = log.append_together(&[append(source, of_source, *b"1"), append(target, newer, *b"2")]);
     assert!(matches!(outcome, AppendedTogether::Stored(_)), "{outcome:?}");
-    assert_eq!(tips(log, &[source, target]), [Some(b"1".to_vec()), Some(b"2".to_vec())]);
+    assert_eq!(tips(log, &[source, target]), [b"1", b"2"].map(|payload| Some(Digest::of(payload))));
 }
 
 fn rivals_together(log: &mut dyn EventLog) {
@@ -246,7 +249,7 @@ fn rivals_together(log: &mut dyn EventLog) {
     let back = log.append_together(&[append(other, 0, *b"<-"), append(one, 0, *b"<-")]);
     assert!(matches!(there, AppendedTogether::Stored(_)), "{there:?}");
     assert_eq!(back, AppendedTogether::Conflict);
-    assert_eq!(tips(log, &[one, other]), [Some(b"->".to_vec()), Some(b"->".to_vec())]);
+    assert_eq!(tips(log, &[one, other]), [Some(Digest::of(b"->")); 2]);
 }
 
 fn unfit_together(log: &mut dyn EventLog) {
@@ -280,9 +283,14 @@ fn starts(log: &mut dyn EventLog) {
             assert_eq!(sequences(&read(log, person, from, consistency)), found, "from {from}, {consistency:?}");
         }
     }
-    let question =
-        |person, from| Read { person, start: Start::Sequence(from), consistency: Consistency::Any, newest: None };
-    let pages = log.read(&[question(person, second), question(other, 1), question(person, 1)]);
+    let question = |person, from| Read {
+        person,
+        start: Start::Sequence(from),
+        consistency: Consistency::Any,
+        newest: None,
+        commits_max: usize::MAX,
+    };
+    let pages = log.read(&[question(person, second), question(other, 1), question(person, 1)], usize::MAX);
     let found: Vec<_> = pages.iter().map(|page| sequences(page.as_ref().unwrap())).collect();
     assert_eq!(found, [vec![second], vec![between], vec![first, second]]);
 }
@@ -294,7 +302,10 @@ fn times(log: &mut dyn EventLog) {
     for consistency in [Consistency::Any, Consistency::Leader] {
         for (time, found) in [("2000-01-01T00:00:00Z", vec![first, second]), ("2200-01-01T00:00:00Z", vec![])] {
             let start = Start::Time(time.parse::<Timestamp>().unwrap());
-            let page = log.read(&[Read { person, start, consistency, newest: None }]).remove(0).unwrap();
+            let page = log
+                .read(&[Read { person, start, consistency, newest: None, commits_max: usize::MAX }], usize::MAX)
+                .remove(0)
+                .unwrap();
             assert_eq!((sequences(&page), page.more), (found, false), "from {time}, {consistency:?}");
         }
     }
@@ -320,11 +331,66 @@ fn pages_by_bytes(log: &mut dyn EventLog) {
     }
 }
 
+/// Histories of everybody who was asked for were in memory at once before anybody looked how large they are.
+fn pages_by_room(log: &mut dyn EventLog) {
+    const BYTES: usize = 100_000;
+    let persons: Vec<PersonId> = (0..40).map(|_| somebody()).collect();
+    let histories: Vec<Vec<StoredCommit>> =
+        persons.iter().map(|person| fill(log, *person, (0..5).map(|number| vec![number; BYTES]))).collect();
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        for bytes_max in [0, 1, 10 * BYTES, 37 * BYTES + 1] {
+            let mut found: Vec<Vec<StoredCommit>> = vec![Vec::new(); persons.len()];
+            let mut open: Vec<usize> = (0..persons.len()).collect();
+            for _ in 0..1_000 {
+                let next = |at: &usize| found[*at].last().map_or(1, |commit| commit.sequence + 1);
+                let read = |at: &usize| Read {
+                    person: persons[*at],
+                    start: Start::Sequence(next(at)),
+                    consistency,
+                    newest: None,
+                    commits_max: usize::MAX,
+                };
+                let reads: Vec<Read> = open.iter().map(read).collect();
+                let pages: Vec<Page> = log.read(&reads, bytes_max).into_iter().map(Result::unwrap).collect();
+                let bytes: usize = pages.iter().map(Page::bytes).sum();
+                assert!(bytes < bytes_max.max(1) + BYTES, "{bytes} bytes where there is room for {bytes_max}");
+                assert!(bytes > 0 || pages.iter().any(|page| !page.more), "nobody gets on");
+                let more: Vec<bool> = pages.iter().map(|page| page.more).collect();
+                for (at, page) in open.iter().zip(pages) {
+                    found[*at].extend(page.commits);
+                }
+                open = open.into_iter().zip(more).filter_map(|(at, more)| more.then_some(at)).collect();
+                // Few are enough to see that a narrow budget gets on, too.
+                open.truncate(if bytes_max < BYTES { 2 } else { usize::MAX });
+                if open.is_empty() {
+                    break;
+                }
+            }
+            assert!(open.is_empty(), "{} are left", open.len());
+            let is_whole = |(found, history): &(&Vec<StoredCommit>, &Vec<StoredCommit>)| found == history;
+            let whole = found.iter().zip(&histories).filter(is_whole).count();
+            assert!(whole >= if bytes_max < BYTES { 2 } else { persons.len() }, "{whole} for {bytes_max}");
+        }
+    }
+}
+
+/// To learn what lies behind a commit, a whole page was read from the leader, message by message.
+fn pages_by_wish(log: &mut dyn EventLog) {
+    let person = somebody();
+    let commits = fill(log, person, (0..5).map(|number| vec![number; 10]));
+    for consistency in [Consistency::Any, Consistency::Leader] {
+        let read =
+            Read { person, start: Start::Sequence(commits[1].sequence), consistency, newest: None, commits_max: 2 };
+        let page = log.read(&[read], usize::MAX).remove(0).unwrap();
+        assert_eq!((&page.commits[..], page.more), (&commits[1..3], true), "{consistency:?}");
+    }
+}
+
 fn payload_bytes_max(log: &mut dyn EventLog) {
     let (person, bytes_max) = (somebody(), log.payload_bytes_max());
     assert!(bytes_max >= 512 * 1024, "commits may have 512 KiB");
     let sequence = store(log, person, 0, &vec![b'x'; bytes_max]);
-    assert_eq!(log.tips(&[person]).remove(0).unwrap().unwrap().payload.len(), bytes_max);
+    assert_eq!(tips(log, &[person]), [Some(Digest::of(&vec![b'x'; bytes_max]))]);
     let too_large = append(person, sequence, vec![b'x'; 2 * bytes_max]);
     let outcomes = log.append(&[too_large, append(somebody(), 0, *b"small")]);
     assert!(matches!(outcomes[..], [Appended::Refused(_), Appended::Stored(_)]), "{outcomes:?}");
@@ -337,21 +403,27 @@ fn many_persons(log: &mut dyn EventLog) {
     }
     let named = |index: usize| index.is_multiple_of(2).then(|| persons[index].to_string().into_bytes());
     for (index, tip) in log.tips(&persons).into_iter().enumerate() {
-        assert_eq!(tip.unwrap().map(|commit| commit.payload.to_vec()), named(index));
+        assert_eq!(tip.unwrap().map(|tip| tip.digest), named(index).map(|payload| Digest::of(&payload)));
     }
     for consistency in [Consistency::Any, Consistency::Leader] {
         let reads: Vec<Read> = persons
             .iter()
-            .map(|person| Read { person: *person, start: Start::Sequence(1), consistency, newest: None })
+            .map(|person| Read {
+                person: *person,
+                start: Start::Sequence(1),
+                consistency,
+                newest: None,
+                commits_max: usize::MAX,
+            })
             .collect();
-        for (index, page) in log.read(&reads).into_iter().enumerate() {
+        for (index, page) in log.read(&reads, usize::MAX).into_iter().enumerate() {
             assert_eq!(page.unwrap().commits.first().map(|commit| commit.payload.to_vec()), named(index));
         }
     }
 }
 
 fn nothing_asked(log: &mut dyn EventLog) {
-    assert!(log.read(&[]).is_empty() && log.tips(&[]).is_empty() && log.append(&[]).is_empty());
+    assert!(log.read(&[], 0).is_empty() && log.tips(&[]).is_empty() && log.append(&[]).is_empty());
 }
 
 fn snapshot(version: u64, rest: &[u8]) -> Vec<u8> {
@@ -421,10 +493,11 @@ fn a_hint_changes_nothing(log: &mut dyn EventLog) {
             start: Start::Sequence(from),
             consistency: Consistency::Any,
             newest: Some(hint),
+            commits_max: usize::MAX,
         });
         // A copy that lags may have less, for a while.
         eventually("the hints are read past", || {
-            hints.iter().zip(log.read(&reads)).all(|(hint, page)| {
+            hints.iter().zip(log.read(&reads, usize::MAX)).all(|(hint, page)| {
                 let page = page.unwrap();
                 // A hint that is out of date ends there, unless there was nothing to end with.
                 let up_to_hint = expected.iter().filter(|commit| commit.sequence <= *hint);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cim_domain_person::domain::{PersonId, Timestamp};
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, StoredCommit,
+    Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, StoredCommit, Tip,
     Unavailable,
 };
 use cim_domain_person::memory::MemoryLog;
@@ -52,7 +52,7 @@ impl Ledger {
 
     /// What a read shows; one that lags shows nothing after `upto`.
     pub fn page(&self, read: &Read, upto: Sequence, commits_max: usize) -> Page {
-        let mut page = self.lock().log.read(std::slice::from_ref(read)).pop().unwrap().unwrap();
+        let mut page = self.lock().log.read(std::slice::from_ref(read), usize::MAX).pop().unwrap().unwrap();
         let all = page.commits.len();
         page.commits.retain(|commit| commit.sequence <= upto);
         page.more &= page.commits.len() == all;
@@ -63,7 +63,7 @@ impl Ledger {
         page
     }
 
-    pub fn tip(&self, person: PersonId) -> Option<StoredCommit> {
+    pub fn tip(&self, person: PersonId) -> Option<Tip> {
         self.lock().log.tips(&[person]).pop().unwrap().unwrap()
     }
 
@@ -132,11 +132,13 @@ impl EventLog for Ledger {
         COMMIT_BYTES_MAX
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
-        reads.iter().map(|read| Ok(self.page(read, Sequence::MAX, usize::MAX))).collect()
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
+        let mut pages: Vec<_> = reads.iter().map(|read| Ok(self.page(read, Sequence::MAX, usize::MAX))).collect();
+        Page::cut(&mut pages, bytes_max);
+        pages
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
         persons.iter().map(|person| Ok(self.tip(*person))).collect()
     }
 
@@ -161,12 +163,15 @@ impl EventLog for Lagging<'_> {
         COMMIT_BYTES_MAX
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
         let upto = |read: &Read| if read.consistency == Consistency::Leader { Sequence::MAX } else { self.upto };
-        reads.iter().map(|read| Ok(self.ledger.page(read, upto(read), self.commits_max))).collect()
+        let page = |read: &Read| Ok(self.ledger.page(read, upto(read), self.commits_max));
+        let mut pages: Vec<_> = reads.iter().map(page).collect();
+        Page::cut(&mut pages, bytes_max);
+        pages
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
         persons.iter().map(|person| Ok(self.ledger.tip(*person))).collect()
     }
 

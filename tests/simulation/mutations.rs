@@ -114,6 +114,16 @@ pub const MUTATIONS: &[Mutation] = &[
         "find(is_it).map(|span| span.first + u64::from(@))",
     ),
     mutation(
+        "take a search that got no answer for one that found nothing",
+        "one_effect",
+        "engine/worker/loading.rs",
+        "            (Found::Away(unavailable), _) => work.hold(&unavailable),",
+        "            (Found::Away(_), Some(aggregate)) if @ => {
+                aggregate.receipts.searched(from, Vec::new(), asked.into_iter());
+            }
+            (Found::Away(unavailable), _) => work.hold(&unavailable),",
+    ),
+    mutation(
         "never know a command again",
         "one_effect",
         "engine/receipts.rs",
@@ -162,7 +172,7 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation(
         "ask any copy for what has to be the newest",
         "decided_by_the_domain",
-        "engine/load.rs",
+        "engine/history/reader.rs",
         "            Freshness::Newest => false,",
         "            Freshness::Newest => @,",
     ),
@@ -172,7 +182,7 @@ pub const MUTATIONS: &[Mutation] = &[
         "engine/worker/loading.rs",
         "            return MergeTargets::new();
         }
-        let (cached,",
+        let (mut read, mut unread)",
         "            return MergeTargets::new();
         }
         if @ {
@@ -182,39 +192,39 @@ pub const MUTATIONS: &[Mutation] = &[
                 self.cache.put(aggregate);
                 Some((*target, Ok(lifecycle.map_or(TargetState::Missing, TargetState::Exists))))
             };
-            if let Some(all) = targets.iter().map(known).collect::<Option<MergeTargets>>() {
+            if let Some(all) = targets.keys().map(known).collect::<Option<MergeTargets>>() {
                 return all;
             }
         }
-        let (cached,",
+        let (mut read, mut unread)",
     ),
     mutation(
         "merge into whomever a copy shows",
         "decided_by_the_domain",
         "engine/worker/loading.rs",
-        "Loading::from_cached(aggregate, Freshness::Newest)",
-        "Loading::from_cached(aggregate, Freshness::Guess)",
+        "Loading::cold(*target, Freshness::Newest)",
+        "Loading::cold(*target, Freshness::Guess)",
     ),
     mutation(
         "call a history damaged on a copy's word",
         "no_damage_is_invented",
-        "engine/load.rs",
-        "            (Consistency::Any, _) => self.consistency = Consistency::Leader,",
-        "            (Consistency::Any, _) => if @ { self.tail_is_lost() } else { self.consistency = Consistency::Leader },",
+        "engine/history/reader.rs",
+        "!is_fresh => self.consistency = Consistency::Leader,",
+        "!is_fresh => if @ { self.end = Some(End::Diverged(None)) } else { self.consistency = Consistency::Leader },",
     ),
     mutation(
         "believe a snapshot of other commits",
         "gap_free_and_chained",
-        "engine/load.rs",
-        "Digest::of(&commit.payload) != self.aggregate.chain",
+        "engine/history/reader.rs",
+        "Digest::of(&stored.payload) != digest",
         "false",
     ),
     mutation(
         "believe a snapshot that is ahead of the log",
         "queries_show_the_newest",
-        "engine/load.rs",
-        "            (Consistency::Leader, _) => self.tail_is_lost(),",
-        "            (Consistency::Leader, _) => if @ { self.end = Some(Ok(())) } else { self.tail_is_lost() },",
+        "engine/history/load.rs",
+        "(End::Diverged(None), Base::Snapshot) => self.tail_is_lost(),",
+        "(End::Diverged(None), Base::Snapshot) => if @ { self.end = Some(Ok(())) } else { self.tail_is_lost() },",
     ),
     mutation(
         "leave out the first event of each commit when folding",
@@ -226,9 +236,9 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation(
         "read the tail from one too late",
         "no_damage_is_invented",
-        "engine/load.rs",
-        "self.aggregate.sequence + 1 }",
-        "self.aggregate.sequence + 1 + u64::from(@) }",
+        "engine/history/reader.rs",
+        "Some((sequence, _)) => Start::Sequence(sequence + 1),",
+        "Some((sequence, _)) => Start::Sequence(sequence + 1 + u64::from(@)),",
     ),
     mutation(
         "store the first command of an array alone",
@@ -300,7 +310,7 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation(
         "show what is cached",
         "queries_show_the_newest",
-        "engine/inquiry.rs",
+        "engine/history/mod.rs",
         "aggregate.link().against(tip.as_ref())",
         "Standing::Newest",
     ),
@@ -308,12 +318,12 @@ pub const MUTATIONS: &[Mutation] = &[
         "do not read on what is cached and grew, and say that it is not to be had",
         "queries_show_the_newest",
         "engine/inquiry.rs",
-        "                Ok(Standing::Behind(newest)) => {",
-        "                Ok(Standing::Behind(_)) if @ => {
+        "                Compared::Stale(loading) => self.open.push(loading),",
+        "                Compared::Stale(loading) if @ => {
                     let problem = Problem::new(Code::Unavailable, \"it grew\");
-                    present.insert(aggregate.person, Err(problem));
+                    self.answer_all(loading.person(), Err(problem), reply);
                 }
-                Ok(Standing::Behind(newest)) => {",
+                Compared::Stale(loading) => self.open.push(loading),",
     ),
     mutation(
         "answer without the command's id",

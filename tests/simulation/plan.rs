@@ -88,6 +88,8 @@ pub struct Plan {
 
     // Bounds that bring the rare near.
     pub page_commits_max: usize,
+    /// What a step of a turn may read.
+    pub read_bytes_max: usize,
     pub payload_bytes_max: usize,
     pub cache_bytes: usize,
     pub snapshot_frequency: u64,
@@ -102,8 +104,7 @@ impl Plan {
         let is_calm = chance.in_1000(30);
         let has_it = |chance: &mut Chance| chance.draw(2) == 0 && !is_calm;
         let fault = |chance: &mut Chance, often: u64| if has_it(chance) { 1 + chance.draw(often) } else { 0 };
-        let is_long = chance.in_1000(60);
-        let is_wild = chance.in_1000(300);
+        let (is_long, is_wild) = (chance.in_1000(60), chance.in_1000(300));
         // One person gets command after command for a quarter of an hour.
         let is_aging = is_long && chance.in_1000(500);
         let is_entangled = !is_calm && !is_long && chance.in_1000(200);
@@ -162,6 +163,7 @@ impl Plan {
             tails_lost: if loses_tails { fault(chance, 6) } else { 0 },
             foundations_lost: if loses_tails { fault(chance, 100) } else { 0 },
             page_commits_max: *chance.pick(&[1, 2, 5, 256]),
+            read_bytes_max: *chance.pick(&[2_000, 20_000, 4 << 20]),
             payload_bytes_max: *chance.pick(&[6_000, 20_000, 512 * 1024]),
             cache_bytes: *chance.pick(&[0, 12_000, 1 << 20]),
             snapshot_frequency: *chance.pick(&[0, 1, 3, 10]),

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use cim_domain_person::domain::PersonId;
+use cim_domain_person::engine::history::Errand;
 use cim_domain_person::engine::inquiry::Inquiry;
-use cim_domain_person::engine::load::Loading;
-use cim_domain_person::engine::ports::{Appended, Page, StoredCommit, Unavailable};
+use cim_domain_person::engine::ports::{Appended, Page, StoredCommit, Tip, Unavailable};
 use cim_domain_person::engine::turn::{DueSnapshot, Task};
 
 use super::seat::{Answered, Call, Done, Seat};
@@ -25,7 +25,7 @@ pub struct Replica {
     pub cut_until: u64,
     pub due: VecDeque<DueSnapshot>,
     /// Long histories, each with the worker that wants it.
-    pub long: Vec<(usize, Loading)>,
+    pub long: Vec<(usize, Errand)>,
     pub inquiry: Inquiry,
 }
 
@@ -35,7 +35,7 @@ pub struct Desk {
     pub queue: VecDeque<Task>,
     pub doing: Doing,
     pub is_idle: bool,
-    pub taken_back: Vec<Loading>,
+    pub taken_back: Vec<Errand>,
     /// What it is told that was stored, and how many of the changes of the log were considered for that.
     pub heard: VecDeque<(PersonId, StoredCommit)>,
     pub changes_seen: usize,
@@ -67,7 +67,7 @@ pub struct Pending {
 #[derive(Debug)]
 pub enum Part {
     Page(Result<Page, Unavailable>),
-    Tip(Result<Option<StoredCommit>, Unavailable>),
+    Tip(Result<Option<Tip>, Unavailable>),
     Appended(Appended),
     Snapshot(Option<Vec<u8>>),
 }

@@ -5,9 +5,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use cim_domain_person::domain::PersonId;
-use cim_domain_person::engine::load::Loading;
+use cim_domain_person::engine::history;
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, EventLog, Page, Read, SnapshotStore, SnapshotStored, StoredCommit, Unavailable,
+    Append, Appended, AppendedTogether, EventLog, Page, Read, SnapshotStore, SnapshotStored, StoredCommit, Tip,
+    Unavailable,
 };
 use cim_domain_person::engine::turn::{Limits, Moment, Task, Turn};
 use cim_domain_person::engine::worker::Worker;
@@ -27,7 +28,7 @@ pub enum Order {
 pub struct Errand {
     pub now: Moment,
     pub arrivals: Vec<Task>,
-    pub taken_back: Vec<Loading>,
+    pub taken_back: Vec<history::Errand>,
     pub heard: Vec<(PersonId, StoredCommit)>,
     pub forget: bool,
 }
@@ -62,7 +63,7 @@ pub enum Call {
 /// What a port answers.
 pub enum Answered {
     Pages(Vec<Result<Page, Unavailable>>),
-    Tips(Vec<Result<Option<StoredCommit>, Unavailable>>),
+    Tips(Vec<Result<Option<Tip>, Unavailable>>),
     Appended(Vec<Appended>),
     Snapshots(Vec<Option<Vec<u8>>>),
 }
@@ -115,7 +116,7 @@ impl Port {
                 if errand.forget {
                     worker.forget_everything();
                 }
-                errand.taken_back.into_iter().for_each(|loading| worker.take_back(loading));
+                errand.taken_back.into_iter().for_each(|read| worker.take_back(read));
                 errand.heard.into_iter().for_each(|(person, commit)| worker.hear(person, commit));
                 worker.turn(errand.now, errand.arrivals)
             }));
@@ -149,14 +150,15 @@ impl EventLog for Port {
         self.payload_bytes_max
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
-        let Answered::Pages(pages) = self.call(Call::Read(reads.to_vec())) else {
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
+        let Answered::Pages(mut pages) = self.call(Call::Read(reads.to_vec())) else {
             unreachable!("pages were asked for")
         };
+        Page::cut(&mut pages, bytes_max);
         pages
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
         let Answered::Tips(tips) = self.call(Call::Tips(persons.to_vec())) else { unreachable!("tips were asked for") };
         tips
     }

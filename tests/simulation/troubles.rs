@@ -166,14 +166,14 @@ impl World {
                 self.replicas[at].desks[worker].doing = Doing::Asking(pending);
             }
             Doing::Replying(done) => {
-                let Turn { answers, snapshots, long_loads, .. } = done.turn;
+                let Turn { answers, snapshots, errands, .. } = done.turn;
                 let desk = &mut self.replicas[at].desks[worker];
                 (desk.is_idle, desk.is_cut) = (done.is_idle, false);
                 answers.iter().for_each(|answer| self.answer_task(&answer.task, &answer.outcome));
                 let due = self.hand_out(snapshots);
                 let replica = &mut self.replicas[at];
                 replica.due.extend(due);
-                replica.long.extend(long_loads.into_iter().map(|loading| (worker, loading)));
+                replica.long.extend(errands.into_iter().map(|errand| (worker, errand)));
             }
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use cim_domain_person::domain::{PersonId, Timestamp};
+use cim_domain_person::engine::history::{self, Budget};
 use cim_domain_person::engine::inquiry::Inquiry;
-use cim_domain_person::engine::load;
 use cim_domain_person::engine::ports::{Append, SnapshotStore};
 use cim_domain_person::engine::router::worker_of;
 use cim_domain_person::engine::turn::{DueSnapshot, Limits, Moment, Task};
@@ -135,7 +135,8 @@ impl World {
     }
 
     fn inquiry(&self) -> Inquiry {
-        Inquiry::new(Box::new(self.ledger.clone()), Box::new(self.snapshots.clone()), self.plan.cache_bytes, 1 << 20)
+        let (log, snapshots) = (Box::new(self.ledger.clone()), Box::new(self.snapshots.clone()));
+        Inquiry::new(log, snapshots, self.plan.cache_bytes, 1 << 20, self.plan.read_bytes_max)
     }
 
     /// Adds to the story.
@@ -401,9 +402,10 @@ impl World {
         if stores && let Some(due) = replica.due.pop_front() {
             self.snapshots.store(due.person, due.version, &due.bytes).expect("memory is there");
         }
-        if let Some((worker, loading)) = replica.long.pop() {
-            let (done, open) = load::run(&mut lagging, vec![loading], 3);
-            replica.long.extend(open.into_iter().map(|loading| (worker, loading)));
+        if let Some((worker, errand)) = replica.long.pop() {
+            let step = Budget { rounds: 3, ..Budget::of_bytes(self.plan.read_bytes_max) };
+            let (done, open) = history::run(&mut lagging, &mut self.snapshots, vec![errand], &step);
+            replica.long.extend(open.into_iter().map(|errand| (worker, errand)));
             replica.desks[worker].taken_back.extend(done);
         }
     }
@@ -517,7 +519,12 @@ impl World {
 }
 
 fn limits(plan: &Plan) -> Limits {
-    Limits { cache_bytes: plan.cache_bytes, snapshot_frequency: plan.snapshot_frequency, append_micros_max: 20_000 }
+    Limits {
+        cache_bytes: plan.cache_bytes,
+        snapshot_frequency: plan.snapshot_frequency,
+        append_micros_max: 20_000,
+        reading: Budget::of_a_turn(plan.read_bytes_max),
+    }
 }
 
 /// What happened to these persons, for people.

@@ -238,7 +238,7 @@ fn local(code: &'static str) -> Outcome<'static> {
 
 fn not_sent_outcome(not_sent: &NotSent) -> Outcome<'static> {
     match not_sent {
-        NotSent::Away | NotSent::Mute(_) => local("nats_away"),
+        NotSent::Away | NotSent::Mute(_) | NotSent::NoRoom => local("nats_away"),
         NotSent::TooLarge { .. } => Outcome::Problem { code: "too_large", retryable: false, version: None },
         NotSent::Malformed(_) => Outcome::Problem { code: "invalid", retryable: false, version: None },
     }

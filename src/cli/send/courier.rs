@@ -168,7 +168,9 @@ impl<'a> Courier<'a> {
             self.tried.entry(line).or_insert(Tried { since: now, times: 0 }).times += 1;
             match self.send(line) {
                 Ok(call) => drop(self.under_way.insert(call, UnderWay { line, since: now })),
-                Err(NotSent::Away | NotSent::Mute(_)) => self.try_again(line, nats_away(), None, recipient),
+                Err(NotSent::Away | NotSent::Mute(_) | NotSent::NoRoom) => {
+                    self.try_again(line, nats_away(), None, recipient);
+                }
                 Err(error @ NotSent::TooLarge { .. }) => {
                     self.settle(line, Fate::Rejected(local("too_large", &error.to_string(), false), None), recipient);
                 }

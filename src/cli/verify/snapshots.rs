@@ -2,11 +2,15 @@
 //!
 //! A few persons at a time, each with one page of commits: that is all that is in memory.
 
+use std::ops::ControlFlow;
+
 use crate::cli::store::StoreReader;
 use crate::cli::verify::finding::{Finding, Findings, Kind};
 use crate::domain::PersonId;
-use crate::engine::aggregate::Aggregate;
-use crate::engine::ports::{Consistency, EventLog, Page, Read, Sequence, Start, Unavailable};
+use crate::engine::aggregate::{Aggregate, Broken};
+use crate::engine::history::{End, Freshness, History, Reader, Sink};
+use crate::engine::ports::{Page, Read, Sequence, StoredCommit, Unavailable};
+use crate::wire::digest::Digest;
 use crate::wire::snapshot::{self, Body, Snapshot};
 
 /// Persons whose logs are read at the same time; each takes up to a page of memory.
@@ -16,10 +20,26 @@ pub const AT_ONCE: usize = 32;
 struct Checking {
     /// Where it lies in the bucket.
     place: Option<Sequence>,
-    snapshot: Snapshot,
-    aggregate: Aggregate,
-    consistency: Consistency,
+    reader: Reader<Replay>,
     verdict: Option<Verdict>,
+}
+
+/// The events up to a snapshot's version.
+struct Replay {
+    snapshot: Snapshot,
+    aggregate: Box<Aggregate>,
+}
+
+impl Sink for Replay {
+    fn ground(&self) -> Option<(Sequence, Digest)> {
+        self.aggregate.ground()
+    }
+
+    fn take(&mut self, stored: &StoredCommit) -> Result<ControlFlow<()>, Broken> {
+        self.aggregate.fold(stored)?;
+        let is_there = self.aggregate.version >= self.snapshot.version;
+        Ok(if is_there { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
 }
 
 /// What came of it.
@@ -30,6 +50,8 @@ enum Verdict {
     Wrong(Kind, String),
     /// The log itself is damaged before that version, which is told elsewhere.
     LogDamaged,
+    /// The store did not answer.
+    Unread(Unavailable),
 }
 
 /// Checks these snapshots. `place` is where one lies in the bucket.
@@ -47,18 +69,11 @@ pub fn check(
             }
         }
     }
-    while !open.is_empty() {
-        let reads: Vec<Read> = open.iter().map(Checking::next_read).collect();
-        let pages = reader.log.read(&reads);
-        for (checking, page) in open.iter_mut().zip(pages) {
-            checking.take(page?);
-        }
-        let (done, going_on) = open.into_iter().partition(|checking| checking.verdict.is_some());
-        open = going_on;
-        for Checking { place, aggregate, verdict, .. } in done {
-            if let Some(Verdict::Wrong(kind, what)) = verdict {
-                findings.add(Finding::of(kind, aggregate.person, place, what));
-            }
+    for Checking { place, reader, verdict } in reader.read_all(open)? {
+        match verdict {
+            Some(Verdict::Wrong(kind, what)) => findings.add(Finding::of(kind, reader.person, place, what)),
+            Some(Verdict::Unread(unavailable)) => return Err(unavailable),
+            Some(Verdict::Equal | Verdict::LogDamaged) | None => {}
         }
     }
     Ok(())
@@ -66,47 +81,54 @@ pub fn check(
 
 impl Checking {
     fn new(person: PersonId, place: Option<Sequence>, snapshot: Snapshot) -> Self {
-        let aggregate = Aggregate::absent(person);
-        Self { place, snapshot, aggregate, consistency: Consistency::Any, verdict: None }
+        let replay = Replay { snapshot, aggregate: Box::new(Aggregate::absent(person)) };
+        Self { place, reader: Reader::on(person, replay, Freshness::Newest), verdict: None }
     }
 
-    fn next_read(&self) -> Read {
-        let start = Start::Sequence(self.aggregate.sequence + 1);
-        Read { person: self.aggregate.person, start, consistency: self.consistency, newest: None }
-    }
-
-    fn take(&mut self, page: Page) {
-        for commit in &page.commits {
-            if self.aggregate.fold(commit).is_err() {
-                return self.distrust();
-            }
-            if self.aggregate.version >= self.snapshot.version {
-                self.verdict = Some(self.compare());
-                return;
-            }
-        }
-        match self.consistency {
-            _ if page.more && !page.commits.is_empty() => {}
-            Consistency::Any => self.consistency = Consistency::Leader,
-            Consistency::Leader => {
-                let (has, log) = (self.snapshot.version, self.aggregate.version);
+    fn judge(&mut self, end: End) {
+        let Replay { snapshot, aggregate } = &mut self.reader.sink;
+        self.verdict = match end {
+            End::Complete if aggregate.version >= snapshot.version => Some(self.reader.sink.compare()),
+            End::Complete | End::Short => {
+                let (has, log) = (snapshot.version, aggregate.version);
                 let what = format!("it is of version {has}, and the log ends with version {log}: the log lost its end");
-                self.verdict = Some(Verdict::Wrong(Kind::SnapshotAhead, what));
+                Some(Verdict::Wrong(Kind::SnapshotAhead, what))
             }
-        }
+            // What a copy showed before is not what the leader has.
+            End::Diverged(_) => {
+                let aggregate = Box::new(Aggregate::absent(self.reader.person));
+                let replay = Replay { snapshot: snapshot.clone(), aggregate };
+                self.reader.begin_again_by_the_leader(replay);
+                None
+            }
+            End::Broken(_) => Some(Verdict::LogDamaged),
+            End::Unavailable(unavailable) => Some(Verdict::Unread(unavailable)),
+        };
+    }
+}
+
+impl History for Checking {
+    fn is_over(&self) -> bool {
+        self.verdict.is_some()
     }
 
-    /// A copy may be wrong; the leader has the last word.
-    fn distrust(&mut self) {
-        match self.consistency {
-            Consistency::Any => {
-                self.aggregate = Aggregate::absent(self.aggregate.person);
-                self.consistency = Consistency::Leader;
-            }
-            Consistency::Leader => self.verdict = Some(Verdict::LogDamaged),
-        }
+    fn commits_read(&self) -> usize {
+        self.reader.commits_read()
     }
 
+    fn next_read(&self, commits_max: usize) -> Read {
+        self.reader.next_read(commits_max)
+    }
+
+    fn take(&mut self, page: Result<Page, Unavailable>) {
+        self.reader.take(page);
+        if let Some(end) = self.reader.end.take() {
+            self.judge(end);
+        }
+    }
+}
+
+impl Replay {
     fn compare(&self) -> Verdict {
         let (snapshot, aggregate) = (&self.snapshot, &self.aggregate);
         let same_commit = (snapshot.version, snapshot.sequence, snapshot.chain)

@@ -101,7 +101,7 @@ impl Supervisor<'_> {
     }
 
     fn take_finding(&mut self, finding: Finding) {
-        let Finding { generation, acknowledged, seen } = finding;
+        let Finding { generation, life, acknowledged, seen } = finding;
         if generation != self.service.store.connection().health().generation {
             // It is of a connection that is gone.
             return self.order_checkup();
@@ -120,7 +120,10 @@ impl Supervisor<'_> {
             self.judge_clock(clock);
             self.service.server_version = server.to_string();
             self.service.layout.found_in(&domain);
-            self.compare_stream(stream, acknowledged);
+            // Of one that was replaced meanwhile everything was said.
+            if life == self.service.statistics.stream_life() {
+                self.compare_stream(stream, acknowledged);
+            }
         }
     }
 

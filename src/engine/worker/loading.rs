@@ -1,49 +1,59 @@
-//! The turn's steps that read: loading persons, searching for old command ids, reading merge targets.
+//! The turn's steps that read: loading persons, searching for old command ids, reading merge targets. Each reads for the
+//! whole batch at once, within the budget of a turn; what is more goes on outside of it, or in the next turn.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::domain::{Command, PersonId, TargetState};
-use crate::engine::aggregate::{Aggregate, receipts_in};
+use crate::engine::aggregate::Aggregate;
 use crate::engine::draft::MergeTargets;
 use crate::engine::followed::Caught;
-use crate::engine::load::{self, Freshness, LoadError, Loading, NotLoaded};
-use crate::engine::ports::{Consistency, EventLog, Read, Sequence, Start};
+use crate::engine::history::{self, Compared, Errand, Found, Freshness, LoadError, Loading, NotLoaded, Search, What};
+use crate::engine::ports::Unavailable;
 use crate::engine::receipts::Known;
-use crate::engine::turn::{DueSnapshot, Task, Turn};
-use crate::engine::worker::{Work, Worker};
-use crate::wire::commit;
+use crate::engine::turn::{DueSnapshot, Notice, Task, Turn};
+use crate::engine::worker::{Outside, Work, Worker};
 use crate::wire::reply::{Outcome, Problem};
-use crate::wire::snapshot::Receipt;
-
-/// Pages of a person's history that are read within a turn; a longer one is read outside it.
-const TURN_PAGES_MAX: usize = 8;
-/// Pages of a merge target's history that are read within a turn. Merges are rare, and targets have snapshots.
-const TARGET_PAGES_MAX: usize = 256;
-/// Commits that are searched for an old command id.
-const SEARCH_COMMITS_MAX: usize = 8192;
 
 impl Worker {
     /// Brings everybody with waiting requests into memory, up to date as far as that is known to be needed.
     pub(super) fn load(&mut self, turn: &mut Turn) {
+        self.desk.values_mut().for_each(|work| work.is_held = false);
         let mut loadings = self.extend_or_presume(turn);
-        let cold: Vec<_> = self
-            .desk
-            .iter()
-            .filter(|(_, work)| work.needs_loading())
-            .map(|(person, work)| (*person, work.reload.unwrap_or(Freshness::Guess)))
-            .collect();
-        loadings.extend(load::start(self.snapshots.as_mut(), &cold));
-        let (mut done, unfinished) = load::run(self.log.as_mut(), loadings, TURN_PAGES_MAX);
+        let mut cold: Vec<_> = self.desk.iter().filter(|(_, work)| work.needs_loading()).collect();
+        // There may not be room for all of them: whoever has waited for longest comes first.
+        cold.sort_by_key(|(_, work)| work.waiting.front().map(|task| task.arrived));
+        let freshness = |work: &Work| work.reload.unwrap_or(Freshness::Guess);
+        loadings.extend(cold.into_iter().map(|(person, work)| Loading::cold(*person, freshness(work))));
+        let (done, open) = self.read(loadings);
         done.iter().filter_map(Loading::found_stale).for_each(|is_stale| self.found(is_stale));
-        done.append(&mut self.taken_back);
         done.into_iter().for_each(|loading| self.take_loaded(loading, turn));
-        for loading in unfinished {
-            if let Some(work) = self.desk.get_mut(&loading.person()) {
-                work.is_loading = true;
-                turn.long_loads.push(loading);
+        for Errand { owner, what } in std::mem::take(&mut self.taken_back) {
+            match what {
+                What::Load(loading) => self.take_loaded(*loading, turn),
+                What::Search(search) => self.take_found(owner, *search),
+                // Whoever waits for it looks what came since.
+                What::Other(loading) => {
+                    if self.read_outside.remove(&loading.person()) {
+                        self.others.insert(loading.person(), *loading);
+                    }
+                }
             }
         }
-        self.search_for_old_commands();
+        for loading in open {
+            let Some(work) = self.desk.get_mut(&loading.person()) else { continue };
+            if loading.is_begun() {
+                work.outside = Outside::Reading;
+                turn.errands.push(Errand { owner: loading.person(), what: What::Load(Box::new(loading)) });
+            } else {
+                work.put_back_unread(loading);
+            }
+        }
+        self.search_for_old_commands(turn);
+    }
+
+    /// Reads on within the budget of a turn.
+    fn read<H: history::History>(&mut self, histories: Vec<H>) -> (Vec<H>, Vec<H>) {
+        history::run(self.log.as_mut(), self.snapshots.as_mut(), histories, &self.limits.reading)
     }
 
     /// What is cached is brought up to date by what was heard, and needs no loading then, or a tail alone. Where it was
@@ -94,7 +104,7 @@ impl Worker {
         // Those are being loaded already: not to be started again from their snapshots.
         for loading in &loadings {
             if let Some(work) = self.desk.get_mut(&loading.person()) {
-                work.is_loading = true;
+                work.outside = Outside::Reading;
             }
         }
         loadings
@@ -102,8 +112,7 @@ impl Worker {
 
     fn take_loaded(&mut self, loading: Loading, turn: &mut Turn) {
         let Some(work) = self.desk.get_mut(&loading.person()) else { return };
-        work.is_loading = false;
-        if std::mem::take(&mut work.is_void) {
+        if std::mem::take(&mut work.outside) == Outside::Void {
             return;
         }
         let (base_version, is_tail) = (loading.base_version(), loading.is_tail());
@@ -134,72 +143,127 @@ impl Worker {
         }
     }
 
-    /// Looks up in the history those command ids that may have been carried out before the remembered ones.
-    fn search_for_old_commands(&mut self) {
-        for work in self.desk.values_mut().filter(|work| work.is_ready()) {
-            let Work { waiting, aggregate: Some(aggregate), .. } = work.as_mut() else { continue };
-            if aggregate.receipts.are_complete() {
-                continue;
+    /// Looks up in the histories those command ids that may have been carried out before the remembered ones.
+    fn search_for_old_commands(&mut self, turn: &mut Turn) {
+        let searches = self.desk.values().filter(|work| work.is_ready()).filter_map(|work| work.search());
+        let searches: Vec<(PersonId, Search)> = searches.collect();
+        if searches.is_empty() {
+            return;
+        }
+        let wrap = |(owner, search)| Errand { owner, what: What::Search(Box::new(search)) };
+        let (done, open) = self.read(searches.into_iter().map(wrap).collect());
+        for errand in done {
+            if let What::Search(search) = errand.what {
+                self.take_found(errand.owner, *search);
             }
-            let sought = |task: &Task| match aggregate.receipts.look_up(&task.request.command_id) {
-                Known::SearchFrom(from) => Some((from, task.request.command_id.digest)),
-                Known::New | Known::As(_) => None,
-            };
-            let sought: Vec<_> = waiting.iter().filter_map(sought).collect();
-            if let Some(from) = sought.iter().map(|(from, _)| *from).min()
-                && let Some(found) = commands_since(self.log.as_mut(), aggregate, from)
-            {
-                aggregate.receipts.searched(from, found, sought.into_iter().map(|(_, id)| id));
+        }
+        for errand in open {
+            let Some(work) = self.desk.get_mut(&errand.owner) else { continue };
+            if history::History::commits_read(&errand) > 0 {
+                work.outside = Outside::Reading;
+                turn.errands.push(errand);
+            } else {
+                work.is_held = true;
             }
         }
     }
 
-    /// Reads, from the leader, the persons that others are to be merged into.
+    /// What is too far back stays unknown, and is answered so; while the store is away nothing is decided.
+    fn take_found(&mut self, person: PersonId, search: Search) {
+        let Some(work) = self.desk.get_mut(&person) else { return };
+        if std::mem::take(&mut work.outside) == Outside::Void {
+            return;
+        }
+        let (from, asked) = (search.from, search.asked.clone());
+        match (search.finish(), &mut work.aggregate) {
+            (Found::Receipts(found), Some(aggregate)) => aggregate.receipts.searched(from, found, asked.into_iter()),
+            (Found::Receipts(_), None) => {}
+            (Found::Beyond, aggregate) => {
+                aggregate.iter_mut().for_each(|aggregate| aggregate.receipts.searched_in_vain(&asked));
+            }
+            (Found::Away(unavailable), _) => work.hold(&unavailable),
+        }
+    }
+
+    /// Reads, from the leader, the persons that others are to be merged into. Whose target could not be read for want of
+    /// room is not decided in this turn.
     pub(super) fn read_merge_targets(&mut self, turn: &mut Turn) -> MergeTargets {
-        let targets: BTreeSet<PersonId> = self
-            .desk
-            .values()
-            .filter(|work| work.is_ready())
-            .flat_map(|work| work.waiting.iter().flat_map(|task| &task.request.commands))
-            .filter_map(Command::merge_target)
-            .collect();
+        let mut targets: BTreeMap<PersonId, PersonId> = BTreeMap::new();
+        for (source, work) in self.desk.iter().filter(|(_, work)| work.is_ready()) {
+            targets.extend(work.merge_targets().map(|target| (target, *source)));
+        }
         if targets.is_empty() {
             return MergeTargets::new();
         }
-        let (cached, cold): (Vec<_>, Vec<_>) =
-            targets.iter().map(|target| (*target, self.cache.take(*target))).partition(|(_, cached)| cached.is_some());
-        let cold: Vec<_> = cold.into_iter().map(|(target, _)| (target, Freshness::Newest)).collect();
-        let mut loadings = load::start(self.snapshots.as_mut(), &cold);
-        let extended = cached.into_iter().filter_map(|(_, cached)| cached);
-        loadings.extend(extended.map(|aggregate| Loading::from_cached(aggregate, Freshness::Newest)));
-        let (mut done, unfinished) = load::run(self.log.as_mut(), loadings, TARGET_PAGES_MAX);
-        done.extend(unfinished);
-        done.into_iter().map(|loading| self.take_target(loading, turn)).collect()
+        let (mut read, mut unread) = (MergeTargets::new(), self.read_outside.clone());
+        let (mut cached, mut loadings) = (Vec::new(), Vec::new());
+        for target in targets.keys().filter(|target| !unread.contains(target)) {
+            let before = self.others.remove(target).map(|loading| loading.finish(&mut turn.notices));
+            match before.map_or_else(|| Ok(self.cache.take(*target)), |loaded| loaded.map(Some)) {
+                Ok(Some(aggregate)) if aggregate.version > 0 => cached.push(aggregate),
+                Ok(_) => loadings.push(Loading::cold(*target, Freshness::Newest)),
+                Err(not_loaded) => drop(read.insert(*target, Err(self.target_problem(not_loaded)))),
+            }
+        }
+        for compared in history::compare(self.log.as_mut(), cached) {
+            match compared {
+                Compared::Newest(aggregate) => read.extend([self.take_target(aggregate)]),
+                Compared::Stale(loading) => loadings.push(loading),
+                Compared::Void(loading) => {
+                    turn.notices.push(Notice::LostTail(loading.person()));
+                    loadings.push(loading);
+                }
+                Compared::Unknown(aggregate, unavailable) => {
+                    let (target, error) = (aggregate.person, unavailable.into());
+                    let problem = self.target_problem(NotLoaded { error, so_far: Some(aggregate) });
+                    read.insert(target, Err(problem));
+                }
+            }
+        }
+        let (done, open) = self.read(loadings);
+        for loading in done {
+            let target = loading.person();
+            match loading.finish(&mut turn.notices) {
+                Ok(aggregate) => read.extend([self.take_target(aggregate)]),
+                Err(not_loaded) => drop(read.insert(target, Err(self.target_problem(not_loaded)))),
+            }
+        }
+        for loading in open {
+            let target = loading.person();
+            unread.insert(target);
+            if loading.is_begun() {
+                let owner = targets.get(&target).copied().unwrap_or(target);
+                self.read_outside.insert(target);
+                turn.errands.push(Errand { owner, what: What::Other(Box::new(loading)) });
+            } else {
+                loading.into_cached().into_iter().for_each(|aggregate| self.cache.put(aggregate));
+            }
+        }
+        for work in self.desk.values_mut().filter(|work| work.is_ready()) {
+            let is_held = work.merge_targets().any(|target| unread.contains(&target));
+            work.is_held = is_held;
+        }
+        read
     }
 
-    fn take_target(&mut self, loading: Loading, turn: &mut Turn) -> (PersonId, Result<TargetState, Problem>) {
-        let target = loading.person();
-        let state = match loading.finish(&mut turn.notices) {
-            Ok(aggregate) => {
-                let state = aggregate.state.as_ref();
-                let state = state.map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()));
-                self.cache.put(aggregate);
-                Ok(state)
-            }
-            Err(NotLoaded { error, so_far }) => {
-                so_far.into_iter().for_each(|aggregate| self.cache.put(aggregate));
-                let problem = error.problem();
-                Err(Problem { message: format!("the merge target: {}", problem.message), ..problem })
-            }
-        };
-        (target, state)
+    fn take_target(&mut self, aggregate: Box<Aggregate>) -> (PersonId, Result<TargetState, Problem>) {
+        let (target, state) = (aggregate.person, aggregate.state.as_ref());
+        let state = state.map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()));
+        self.cache.put(aggregate);
+        (target, Ok(state))
+    }
+
+    fn target_problem(&mut self, NotLoaded { error, so_far }: NotLoaded) -> Problem {
+        so_far.into_iter().for_each(|aggregate| self.cache.put(aggregate));
+        let problem = error.problem();
+        Problem { message: format!("the merge target: {}", problem.message), ..problem }
     }
 }
 
 impl Work {
     /// Whether requests wait that could be decided if the person were in memory and fresh.
     fn wants_aggregate(&self) -> bool {
-        !self.waiting.is_empty() && self.attempt.is_none() && !self.is_loading
+        !self.waiting.is_empty() && self.attempt.is_none() && self.outside == Outside::Nothing
     }
 
     /// Whether nothing is in memory to begin with.
@@ -211,49 +275,38 @@ impl Work {
         let first = self.waiting.front().and_then(|task| task.request.commands.first());
         matches!(first, Some(Command::CreatePerson { .. }))
     }
-}
 
-/// The receipts of the commands from the commit at `from` on that come before those that the aggregate remembers; `None`
-/// when the store does not answer, or has too many of them, or its copy has a gap.
-fn commands_since(log: &mut dyn EventLog, aggregate: &Aggregate, from: Sequence) -> Option<Vec<Receipt>> {
-    let end = aggregate.receipts.oldest_sequence()?;
-    let mut found = Vec::new();
-    let mut start = from;
-    let mut consistency = Consistency::Any;
-    let mut next_version = None;
-    let mut commits = 0;
-    while commits < SEARCH_COMMITS_MAX {
-        let start_at = Start::Sequence(start);
-        let read = Read { person: aggregate.person, start: start_at, consistency, newest: None };
-        let page = log.read(&[read]).pop()?.ok()?;
-        let Some(last) = page.commits.last().map(|commit| commit.sequence) else {
-            match consistency {
-                // The copy that answered may lag behind what is remembered.
-                Consistency::Any => consistency = Consistency::Leader,
-                Consistency::Leader => return None,
-            }
-            continue;
-        };
-        for stored in &page.commits {
-            let commit = commit::decode(&stored.payload).ok()?;
-            if next_version.map_or(stored.sequence != from, |next| next != commit.first_version()) {
-                return None;
-            }
-            next_version = commit.version.checked_add(1);
-            found.extend(receipts_in(&commit, stored.sequence).map(|(receipt, _)| receipt));
-            // This commit may have others in it besides those that are remembered.
-            if stored.sequence >= end {
-                return Some(found);
-            }
-            commits += 1;
-        }
-        start = last + 1;
-        if !page.more {
-            match consistency {
-                Consistency::Any => consistency = Consistency::Leader,
-                Consistency::Leader => return None,
-            }
+    /// Nothing was read for it, for want of room: the next turn begins with it.
+    fn put_back_unread(&mut self, loading: Loading) {
+        self.outside = Outside::Nothing;
+        let freshness = loading.freshness();
+        if let Some(aggregate) = loading.into_cached() {
+            self.aggregate = Some(aggregate);
+            self.reload.get_or_insert(freshness);
         }
     }
-    None
+
+    /// Nothing is decided for it in this turn: something that has to be known could not be read.
+    fn hold(&mut self, unavailable: &Unavailable) {
+        self.store_was_away(unavailable);
+        self.is_held = true;
+    }
+
+    /// The search for those of the waiting commands that may have been carried out in a part of the history that is not
+    /// remembered.
+    fn search(&self) -> Option<(PersonId, Search)> {
+        let aggregate = self.aggregate.as_ref().filter(|aggregate| !aggregate.receipts.are_complete())?;
+        let sought = |task: &Task| match aggregate.receipts.look_up(&task.request.command_id) {
+            Known::SearchFrom(from) => Some((from, task.request.command_id.digest)),
+            Known::New | Known::Unknown | Known::As(_) => None,
+        };
+        let sought: Vec<_> = self.waiting.iter().filter_map(sought).collect();
+        let from = sought.iter().map(|(from, _)| *from).min()?;
+        let asked = sought.into_iter().map(|(_, id)| id).collect();
+        Some((aggregate.person, Search::new(aggregate, from, asked)?))
+    }
+
+    fn merge_targets(&self) -> impl Iterator<Item = PersonId> {
+        self.waiting.iter().flat_map(|task| &task.request.commands).filter_map(Command::merge_target)
+    }
 }

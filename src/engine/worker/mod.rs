@@ -11,14 +11,14 @@
 mod loading;
 mod storing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::domain::PersonId;
 use crate::engine::aggregate::Aggregate;
 use crate::engine::cache::Cache;
 use crate::engine::draft::{Draft, Held, MergeTargets, Sealed, Verdict};
 use crate::engine::followed::{Caught, Followed};
-use crate::engine::load::{Freshness, Loading};
+use crate::engine::history::{Errand, Freshness, Loading};
 use crate::engine::ports::{EventLog, SnapshotStore, StoredCommit, Unavailable};
 use crate::engine::staleness::Staleness;
 use crate::engine::turn::{Limits, Moment, Task, Turn};
@@ -41,8 +41,21 @@ pub struct Worker {
     rivalry: Staleness,
     /// What waits, by person; in the order of the ids, so that the same turn is the same each time it is run.
     desk: BTreeMap<PersonId, Box<Work>>,
-    /// Long histories that were read outside the turn.
-    taken_back: Vec<Loading>,
+    /// What was read outside the turn, for the next one.
+    taken_back: Vec<Errand>,
+    /// Merge targets that are being read outside the turn, and those that were.
+    read_outside: BTreeSet<PersonId>,
+    others: BTreeMap<PersonId, Loading>,
+}
+
+/// Whether something of a person is being read outside the turn.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Outside {
+    #[default]
+    Nothing,
+    Reading,
+    /// It is, and what comes of it is of a stream that is no more.
+    Void,
 }
 
 /// What waits for one person.
@@ -53,7 +66,7 @@ struct Work {
     /// Decided, with a commit that is not known to be stored.
     attempt: Option<Attempt>,
     /// Decided, without a commit that would prove the state to be the newest.
-    unconfirmed: Vec<(Task, Held)>,
+    unconfirmed: Vec<(Task, Outcome)>,
     /// What is known of the person, while the turn works on it.
     aggregate: Option<Box<Aggregate>>,
     /// Whether that was in memory before, with what was heard of, and nobody looked in this turn whether it is still the newest.
@@ -61,9 +74,9 @@ struct Work {
     /// Set when the aggregate is known to be stale.
     reload: Option<Freshness>,
     /// Whether the history is being read outside the turn.
-    is_loading: bool,
-    /// Whether what comes of that is of a stream that is no more.
-    is_void: bool,
+    outside: Outside,
+    /// Whether nothing is decided in this turn: something that has to be known could not be read.
+    is_held: bool,
     /// The last thing that stood in the way, for those whose time runs out.
     trouble: Option<Problem>,
     /// Conflicts since something of the person was last stored or confirmed.
@@ -90,8 +103,21 @@ impl Worker {
         let cache = Cache::new(limits.cache_bytes);
         let followed = Followed::new(limits.cache_bytes / FOLLOWED_DIVISOR);
         let [staleness, missed, rivalry] = [Staleness::default(); 3];
-        let (desk, taken_back) = (BTreeMap::new(), Vec::new());
-        Self { log, snapshots, limits, cache, staleness, followed, missed, rivalry, desk, taken_back }
+        let (desk, taken_back, read_outside, others) = (BTreeMap::new(), Vec::new(), BTreeSet::new(), BTreeMap::new());
+        Self {
+            log,
+            snapshots,
+            limits,
+            cache,
+            staleness,
+            followed,
+            missed,
+            rivalry,
+            desk,
+            taken_back,
+            read_outside,
+            others,
+        }
     }
 
     /// Takes what arrived, and what was left over, through one turn.
@@ -103,6 +129,7 @@ impl Worker {
         self.load(&mut turn);
         let targets = self.read_merge_targets(&mut turn);
         self.decide(&targets, &mut turn);
+        std::mem::take(&mut self.others).into_values().for_each(|unused| self.keep(unused));
         self.append(&mut turn);
         self.confirm(&mut turn);
         self.followed.turn_ended(turn.newest_stored);
@@ -110,9 +137,9 @@ impl Worker {
         turn
     }
 
-    /// Takes back a history that was read outside the turn, done or not; the next turn goes on with it.
-    pub fn take_back(&mut self, loading: Loading) {
-        self.taken_back.push(loading);
+    /// Takes back what was read outside the turn, to its end or not; the next turn goes on with it.
+    pub fn take_back(&mut self, errand: Errand) {
+        self.taken_back.push(errand);
     }
 
     /// Takes in a commit that somebody stored, maybe this worker: for one who is in memory it may be the next. Commits may
@@ -188,6 +215,8 @@ impl Worker {
     /// Forgets all that was cached: the stream is not the one that it was.
     pub fn forget_everything(&mut self) {
         self.cache.clear();
+        self.read_outside.clear();
+        self.others.clear();
         self.forget_what_was_heard();
         for work in self.desk.values_mut() {
             match &mut work.attempt {
@@ -196,7 +225,9 @@ impl Worker {
                 None => {
                     work.aggregate = None;
                     work.reload = Some(Freshness::Newest);
-                    work.is_void = work.is_loading;
+                    if work.outside == Outside::Reading {
+                        work.outside = Outside::Void;
+                    }
                 }
             }
         }
@@ -254,7 +285,7 @@ impl Worker {
                         is_void: false,
                     });
                 }
-                Ok(None) => work.unconfirmed = decided,
+                Ok(None) => work.unconfirmed = decided.into_iter().map(without_commit).collect(),
                 Err(problem) => {
                     decided.into_iter().for_each(|(task, _)| turn.answer(task, Outcome::Problem(problem.clone())));
                 }
@@ -262,10 +293,17 @@ impl Worker {
         }
     }
 
+    /// Nobody asked for it after all.
+    fn keep(&mut self, loading: Loading) {
+        if let Ok(aggregate) = loading.finish(&mut Vec::new()) {
+            self.cache.put(aggregate);
+        }
+    }
+
     /// Puts what is done with back into the cache.
     fn clear_desk(&mut self) {
         self.desk.retain(|_, work| {
-            let done = work.is_done() && !work.is_loading;
+            let done = work.is_done() && work.outside == Outside::Nothing;
             // Also one that is known to be stale, when nobody had the time to wait for its tail: that is all it lacks.
             if done
                 && let Some(aggregate) = work.aggregate.take()
@@ -275,6 +313,14 @@ impl Worker {
             }
             !done
         });
+    }
+}
+
+/// What is told once the state is confirmed, of a request that was decided where nothing is to be stored.
+fn without_commit((task, held): (Task, Held)) -> (Task, Outcome) {
+    match held {
+        Held::IfNewest(outcome) => (task, outcome),
+        Held::WithCommit(_) => unreachable!("a request was carried out by a commit that is not there"),
     }
 }
 
@@ -288,19 +334,20 @@ impl Work {
     fn is_ready(&self) -> bool {
         !self.waiting.is_empty()
             && self.attempt.is_none()
-            && !self.is_loading
+            && self.outside == Outside::Nothing
+            && !self.is_held
             && self.aggregate.is_some()
             && self.reload.is_none()
     }
 
     /// Puts requests back, before those that came after them, to be decided on a fresher state.
-    fn decide_again(&mut self, decided: Vec<(Task, Held)>, freshness: Freshness) {
+    fn decide_again<T>(&mut self, decided: Vec<(Task, T)>, freshness: Freshness) {
         self.put_back(decided);
         self.reload = Some(freshness);
     }
 
     /// Puts requests back, before those that came after them.
-    fn put_back(&mut self, decided: Vec<(Task, Held)>) {
+    fn put_back<T>(&mut self, decided: Vec<(Task, T)>) {
         decided.into_iter().rev().for_each(|(task, _)| self.waiting.push_front(task));
     }
 

@@ -3,9 +3,9 @@
 
 use crate::domain::PersonId;
 use crate::engine::draft::Held;
+use crate::engine::history::Freshness;
 use crate::engine::link::{Link, Standing};
-use crate::engine::load::Freshness;
-use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
+use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Start, Tip, Unavailable};
 use crate::engine::turn::{DueSnapshot, Limits, Notice, Turn};
 use crate::engine::worker::{Attempt, Work, Worker};
 use crate::wire::reply::{Accepted, Code, Outcome, Problem};
@@ -24,13 +24,15 @@ impl Worker {
             .iter()
             .filter_map(|(person, work)| {
                 let start = Start::Sequence(work.attempt.as_ref()?.sealed.append.expected + 1);
-                Some(Read { person: *person, start, consistency: Consistency::Leader, newest: None })
+                // The one that is asked for, and whether another came after it.
+                let (consistency, newest) = (Consistency::Leader, None);
+                Some(Read { person: *person, start, consistency, newest, commits_max: 2 })
             })
             .collect();
         if reads.is_empty() {
             return;
         }
-        let pages = self.log.read(&reads);
+        let pages = self.log.read(&reads, self.limits.reading.bytes);
         for (read, page) in reads.iter().zip(pages) {
             if let Some(work) = self.desk.get_mut(&read.person) {
                 work.learn(page, &self.limits, turn);
@@ -98,6 +100,11 @@ impl Work {
     fn learn(&mut self, page: Result<Page, Unavailable>, limits: &Limits, turn: &mut Turn) {
         let Some(mut attempt) = self.attempt.take() else { return };
         let newest = page.as_ref().ok().and_then(|page| page.commits.last()).map(|commit| commit.sequence);
+        // Those for which there was no room are asked for again.
+        if page.as_ref().is_ok_and(Page::has_no_room) {
+            self.attempt = Some(attempt);
+            return;
+        }
         match page.map(|page| page.commits.into_iter().next()) {
             Ok(Some(stored)) if stored.payload == attempt.sealed.append.payload => {
                 self.stored_earlier(attempt, stored.sequence, newest, limits, turn);
@@ -216,19 +223,12 @@ impl Work {
         self.decide_again(attempt.decided, freshness);
     }
 
-    fn confirm(&mut self, person: PersonId, tip: Result<Option<StoredCommit>, Unavailable>, turn: &mut Turn) {
+    fn confirm(&mut self, person: PersonId, tip: Result<Option<Tip>, Unavailable>, turn: &mut Turn) {
         let decided = std::mem::take(&mut self.unconfirmed);
         let link = self.aggregate.as_ref().map_or_else(Link::start, |aggregate| aggregate.link());
         match tip.map(|tip| link.against(tip.as_ref())) {
             Ok(Standing::Newest) => {
-                for (task, held) in decided {
-                    let outcome = match held {
-                        Held::IfNewest(outcome) => outcome,
-                        // It is not here: its commit would be on its way.
-                        Held::WithCommit(_) => Outcome::Problem(Problem::new(Code::Unavailable, "it was not stored")),
-                    };
-                    turn.answer(task, outcome);
-                }
+                decided.into_iter().for_each(|(task, outcome)| turn.answer(task, outcome));
             }
             Ok(Standing::Behind(newest)) => self.decide_again(decided, Freshness::Reaching(newest)),
             Ok(Standing::Void) => {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use cim_domain_person::daemon::clock::Clock;
 use cim_domain_person::daemon::follower::{Ear, Follower};
 use cim_domain_person::daemon::pulse::Pulses;
+use cim_domain_person::engine::history::Budget;
 use cim_domain_person::engine::ports::Sequence;
 use cim_domain_person::engine::turn::{Limits, Moment};
 use cim_domain_person::engine::worker::Worker;
@@ -100,7 +101,8 @@ impl Listener {
 /// A worker whose memory proved stale again and again.
 fn worried() -> Worker {
     let log = MemoryLog::new();
-    let limits = Limits { cache_bytes: 1 << 20, snapshot_frequency: 0, append_micros_max: 1 };
+    let reading = Budget::of_a_turn(1 << 20);
+    let limits = Limits { cache_bytes: 1 << 20, snapshot_frequency: 0, append_micros_max: 1, reading };
     let mut worker = Worker::new(Box::new(log.clone()), Box::new(MemorySnapshots::new()), limits);
     let person = somebody();
     let mut rival = Worker::new(Box::new(log), Box::new(MemorySnapshots::new()), limits);

@@ -1,6 +1,7 @@
 //! The service as real processes on a real server: what the contract promises, seen from outside.
 
 mod batches;
+mod budgets;
 pub mod client;
 mod clocks;
 mod contract;

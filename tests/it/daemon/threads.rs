@@ -21,9 +21,8 @@ use cim_domain_person::daemon::stages::StageClock;
 use cim_domain_person::daemon::statistics::Statistics;
 use cim_domain_person::daemon::threads::{self, Poison};
 use cim_domain_person::domain::PersonId;
-use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, EventLog, Page, Read, StoredCommit, Unavailable,
-};
+use cim_domain_person::engine::history::Budget;
+use cim_domain_person::engine::ports::{Append, Appended, AppendedTogether, EventLog, Page, Read, Tip, Unavailable};
 use cim_domain_person::engine::turn::{Limits, Moment, Task};
 use cim_domain_person::engine::worker::Worker;
 use cim_domain_person::memory::{MemoryLog, MemorySnapshots};
@@ -69,12 +68,12 @@ impl EventLog for Jittery {
         self.log.payload_bytes_max()
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
         self.hesitate();
-        self.log.read(reads)
+        self.log.read(reads, bytes_max)
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
         self.hesitate();
         self.log.tips(persons)
     }
@@ -122,7 +121,8 @@ impl Threads {
             background,
         };
         let (pulses, shared) = (Pulses::new(clock), MemoryLog::new());
-        let limits = Limits { cache_bytes: 1 << 20, snapshot_frequency: 0, append_micros_max: 1 };
+        let reading = Budget::of_a_turn(1 << 20);
+        let limits = Limits { cache_bytes: 1 << 20, snapshot_frequency: 0, append_micros_max: 1, reading };
         let (_, ears) = Follower::new(workers, Arc::new(|| 0));
         let start = |(number, (seat, ear)): (usize, (Seat, Ear))| {
             let log = Jittery {

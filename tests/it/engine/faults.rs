@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, Start, StoredCommit, Unavailable,
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, Start, Tip, Unavailable,
 };
 use cim_domain_person::memory::MemoryLog;
 use cim_domain_person::wire::commit::COMMIT_BYTES_MAX;
@@ -61,6 +61,8 @@ struct Script {
     calls: Vec<&'static str>,
     /// The last commit of each person that was shown: what is read from before it is searched once more.
     shown: HashMap<PersonId, Sequence>,
+    commits_read: usize,
+    most_bytes: usize,
 }
 
 /// The hand on the faults of one replica's log.
@@ -106,6 +108,16 @@ impl Faults {
     /// What was asked of the log since the last time, one word a call.
     pub fn calls(&self) -> Vec<&'static str> {
         std::mem::take(&mut self.lock().calls)
+    }
+
+    /// How many commits were read since the last time.
+    pub fn commits_read(&self) -> usize {
+        std::mem::take(&mut self.lock().commits_read)
+    }
+
+    /// How many bytes of commits were read at once, at most, since the last time.
+    pub fn most_bytes(&self) -> usize {
+        std::mem::take(&mut self.lock().most_bytes)
     }
 
     /// Lets the appends that were held back arrive.
@@ -166,7 +178,7 @@ impl FaultyLog {
     }
 
     fn read_one(&mut self, read: &Read) -> Page {
-        let mut page = self.inner.read(std::slice::from_ref(read)).pop().unwrap().unwrap();
+        let mut page = self.inner.read(std::slice::from_ref(read), usize::MAX).pop().unwrap().unwrap();
         let script = self.faults.lock();
         if read.consistency == Consistency::Any {
             script.show_as_a_copy_does(&mut page);
@@ -202,7 +214,7 @@ impl EventLog for FaultyLog {
         self.faults.lock().payload_bytes_max.unwrap_or(COMMIT_BYTES_MAX)
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
         self.let_late_ones_land();
         let fault = {
             let mut script = self.faults.lock();
@@ -221,10 +233,15 @@ impl EventLog for FaultyLog {
         if fault == OnRead::Unavailable {
             return reads.iter().map(|_| Err(Unavailable("the store is away".to_owned()))).collect();
         }
-        reads.iter().map(|read| Ok(self.read_one(read))).collect()
+        let mut pages: Vec<_> = reads.iter().map(|read| Ok(self.read_one(read))).collect();
+        Page::cut(&mut pages, bytes_max);
+        let mut script = self.faults.lock();
+        script.commits_read += pages.iter().flatten().map(|page| page.commits.len()).sum::<usize>();
+        script.most_bytes = script.most_bytes.max(pages.iter().flatten().map(Page::bytes).sum());
+        pages
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
         self.let_late_ones_land();
         let fault = {
             let mut script = self.faults.lock();

@@ -1,6 +1,7 @@
 //! The engine: turns of workers over one log in memory, with and without faults.
 
 mod bounds;
+mod budgets;
 #[path = "../../simulation/chance.rs"]
 #[allow(dead_code, reason = "the simulation draws more from it")]
 pub mod chance;
@@ -21,8 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cim_domain_person::domain::{Person, PersonId, Timestamp, evolve};
-use cim_domain_person::engine::aggregate::receipts_in;
-use cim_domain_person::engine::load::{self, Loading};
+use cim_domain_person::engine::aggregate::{Aggregate, receipts_in};
+use cim_domain_person::engine::history::{self, Budget, Errand, Freshness, Loading};
 use cim_domain_person::engine::ports::{SnapshotStore, StoredCommit};
 use cim_domain_person::engine::turn::{Answer, Counts, DueSnapshot, Limits, Moment, Notice, Task};
 use cim_domain_person::engine::worker::Worker;
@@ -42,7 +43,12 @@ pub const MILLI: u64 = 1_000;
 pub const SECOND: u64 = 1_000_000;
 pub const MINUTE: u64 = 60 * SECOND;
 
-pub const LIMITS: Limits = Limits { cache_bytes: 1 << 20, snapshot_frequency: 0, append_micros_max: SECOND };
+pub const LIMITS: Limits = Limits {
+    cache_bytes: 1 << 20,
+    snapshot_frequency: 0,
+    append_micros_max: SECOND,
+    reading: Budget::of_a_turn(4 << 20),
+};
 
 /// What all replicas share: the log, the snapshots, and the time.
 #[derive(Clone)]
@@ -95,7 +101,7 @@ impl World {
             notices: Vec::new(),
             counts: Counts::default(),
             snapshots: Vec::new(),
-            long_loads: Vec::new(),
+            errands: Vec::new(),
             asked: 0,
         }
     }
@@ -127,6 +133,14 @@ impl World {
     pub fn history(&self, person: &str) -> History {
         History::of(id(person), &self.log.commits(id(person)))
     }
+}
+
+/// A person as a replica without anything in memory loads it.
+pub fn loaded(world: &World, person: &str) -> Box<Aggregate> {
+    let loading = Loading::cold(id(person), Freshness::Newest);
+    let (log, snapshots) = (&mut world.log.clone(), &mut world.snapshots.clone());
+    let (done, _) = history::run(log, snapshots, vec![loading], &Budget::of_bytes(usize::MAX));
+    done.into_iter().next().unwrap().finish(&mut Vec::new()).unwrap()
 }
 
 /// A person's history, read by somebody who trusts nothing.
@@ -183,8 +197,8 @@ pub struct Replica {
     pub counts: Counts,
     /// Every snapshot that was due, also stored.
     pub snapshots: Vec<DueSnapshot>,
-    /// Histories that are to be read outside the turn, until [`read_long_histories`](Self::read_long_histories).
-    pub long_loads: Vec<Loading>,
+    /// What is to be read outside the turn, until [`read_long_histories`](Self::read_long_histories).
+    pub errands: Vec<Errand>,
     asked: usize,
 }
 
@@ -206,7 +220,7 @@ impl Replica {
         let turn = self.worker.turn(self.world.moment(), tasks);
         self.notices.extend(turn.notices);
         self.counts.add(&turn.counts);
-        self.long_loads.extend(turn.long_loads);
+        self.errands.extend(turn.errands);
         for due in turn.snapshots {
             self.world.snapshots.clone().store(due.person, due.version, &due.bytes).unwrap();
             self.snapshots.push(due);
@@ -238,11 +252,11 @@ impl Replica {
 
     /// What the thread for long histories does.
     pub fn read_long_histories(&mut self) {
-        for loading in std::mem::take(&mut self.long_loads) {
-            let (done, open) = load::run(&mut self.world.log, vec![loading], usize::MAX);
-            assert!(open.is_empty());
-            done.into_iter().for_each(|loading| self.worker.take_back(loading));
-        }
+        let (log, snapshots) = (&mut self.world.log, &mut self.world.snapshots);
+        let budget = Budget::of_bytes(usize::MAX);
+        let (done, open) = history::run(log, snapshots, std::mem::take(&mut self.errands), &budget);
+        assert!(open.is_empty());
+        done.into_iter().for_each(|errand| self.worker.take_back(errand));
     }
 }
 

@@ -2,7 +2,6 @@
 
 use cim_domain_person::domain::Timestamp;
 use cim_domain_person::engine::aggregate::Aggregate;
-use cim_domain_person::engine::load::{self, Freshness};
 use cim_domain_person::engine::ports::SnapshotStored;
 use cim_domain_person::engine::turn::Notice;
 use cim_domain_person::wire::snapshot;
@@ -22,12 +21,6 @@ fn with_snapshots(commits: usize) -> (World, Vec<DueSnapshot>) {
     }
     world.snapshots.forge(id(ANN), None);
     (world, replica.snapshots)
-}
-
-fn loaded(world: &World) -> Box<Aggregate> {
-    let loading = load::start(&mut world.snapshots.clone(), &[(id(ANN), Freshness::Newest)]);
-    let (done, _) = load::run(&mut world.log.clone(), loading, usize::MAX);
-    done.into_iter().next().unwrap().finish(&mut Vec::new()).unwrap()
 }
 
 #[test]
@@ -61,11 +54,11 @@ fn whoever_loads_a_long_tail_makes_a_snapshot_of_it() {
 #[test]
 fn every_snapshot_and_its_tail_give_what_the_whole_history_gives() {
     let (world, snapshots) = with_snapshots(20);
-    let full = loaded(&world).to_snapshot().unwrap();
+    let full = loaded(&world, ANN).to_snapshot().unwrap();
     assert_eq!(full.version, 20);
     for due in snapshots {
         world.snapshots.forge(id(ANN), Some(due.bytes.clone()));
-        assert_eq!(loaded(&world).to_snapshot().unwrap(), full, "from version {}", due.version);
+        assert_eq!(loaded(&world, ANN).to_snapshot().unwrap(), full, "from version {}", due.version);
         let mut replica = world.replica();
         assert_eq!(replica.tell([ask("7", note(ANN, "7"))]), ["accepted v8 #8 AttributeRecorded again"]);
         assert_eq!(replica.notices, []);
@@ -198,12 +191,12 @@ fn a_long_history_leaves_the_turn() {
     world.given([ask("b", create(BOB))]);
     let told = replica.turn([ask("x", note(ANN, "x")), ask("y", note(BOB, "y"))]);
     assert_eq!(told, [(1, "accepted v2 #42 AttributeRecorded".to_owned())], "others are served");
-    assert_eq!(replica.long_loads.len(), 1);
+    assert_eq!(replica.errands.len(), 1);
     assert_eq!(replica.worker.backlog(), 1);
     assert!(!replica.worker.is_idle());
     // It is read once, however many turns go by and whatever comes in.
     assert_eq!(replica.turn([ask("0", create(ANN))]), []);
-    assert_eq!(replica.long_loads.len(), 1);
+    assert_eq!(replica.errands.len(), 1);
     replica.read_long_histories();
     assert_eq!(
         replica.turn([]),
@@ -221,11 +214,11 @@ fn a_long_history_that_comes_back_unread_is_read_on() {
     let mut replica = world.replica();
     replica.faults.page_commits_max(2);
     assert_eq!(replica.turn([ask("x", note(ANN, "x"))]), []);
-    let unread = replica.long_loads.pop().unwrap();
+    let unread = replica.errands.pop().unwrap();
     replica.worker.take_back(unread);
     assert_eq!(replica.turn([]), []);
     replica.turn([]);
-    assert_eq!(replica.long_loads.len(), 1);
+    assert_eq!(replica.errands.len(), 1);
     replica.read_long_histories();
     assert_eq!(replica.turn([]).len(), 1);
 }

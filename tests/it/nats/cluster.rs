@@ -6,7 +6,7 @@ use std::time::Duration;
 use cim_domain_person::config::Config;
 use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Start, StoredCommit, Unavailable,
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Start, Tip, Unavailable,
 };
 use cim_domain_person::nats::{ProvisionError, prepare};
 use serde_json::json;
@@ -50,13 +50,13 @@ impl<L: EventLog> EventLog for CaughtUp<L> {
         self.0.payload_bytes_max()
     }
 
-    fn read(&mut self, reads: &[Read]) -> Vec<Result<Page, Unavailable>> {
+    fn read(&mut self, reads: &[Read], bytes_max: usize) -> Vec<Result<Page, Unavailable>> {
         let persons: Vec<PersonId> = reads.iter().map(|read| read.person).collect();
         let newest: Vec<u64> =
             self.0.tips(&persons).into_iter().map(|tip| tip.unwrap().map_or(0, |tip| tip.sequence)).collect();
         let mut pages = Vec::new();
         eventually("the copies have caught up", || {
-            pages = self.0.read(reads);
+            pages = self.0.read(reads, bytes_max);
             std::iter::zip(&pages, reads).zip(&newest).all(|((page, read), newest)| match page {
                 Ok(page)
                     if !page.more
@@ -71,7 +71,7 @@ impl<L: EventLog> EventLog for CaughtUp<L> {
         pages
     }
 
-    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<StoredCommit>, Unavailable>> {
+    fn tips(&mut self, persons: &[PersonId]) -> Vec<Result<Option<Tip>, Unavailable>> {
         self.0.tips(persons)
     }
 

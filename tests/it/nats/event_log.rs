@@ -198,7 +198,10 @@ fn a_time_in_between_is_a_start() {
     std::thread::sleep(Duration::from_millis(50));
     let second = store(&mut log, person, first, b"2");
     for consistency in [Consistency::Any, Consistency::Leader] {
-        let page = log.read(&[Read { person, start, consistency, newest: None }]).remove(0).unwrap();
+        let page = log
+            .read(&[Read { person, start, consistency, newest: None, commits_max: usize::MAX }], usize::MAX)
+            .remove(0)
+            .unwrap();
         assert_eq!(page.commits.iter().map(|commit| commit.sequence).collect::<Vec<_>>(), [second]);
     }
 }
@@ -224,8 +227,14 @@ fn without_a_stream_nothing_is_stored() {
     let mut log = log(&open(&config), &config);
     assert!(matches!(log.append(&[append(somebody(), 0, *b"x")])[..], [Appended::Unavailable(_)]));
     assert!(log.tips(&[somebody()])[0].is_err());
-    let read = Read { person: somebody(), start: Start::Sequence(1), consistency: Consistency::Any, newest: None };
-    assert!(log.read(&[read])[0].is_err());
+    let read = Read {
+        person: somebody(),
+        start: Start::Sequence(1),
+        consistency: Consistency::Any,
+        newest: None,
+        commits_max: usize::MAX,
+    };
+    assert!(log.read(&[read], usize::MAX)[0].is_err());
 }
 
 /// Another stream has our subjects in place of ours: what it says is not our stream's word.
@@ -253,13 +262,19 @@ fn a_poisoned_history_is_read_all_the_same() {
     let mut raw = Raw::connect(server.port());
     raw.publish_with_headers(&format!("person.events.{person}"), "", b"NATS/1.0\r\nno colon\r\n\r\n", b"poison");
     raw.sync();
-    let question = Read { person, start: Start::Sequence(1), consistency: Consistency::Any, newest: None };
+    let question = Read {
+        person,
+        start: Start::Sequence(1),
+        consistency: Consistency::Any,
+        newest: None,
+        commits_max: usize::MAX,
+    };
     // Nobody may answer while the connection comes back.
     let whole = |page: Page| assert_eq!(page.commits.len(), 2);
-    log.read(&[question]).remove(0).map_or_else(drop, whole);
+    log.read(&[question], usize::MAX).remove(0).map_or_else(drop, whole);
     settled(&store_connection);
     let generation = store_connection.connection().health().generation;
-    let page = log.read(&[question]).remove(0).unwrap();
+    let page = log.read(&[question], usize::MAX).remove(0).unwrap();
     let payloads: Vec<&[u8]> = page.commits.iter().map(|commit| &*commit.payload).collect();
     assert_eq!(payloads, [b"1".as_slice(), b"poison"]);
     assert_eq!(page.commits[0].sequence, first);

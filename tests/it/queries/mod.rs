@@ -19,16 +19,23 @@ use crate::engine::faults::{Faults, FaultyLog};
 
 const CACHE_BYTES: usize = 1 << 20;
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+const ROUND_BYTES_MAX: usize = 1 << 20;
 
 /// Somebody who answers queries and has nothing in memory.
 fn inquiry(world: &World, answer_bytes_max: usize) -> Inquiry {
-    Inquiry::new(Box::new(world.log.clone()), Box::new(world.snapshots.clone()), CACHE_BYTES, answer_bytes_max)
+    Inquiry::new(
+        Box::new(world.log.clone()),
+        Box::new(world.snapshots.clone()),
+        CACHE_BYTES,
+        answer_bytes_max,
+        ROUND_BYTES_MAX,
+    )
 }
 
 /// The same, with something wrong between them and the log.
 fn inquiry_with(world: &World, faults: &Faults, answer_bytes_max: usize) -> Inquiry {
     let log = FaultyLog::new(world.log.clone(), faults.clone());
-    Inquiry::new(Box::new(log), Box::new(world.snapshots.clone()), CACHE_BYTES, answer_bytes_max)
+    Inquiry::new(Box::new(log), Box::new(world.snapshots.clone()), CACHE_BYTES, answer_bytes_max, ROUND_BYTES_MAX)
 }
 
 /// The answer's JSON, or the code of the problem as a string.

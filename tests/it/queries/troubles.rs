@@ -1,6 +1,8 @@
 //! Answers when the log is not what it was: restored, damaged, away.
 
+use cim_domain_person::engine::inquiry::Inquiry;
 use cim_domain_person::engine::turn::Notice;
+use cim_domain_person::wire::query::{Get, Query, RecordedAt};
 use serde_json::{Value, json};
 
 use super::{ANSWER_BYTES_MAX, Truth, ask, get, inquiry, inquiry_with};
@@ -14,7 +16,7 @@ fn world(commits: usize) -> World {
     world
 }
 
-fn history(inquiry: &mut cim_domain_person::engine::inquiry::Inquiry, from: u64, limit: u64) -> Value {
+fn history(inquiry: &mut Inquiry, from: u64, limit: u64) -> Value {
     ask(inquiry, "history", &json!({ "person_id": ANN, "from_version": from, "limit": limit }))
 }
 
@@ -129,4 +131,73 @@ fn a_log_that_is_away_is_unavailable_and_comes_back() {
     assert_eq!(faults.calls(), ["tips"], "it is still in memory");
     assert_eq!(history(&mut inquiry, 1, 100)["version"], 3);
     assert_eq!(get(&mut inquiry, BOB), "person_not_found");
+}
+
+/// One question about a person with a long history and no snapshot held up all that were asked beside it and after it.
+#[test]
+fn nobody_waits_for_somebody_elses_long_history() {
+    let world = world(40);
+    world.given([asked("", create(BOB))]);
+    let faults = Faults::default();
+    faults.page_commits_max(2);
+    let mut inquiry = inquiry_with(&world, &faults, ANSWER_BYTES_MAX);
+    let query = |person| Query::Get(Get { person: id(person), at: RecordedAt::Now, valid_on: None });
+    let round = |inquiry: &mut Inquiry, arrivals: Vec<(u64, Query)>| {
+        let mut answers = Vec::new();
+        inquiry.round(arrivals, &mut |ticket, answer| answers.push((ticket, answer.is_ok())));
+        answers
+    };
+    assert_eq!(round(&mut inquiry, vec![(1, query(ANN)), (2, query(BOB))]), [(2, true)]);
+    // Whoever asks about the person later is answered by what there was when that was asked.
+    world.given([asked("", rename(BOB, "Bea"))]);
+    assert_eq!(round(&mut inquiry, vec![(3, query(BOB)), (4, query(ANN))]), [(3, true)]);
+    let mut rounds = 0;
+    let mut answered = Vec::new();
+    while answered.is_empty() {
+        answered = round(&mut inquiry, vec![(100 + rounds, query(BOB))]);
+        answered.retain(|(ticket, _)| *ticket < 100);
+        rounds += 1;
+    }
+    assert_eq!(answered, [(1, true)]);
+    assert!(rounds > 3, "{rounds} rounds");
+    assert_eq!(round(&mut inquiry, Vec::new()), [(4, true)]);
+    assert!(inquiry.is_idle());
+}
+
+/// A history that takes longer than there is time was read from its beginning whenever it was asked for.
+#[test]
+fn what_was_read_for_a_question_that_came_to_nothing_is_kept() {
+    let world = world(40);
+    let faults = Faults::default();
+    faults.page_commits_max(2);
+    let mut inquiry = inquiry_with(&world, &faults, ANSWER_BYTES_MAX);
+    let query = Query::Get(Get { person: id(ANN), at: RecordedAt::Now, valid_on: None });
+    inquiry.round(vec![(1, query.clone()), (2, query.clone())], &mut |_, _| panic!("it is not read yet"));
+    inquiry.round(Vec::new(), &mut |_, _| panic!("it is not read yet"));
+    assert_eq!(inquiry.give_up(|ticket| ticket == 1), [1]);
+    assert!(!inquiry.is_idle(), "somebody still waits");
+    assert_eq!(inquiry.give_up(|_| true), [2]);
+    assert!(inquiry.is_idle());
+    faults.commits_read();
+    let answer: Value = serde_json::from_slice(&inquiry.answer(&[query]).pop().unwrap().unwrap()).unwrap();
+    assert_eq!(answer["version"], 40);
+    let read = faults.commits_read();
+    assert!(read < 38, "{read} commits are read again");
+}
+
+/// A copy showed another commit that continues the history as well, and what it showed was answered, or called damage.
+#[test]
+fn a_copy_that_showed_another_commit_is_not_quoted() {
+    let world = world(3);
+    world.given((3..8).map(|number| asked("", note(ANN, &number.to_string()))));
+    let truth = Truth::of(&world, ANN);
+    let mut events: Value = serde_json::from_slice(&world.log.commits(id(ANN))[3].payload).unwrap();
+    events["events"][0]["actor"] = json!("somebody else");
+    let faults = Faults::default();
+    let mut inquiry = inquiry_with(&world, &faults, ANSWER_BYTES_MAX);
+    get(&mut inquiry, ANN);
+    faults.garble(4, events.to_string().into_bytes().leak());
+    assert_eq!(history(&mut inquiry, 1, 100)["events"], json!(truth.json));
+    let query = json!({ "person_id": ANN, "at_version": 7 });
+    assert_eq!(ask(&mut inquiry, "get", &query), truth.answer(|event| event.sequence <= 7));
 }
