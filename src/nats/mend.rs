@@ -4,11 +4,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::ApiError;
+use super::clock_offset::ClockOffset;
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
 use super::leader::answered;
 use super::store::{NotSent, Store};
-use crate::domain::PersonId;
+use crate::domain::{PersonId, Timestamp};
 use crate::engine::ports::{Sequence, Unavailable};
 
 /// What a call may take.
@@ -27,6 +28,7 @@ struct Answer {
     #[serde(default)]
     purged: u64,
     config: Option<Rules>,
+    ts: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -35,16 +37,31 @@ struct Rules {
     deny_purge: bool,
 }
 
+/// What has to be known before a history is repaired.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground {
+    /// Whether the stream lets messages be taken out at all.
+    pub is_purge_allowed: bool,
+    /// Our clock against that of the stream's leader; `None` where it does not tell its time.
+    pub clock: Option<ClockOffset>,
+}
+
 impl Mend {
     /// Over this connection.
     pub fn new(store: &Store, layout: &Layout) -> Result<Self, NotSent> {
         Ok(Self { inbox: store.inbox()?, layout: layout.clone() })
     }
 
-    /// Whether the stream lets messages be taken out at all.
-    pub fn is_purge_allowed(&mut self) -> Result<bool, Unavailable> {
+    /// Looks at the ground on which it is to be done.
+    pub fn ground(&mut self) -> Result<Ground, Unavailable> {
         let info = self.layout.api(&format!("STREAM.INFO.{}", self.layout.stream()));
-        Ok(!self.call(&info, b"")?.config.is_some_and(|rules| rules.deny_purge))
+        let asked = Timestamp::now();
+        let answer = self.call(&info, b"")?;
+        let answered = Timestamp::now();
+        Ok(Ground {
+            is_purge_allowed: !answer.config.is_some_and(|rules| rules.deny_purge),
+            clock: answer.ts.map(|said| ClockOffset::between(asked, said, answered)),
+        })
     }
 
     /// Takes out all of a person's commits before this sequence, in one step. How many they were.

@@ -76,7 +76,7 @@ pub use health::Health;
 pub use inbox::{Exchanged, Inbox};
 pub use intake::{Arrivals, Group, Intake, Left};
 pub use layout::Layout;
-pub use mend::Mend;
+pub use mend::{Ground, Mend};
 pub use message::Incoming;
 pub use obstacle::{Cause, Consequence, Obstacle};
 pub use probe::greetings;

@@ -1,6 +1,8 @@
 //! What a seed makes of a run: how large it is, and which faults there are how often. Every run has other ones (swarm
 //! testing): where everything goes wrong at once, much hides behind something else.
 
+use std::sync::LazyLock;
+
 use cim_domain_person::engine::id_spans::CLOCK_OFFSET_MAX_MICROS;
 
 use super::chance::Chance;
@@ -97,6 +99,9 @@ pub struct Plan {
     pub turn_tasks_max: usize,
 }
 
+/// With `ALL_AGE` set every run is one in which a person ages: other runs than those of the same seeds without it.
+static ALL_AGE: LazyLock<bool> = LazyLock::new(|| std::env::var_os("ALL_AGE").is_some());
+
 impl Plan {
     pub fn of(chance: &mut Chance) -> Self {
         let loses_tails = chance.in_1000(250);
@@ -106,7 +111,7 @@ impl Plan {
         let fault = |chance: &mut Chance, often: u64| if has_it(chance) { 1 + chance.draw(often) } else { 0 };
         let (is_long, is_wild) = (chance.in_1000(60), chance.in_1000(300));
         // One person gets command after command for a quarter of an hour.
-        let is_aging = is_long && chance.in_1000(500);
+        let is_aging = *ALL_AGE || is_long && chance.in_1000(500);
         let is_entangled = !is_calm && !is_long && chance.in_1000(200);
         let plan = Self {
             replicas: if is_entangled { 2 + chance.place(3) } else { 1 + chance.place(4) },
@@ -177,6 +182,7 @@ impl Plan {
     fn aged(self, chance: &mut Chance) -> Self {
         Self {
             replicas: 1 + chance.place(2),
+            requests: 250 + chance.place(350),
             persons: 1,
             haste: 100,
             burst: *chance.pick(&[1, 2]),

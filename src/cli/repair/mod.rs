@@ -33,7 +33,7 @@ use crate::engine::ports::{Append, Appended, CommitHeaders, EventLog, Sequence, 
 use crate::engine::repair::{Repaired, filling};
 use crate::engine::trail::Trail;
 use crate::exit::ExitStatus;
-use crate::nats::Mend;
+use crate::nats::{ClockVerdict, Ground, Mend};
 use crate::wire::commit;
 use crate::wire::digest::Digest;
 
@@ -119,11 +119,7 @@ impl Repair {
             reason: reason.clone(),
         };
         let mut mend = Mend::new(&reader.store, &reader.layout).map_err(|error| Failure::not_sent(&error))?;
-        if plan.given_up > 0 && !mend.is_purge_allowed().map_err(|error| unavailable(&error))? {
-            let message =
-                "the stream has deny_purge set, so nothing can be taken out of it: the history stays as it is";
-            return Err(Failure::new(ExitStatus::Refused, message));
-        }
+        self.check_ground(&plan, &mend.ground().map_err(|error| unavailable(&error))?)?;
         self.save(save, &mut reader, snapshot.as_deref())?;
         let version = self.carry_out(&mut reader, &mut mend, &plan, &repaired)?;
         out.line(styled(STRONG, format_args!("repaired: the person is whole again, at version {version}")));
@@ -156,6 +152,21 @@ impl Repair {
             ));
         }
         Ok(())
+    }
+
+    fn check_ground(&self, plan: &Plan, ground: &Ground) -> Result<(), Failure> {
+        if plan.given_up > 0 && !ground.is_purge_allowed {
+            let message =
+                "the stream has deny_purge set, so nothing can be taken out of it: the history stays as it is";
+            return Err(Failure::new(ExitStatus::Refused, message));
+        }
+        match ground.clock.filter(|clock| clock.verdict() == ClockVerdict::TooFar) {
+            Some(clock) => {
+                let message = format!("{clock}, and the history would bear its time for ever: set both by NTP");
+                Err(Failure::new(ExitStatus::Refused, message))
+            }
+            None => Ok(()),
+        }
     }
 
     fn only_told(&self, mut out: Out) -> Result<ExitStatus, Failure> {

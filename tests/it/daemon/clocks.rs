@@ -9,6 +9,7 @@ use super::monitoring::{free_address, get, samples};
 use super::process::Service;
 use super::{checked_history, create, rename, somebody};
 use crate::binary::person_service;
+use crate::support::histories::Writer;
 use crate::support::nats_server::NatsServer;
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, eventually};
@@ -58,16 +59,46 @@ fn a_retry_is_recognised_by_another_service_whatever_the_clients_clock_says() {
     assert_eq!(checked_history(&mut client).versions[&person], 205);
 }
 
+/// What a server says of its time, and the same with another year.
+fn years() -> [String; 2] {
+    [0, 2].map(|years| format!("\"ts\":\"{}-", 1970 + now().as_secs() / 31_556_952 - years))
+}
+
+/// Like a service, a repair stamps what it writes with the time of its machine, for ever.
+#[test]
+fn a_repair_on_a_machine_whose_clock_is_wrong_changes_nothing() {
+    let server = NatsServer::start();
+    let mut service = Service::start(&server.url(), &[]);
+    let mut client = Client::connect(server.port());
+    let person = somebody();
+    client.accepted(&person, &create(&person));
+    service.stop();
+    Writer::connect(server.port()).write_raw(person.parse().expect("a UUID"), "", b"garbage");
+    let proxy = Proxy::before(server.port());
+    let [right, wrong] = years();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("saved");
+    let args =
+        ["repair", &person, "--yes", "--confirmed-by", "me", "--reason", "test", "--save", file.to_str().unwrap()];
+    let repair = || person_service(&args, &[("NATS_URL", &proxy.url())]).output().expect("it runs");
+    proxy.disguise(&right, &wrong);
+    let before = client.stored("PERSON_EVENTS").len();
+    let refused = repair();
+    let says = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && says.contains("the clock of this machine is 73"), "{says}");
+    assert!(client.stored("PERSON_EVENTS").len() == before && !file.exists(), "nothing was changed");
+    proxy.disguise(&right, &right);
+    let done = repair();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
 /// A service whose clock was two years ahead stamped its events with it for ever, and nothing said so. Here it is the server
 /// that says another year, which is the same to the service.
 #[test]
 fn a_service_whose_clock_is_wrong_takes_no_commands_until_it_is_right() {
     let server = NatsServer::start();
     let proxy = Proxy::before(server.port());
-    let [right, wrong] = [0, 2].map(|years| {
-        let year = 1970 + now().as_secs() / 31_556_952 - years;
-        format!("\"ts\":\"{year}-")
-    });
+    let [right, wrong] = years();
     let address = free_address();
     proxy.disguise(&right, &wrong);
     let mut service = Service::launch(&proxy.url(), &[("METRICS_ADDR", &address)]);
