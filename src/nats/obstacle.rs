@@ -171,7 +171,11 @@ impl Cause {
 
 impl std::fmt::Display for Obstacle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}; {}", self.says, self.cause.advice())
+        match self.cause {
+            // It is named already, as it is where only the files are checked.
+            Cause::BadFile => f.write_str(&self.says),
+            cause => write!(f, "{}; {}", self.says, cause.advice()),
+        }
     }
 }
 

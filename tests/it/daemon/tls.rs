@@ -24,7 +24,7 @@ fn the_service_serves_over_tls_and_knows_the_server_by_its_authority() {
     client.accepted(&person, &create(&person));
     assert_eq!(checked_history(&mut client).commands.len(), 1);
     service.stop();
-    // Without the authority nobody vouches for the server: the service does not serve, and says why.
+    // Without the authority nobody vouches for the server: waiting does not mend that, so the service ends and says why.
     let mut wary = Service::launch(&url, &environment[1..]);
     assert_eq!(wary.wait(PATIENCE).0, 69, "{}", wary.log());
     assert!(!wary.is_ready());
