@@ -13,6 +13,7 @@ use super::definitions::{Definition, bucket, new_salt, stream};
 use super::fault::{Fault, mended};
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
+use super::message::Incoming;
 use super::store::Store;
 use super::stream_rules::{judge_bucket, judge_stream};
 use crate::config::Config;
@@ -27,6 +28,9 @@ const API_LEVEL_MIN: u64 = 2;
 
 /// What a call may take. Making a stream in a cluster takes an election.
 const API_WAIT: Duration = Duration::from_secs(10);
+
+/// After this a call that got no answer is looked at: where the server has denied a right meanwhile none will come.
+const DENIAL_WAIT: Duration = Duration::from_secs(1);
 
 /// The store is there.
 #[derive(Debug, Clone)]
@@ -113,7 +117,7 @@ struct Provision<'a> {
 
 impl Provision<'_> {
     fn check_server(&mut self) -> Result<(Version, String), ProvisionError> {
-        let answer = match self.inbox.request(&self.layout.api("INFO"), b"", API_WAIT) {
+        let answer = match ask(&mut self.inbox, &self.layout.api("INFO"), b"") {
             Exchanged::Answered(answer) => answer,
             other => return Err(ProvisionError::Away(no_answer(&other))),
         };
@@ -255,9 +259,17 @@ fn stream_info(inbox: &mut Inbox, layout: &Layout, name: &str) -> Result<StreamI
 }
 
 fn call<T: DeserializeOwned>(inbox: &mut Inbox, subject: &str, payload: &[u8]) -> Result<T, Trouble> {
-    match inbox.request(subject, payload, API_WAIT) {
+    match ask(inbox, subject, payload) {
         Exchanged::Answered(answer) => read_answer(&answer),
         other => Err(Trouble::Away(no_answer(&other))),
+    }
+}
+
+/// Each call can be made twice.
+fn ask(inbox: &mut Inbox, subject: &str, payload: &[u8]) -> Exchanged<Incoming> {
+    match inbox.request(subject, payload, DENIAL_WAIT) {
+        Exchanged::Silent if inbox.store().connection().denied().is_none() => inbox.request(subject, payload, API_WAIT),
+        first => first,
     }
 }
 
