@@ -199,7 +199,10 @@ impl Worker {
         let (mut cached, mut loadings) = (Vec::new(), Vec::new());
         for target in targets.keys().filter(|target| !unread.contains(target)) {
             let before = self.others.remove(target).map(|loading| loading.finish(&mut turn.notices));
-            match before.map_or_else(|| Ok(self.cache.take(*target)), |loaded| loaded.map(Some)) {
+            match before.map_or_else(
+                || Ok(self.kept.remove(target).or_else(|| self.cache.take(*target))),
+                |loaded| loaded.map(Some),
+            ) {
                 Ok(Some(aggregate)) if aggregate.version > 0 => cached.push(aggregate),
                 Ok(_) => loadings.push(Loading::cold(*target, Freshness::Newest)),
                 Err(not_loaded) => drop(read.insert(*target, Err(self.target_problem(not_loaded)))),
@@ -249,7 +252,7 @@ impl Worker {
     fn take_target(&mut self, aggregate: Box<Aggregate>) -> (PersonId, Result<TargetState, Problem>) {
         let (target, state) = (aggregate.person, aggregate.state.as_ref());
         let state = state.map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()));
-        self.cache.put(aggregate);
+        self.kept.insert(target, aggregate);
         (target, Ok(state))
     }
 

@@ -46,6 +46,8 @@ pub struct Worker {
     /// Merge targets that are being read outside the turn, and those that were.
     read_outside: BTreeSet<PersonId>,
     others: BTreeMap<PersonId, Loading>,
+    /// Merge targets that were read, as long as somebody waits for further ones: the cache may have no room for them.
+    kept: BTreeMap<PersonId, Box<Aggregate>>,
 }
 
 /// Whether something of a person is being read outside the turn.
@@ -117,6 +119,7 @@ impl Worker {
             taken_back,
             read_outside,
             others,
+            kept: BTreeMap::new(),
         }
     }
 
@@ -130,6 +133,9 @@ impl Worker {
         let targets = self.read_merge_targets(&mut turn);
         self.decide(&targets, &mut turn);
         std::mem::take(&mut self.others).into_values().for_each(|unused| self.keep(unused));
+        if !self.desk.values().any(|work| work.is_held) {
+            std::mem::take(&mut self.kept).into_values().for_each(|target| self.cache.put(target));
+        }
         self.append(&mut turn);
         self.confirm(&mut turn);
         self.followed.turn_ended(turn.newest_stored);
@@ -217,6 +223,7 @@ impl Worker {
         self.cache.clear();
         self.read_outside.clear();
         self.others.clear();
+        self.kept.clear();
         self.forget_what_was_heard();
         for work in self.desk.values_mut() {
             match &mut work.attempt {
