@@ -1,7 +1,7 @@
 //! The turn's steps that read: loading persons, searching for old command ids, reading merge targets. Each reads for the
 //! whole batch at once, within the budget of a turn; what is more goes on outside of it, or in the next turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{Command, PersonId, TargetState};
 use crate::engine::aggregate::Aggregate;
@@ -34,7 +34,7 @@ impl Worker {
                 // Whoever waits for it looks what came since.
                 What::Other(loading) => {
                     if self.read_outside.remove(&loading.person()) {
-                        self.others.insert(loading.person(), *loading);
+                        self.targets.insert(loading.person(), loading.finish(&mut turn.notices));
                     }
                 }
             }
@@ -192,25 +192,25 @@ impl Worker {
         for (source, work) in self.desk.iter().filter(|(_, work)| work.is_ready()) {
             targets.extend(work.merge_targets().map(|target| (target, *source)));
         }
-        if targets.is_empty() {
+        if targets.is_empty() && self.targets.is_empty() {
             return MergeTargets::new();
         }
         let (mut read, mut unread) = (MergeTargets::new(), self.read_outside.clone());
-        let (mut cached, mut loadings) = (Vec::new(), Vec::new());
+        let mut before = std::mem::take(&mut self.targets);
+        let (mut known, mut loadings, mut found) = (Vec::new(), Vec::new(), Vec::new());
         for target in targets.keys().filter(|target| !unread.contains(target)) {
-            let before = self.others.remove(target).map(|loading| loading.finish(&mut turn.notices));
-            match before.map_or_else(
-                || Ok(self.kept.remove(target).or_else(|| self.cache.take(*target))),
-                |loaded| loaded.map(Some),
-            ) {
-                Ok(Some(aggregate)) if aggregate.version > 0 => cached.push(aggregate),
-                Ok(_) => loadings.push(Loading::cold(*target, Freshness::Newest)),
-                Err(not_loaded) => drop(read.insert(*target, Err(self.target_problem(not_loaded)))),
+            match before.remove(target) {
+                Some(Ok(aggregate)) => known.push(aggregate),
+                Some(Err(not_loaded)) => drop(read.insert(*target, Err(self.target_problem(not_loaded)))),
+                None => match self.cache.take(*target).filter(|aggregate| aggregate.version > 0) {
+                    Some(aggregate) => known.push(aggregate),
+                    None => loadings.push(Loading::cold(*target, Freshness::Newest)),
+                },
             }
         }
-        for compared in history::compare(self.log.as_mut(), cached) {
+        for compared in history::compare(self.log.as_mut(), known) {
             match compared {
-                Compared::Newest(aggregate) => read.extend([self.take_target(aggregate)]),
+                Compared::Newest(aggregate) => found.push(aggregate),
                 Compared::Stale(loading) => loadings.push(loading),
                 Compared::Void(loading) => {
                     turn.notices.push(Notice::LostTail(loading.person()));
@@ -227,7 +227,7 @@ impl Worker {
         for loading in done {
             let target = loading.person();
             match loading.finish(&mut turn.notices) {
-                Ok(aggregate) => read.extend([self.take_target(aggregate)]),
+                Ok(aggregate) => found.push(aggregate),
                 Err(not_loaded) => drop(read.insert(target, Err(self.target_problem(not_loaded)))),
             }
         }
@@ -242,18 +242,30 @@ impl Worker {
                 loading.into_cached().into_iter().for_each(|aggregate| self.cache.put(aggregate));
             }
         }
-        for work in self.desk.values_mut().filter(|work| work.is_ready()) {
-            let is_held = work.merge_targets().any(|target| unread.contains(&target));
-            work.is_held = is_held;
-        }
+        read.extend(found.iter().map(|aggregate| (aggregate.person, Ok(target_state(aggregate)))));
+        // What was read before and is not asked for goes into the cache, as what is asked for does.
+        self.hold_for(&unread, found.into_iter().chain(before.into_values().flatten()));
         read
     }
 
-    fn take_target(&mut self, aggregate: Box<Aggregate>) -> (PersonId, Result<TargetState, Problem>) {
-        let (target, state) = (aggregate.person, aggregate.state.as_ref());
-        let state = state.map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()));
-        self.kept.insert(target, aggregate);
-        (target, Ok(state))
+    /// Holds whoever waits for a target that is not read yet, and keeps those of its targets that are: the cache may have no
+    /// room for them, and then they would be read again in each turn.
+    fn hold_for(&mut self, unread: &BTreeSet<PersonId>, found: impl Iterator<Item = Box<Aggregate>>) {
+        let mut wanted = BTreeSet::new();
+        for work in self.desk.values_mut().filter(|work| work.is_ready()) {
+            let targets: Vec<PersonId> = work.merge_targets().collect();
+            work.is_held = targets.iter().any(|target| unread.contains(target));
+            if work.is_held {
+                wanted.extend(targets);
+            }
+        }
+        for aggregate in found {
+            if wanted.contains(&aggregate.person) {
+                self.targets.insert(aggregate.person, Ok(aggregate));
+            } else {
+                self.cache.put(aggregate);
+            }
+        }
     }
 
     fn target_problem(&mut self, NotLoaded { error, so_far }: NotLoaded) -> Problem {
@@ -261,6 +273,10 @@ impl Worker {
         let problem = error.problem();
         Problem { message: format!("the merge target: {}", problem.message), ..problem }
     }
+}
+
+fn target_state(aggregate: &Aggregate) -> TargetState {
+    aggregate.state.as_ref().map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()))
 }
 
 impl Work {

@@ -18,7 +18,7 @@ use crate::engine::aggregate::Aggregate;
 use crate::engine::cache::Cache;
 use crate::engine::draft::{Draft, Held, MergeTargets, Sealed, Verdict};
 use crate::engine::followed::{Caught, Followed};
-use crate::engine::history::{Errand, Freshness, Loading};
+use crate::engine::history::{Errand, Freshness, NotLoaded};
 use crate::engine::ports::{EventLog, SnapshotStore, StoredCommit, Unavailable};
 use crate::engine::staleness::Staleness;
 use crate::engine::turn::{Limits, Moment, Task, Turn};
@@ -43,11 +43,10 @@ pub struct Worker {
     desk: BTreeMap<PersonId, Box<Work>>,
     /// What was read outside the turn, for the next one.
     taken_back: Vec<Errand>,
-    /// Merge targets that are being read outside the turn, and those that were.
+    /// Merge targets that are being read outside the turn.
     read_outside: BTreeSet<PersonId>,
-    others: BTreeMap<PersonId, Loading>,
-    /// Merge targets that were read, as long as somebody waits for further ones: the cache may have no room for them.
-    kept: BTreeMap<PersonId, Box<Aggregate>>,
+    /// Merge targets that were read for whoever waits for further ones: the cache may have no room for them.
+    targets: BTreeMap<PersonId, Result<Box<Aggregate>, NotLoaded>>,
 }
 
 /// Whether something of a person is being read outside the turn.
@@ -105,7 +104,7 @@ impl Worker {
         let cache = Cache::new(limits.cache_bytes);
         let followed = Followed::new(limits.cache_bytes / FOLLOWED_DIVISOR);
         let [staleness, missed, rivalry] = [Staleness::default(); 3];
-        let (desk, taken_back, read_outside, others) = (BTreeMap::new(), Vec::new(), BTreeSet::new(), BTreeMap::new());
+        let (desk, taken_back, read_outside, targets) = (BTreeMap::new(), Vec::new(), BTreeSet::new(), BTreeMap::new());
         Self {
             log,
             snapshots,
@@ -118,8 +117,7 @@ impl Worker {
             desk,
             taken_back,
             read_outside,
-            others,
-            kept: BTreeMap::new(),
+            targets,
         }
     }
 
@@ -132,10 +130,6 @@ impl Worker {
         self.load(&mut turn);
         let targets = self.read_merge_targets(&mut turn);
         self.decide(&targets, &mut turn);
-        std::mem::take(&mut self.others).into_values().for_each(|unused| self.keep(unused));
-        if !self.desk.values().any(|work| work.is_held) {
-            std::mem::take(&mut self.kept).into_values().for_each(|target| self.cache.put(target));
-        }
         self.append(&mut turn);
         self.confirm(&mut turn);
         self.followed.turn_ended(turn.newest_stored);
@@ -222,8 +216,7 @@ impl Worker {
     pub fn forget_everything(&mut self) {
         self.cache.clear();
         self.read_outside.clear();
-        self.others.clear();
-        self.kept.clear();
+        self.targets.clear();
         self.forget_what_was_heard();
         for work in self.desk.values_mut() {
             match &mut work.attempt {
@@ -297,13 +290,6 @@ impl Worker {
                     decided.into_iter().for_each(|(task, _)| turn.answer(task, Outcome::Problem(problem.clone())));
                 }
             }
-        }
-    }
-
-    /// Nobody asked for it after all.
-    fn keep(&mut self, loading: Loading) {
-        if let Ok(aggregate) = loading.finish(&mut Vec::new()) {
-            self.cache.put(aggregate);
         }
     }
 
