@@ -221,7 +221,8 @@ impl Worker {
         for work in self.desk.values_mut() {
             match &mut work.attempt {
                 // Whether the new stream has it is still to be found out.
-                Some(attempt) => attempt.is_void = true,
+                // A creation builds on nothing, which is there in any stream: it can still be stored.
+                Some(attempt) => attempt.is_void = attempt.sealed.append.expected > 0,
                 None => {
                     work.aggregate = None;
                     work.reload = Some(Freshness::Newest);

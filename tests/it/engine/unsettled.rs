@@ -244,3 +244,20 @@ fn what_was_unsettled_when_everything_is_forgotten_is_not_sent_again() {
     assert_eq!(replica.tell([ask("5", note(ANN, "y"))]), ["accepted v4 #3 AttributeRecorded"]);
     assert_eq!(world.history(ANN).commands, ["1", "4", "3", "5"]);
 }
+
+/// Found by the simulation: the stream was another one, a creation that had got no answer was decided again, arrived after all,
+/// and its client was told that the person exists already.
+#[test]
+fn an_unsettled_creation_is_found_out_about_in_another_stream_too() {
+    let world = World::new();
+    let mut replica = world.replica();
+    replica.faults.on_append([OnAppend::LandsWhenTold]);
+    assert_eq!(replica.turn([ask("", create(ANN))]), []);
+    replica.worker.forget_everything();
+    replica.faults.on_read([OnRead::Works, OnRead::Unavailable]);
+    let mut told = replica.turn([]);
+    replica.faults.land(&mut world.log.clone());
+    told.extend(replica.turn([]));
+    assert_eq!(told, [(0, "accepted v1 #1 PersonCreated".to_owned())]);
+    assert_eq!(world.history(ANN).commits.len(), 1);
+}
