@@ -22,6 +22,9 @@ fn started() -> (NatsServer, Service, Client) {
     (server, service, client)
 }
 
+/// What a reconnect costs the server: the connection itself, and a look at which servers there are now.
+const OF_A_RECONNECT: u64 = 2;
+
 /// How many connections the server has had, this one included.
 fn connections_so_far(server: &NatsServer) -> u64 {
     Raw::greeting(server.port()).unwrap()["client_id"].as_u64().unwrap()
@@ -364,9 +367,9 @@ fn poison_messages() {
         let flooded = client.flood(&[command], Flood { retry_after: Some(SOON), ..Flood::careful(1) }, |_| {});
         version += 1;
         assert_eq!(flooded.all_accepted()[0]["version"], version, "{what}");
-        let reconnects = connections_so_far(&server) - before - 1;
-        println!("{what}: {reconnects} reconnects");
-        assert!(reconnects <= 1, "{what}: {reconnects} reconnects");
+        let connections = connections_so_far(&server) - before - 1;
+        println!("{what}: {connections} connections");
+        assert!(connections <= OF_A_RECONNECT, "{what}: {connections} connections");
     }
     // Malformed payloads cost nothing at all.
     let before = connections_so_far(&server);
@@ -399,8 +402,8 @@ fn poison_among_many() {
         }
     });
     flooded.all_accepted();
-    let reconnects = connections_so_far(&server) - before - 1;
-    assert!(reconnects <= poisons, "{reconnects} reconnects for {poisons} poisons");
+    let connections = connections_so_far(&server) - before - 1;
+    assert!(connections <= OF_A_RECONNECT * poisons, "{connections} connections for {poisons} poisons");
     println!("{poisons} poisons, {} commands sent again, {} of them at once", flooded.retries, flooded.failures.len());
     assert_eq!(checked_history(&mut client).commands.len(), commands.len());
 }
