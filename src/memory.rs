@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::{PersonId, Timestamp};
+use crate::domain::PersonId;
 use crate::engine::ports::{
-    Append, Appended, AppendedTogether, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, Start,
-    StoredCommit, Tip, Unavailable, VersionOf, unfit_together,
+    Append, Appended, AppendedTogether, EventLog, Page, Read, Sequence, SnapshotStore, SnapshotStored, StoredCommit,
+    Tip, Unavailable, VersionOf, unfit_together,
 };
 use crate::wire::commit::COMMIT_BYTES_MAX;
 use crate::wire::snapshot;
@@ -27,15 +27,7 @@ pub struct MemoryLog {
 #[derive(Debug, Default)]
 struct Stream {
     last_sequence: Sequence,
-    /// The time by which commits are stored; `None` for the system's.
-    clock: Option<Timestamp>,
-    persons: HashMap<PersonId, BTreeMap<Sequence, Message>>,
-}
-
-#[derive(Debug)]
-struct Message {
-    payload: Arc<[u8]>,
-    stored_at: Timestamp,
+    persons: HashMap<PersonId, BTreeMap<Sequence, Arc<[u8]>>>,
 }
 
 impl MemoryLog {
@@ -44,16 +36,11 @@ impl MemoryLog {
         Self::default()
     }
 
-    /// Makes its clock stand at this time, so that what is found by time does not depend on when a test runs.
-    pub fn set_clock(&self, now: Timestamp) {
-        self.lock().clock = Some(now);
-    }
-
     /// Everything that is stored of a person, oldest first.
     pub fn commits(&self, person: PersonId) -> Vec<StoredCommit> {
         let stream = self.lock();
         let commits = stream.persons.get(&person).into_iter().flatten();
-        commits.map(|(sequence, message)| message.as_commit(*sequence)).collect()
+        commits.map(as_commit).collect()
     }
 
     /// Everybody who has commits.
@@ -77,7 +64,7 @@ impl MemoryLog {
     pub fn corrupt(&self, person: PersonId, sequence: Sequence, payload: &[u8]) {
         let mut stream = self.lock();
         if let Some(message) = stream.persons.get_mut(&person).and_then(|commits| commits.get_mut(&sequence)) {
-            message.payload = Arc::from(payload);
+            *message = Arc::from(payload);
         }
     }
 
@@ -87,25 +74,20 @@ impl MemoryLog {
     }
 }
 
-impl Message {
-    fn as_commit(&self, sequence: Sequence) -> StoredCommit {
-        StoredCommit { sequence, payload: Arc::clone(&self.payload) }
-    }
+fn as_commit((sequence, payload): (&Sequence, &Arc<[u8]>)) -> StoredCommit {
+    StoredCommit { sequence: *sequence, payload: Arc::clone(payload) }
 }
 
 impl Stream {
     fn read(&self, read: &Read) -> Page {
         let Some(commits) = self.persons.get(&read.person) else { return Page::default() };
-        let mut wanted = commits.iter().filter(|(sequence, message)| match read.start {
-            Start::Sequence(from) => **sequence >= from,
-            Start::Time(from) => message.stored_at >= from,
-        });
+        let mut wanted = commits.range(read.start..);
         let mut page = Page::default();
         let mut bytes = 0;
         while page.commits.len() < PAGE_COMMITS_MAX.min(read.commits_max) && bytes < PAGE_BYTES_MAX {
-            let Some((sequence, message)) = wanted.next() else { return page };
-            bytes += message.payload.len();
-            page.commits.push(message.as_commit(*sequence));
+            let Some(commit) = wanted.next().map(as_commit) else { return page };
+            bytes += commit.payload.len();
+            page.commits.push(commit);
         }
         page.more = wanted.next().is_some();
         page
@@ -113,7 +95,7 @@ impl Stream {
 
     fn tip(&self, person: PersonId) -> Option<StoredCommit> {
         let (sequence, message) = self.persons.get(&person)?.last_key_value()?;
-        Some(message.as_commit(*sequence))
+        Some(as_commit((sequence, message)))
     }
 
     fn newest(&self, person: PersonId) -> Sequence {
@@ -144,9 +126,7 @@ impl Stream {
     /// Without any check.
     fn store(&mut self, append: &Append) -> Sequence {
         self.last_sequence += 1;
-        let stored_at = self.clock.unwrap_or_else(Timestamp::now);
-        let message = Message { payload: Arc::clone(&append.payload), stored_at };
-        self.persons.entry(append.person).or_default().insert(self.last_sequence, message);
+        self.persons.entry(append.person).or_default().insert(self.last_sequence, Arc::clone(&append.payload));
         self.last_sequence
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::failure::Failure;
 use crate::config::StoreClient;
 use crate::domain::PersonId;
 use crate::engine::history::{self, Budget, History};
-use crate::engine::ports::{Consistency, EventLog, Read, Sequence, Start, StoredCommit, Unavailable};
+use crate::engine::ports::{Consistency, EventLog, Read, Sequence, StoredCommit, Unavailable};
 use crate::exit::ExitStatus;
 use crate::memory::MemorySnapshots;
 use crate::nats::{Connection, Extent, Layout, NatsLog, Scan, Store};
@@ -78,7 +78,7 @@ impl StoreReader {
     ) -> Result<(), E> {
         let (consistency, newest, commits_max) = (Consistency::Leader, None, usize::MAX);
         loop {
-            let read = Read { person, start: Start::Sequence(from), consistency, newest, commits_max };
+            let read = Read { person, start: from, consistency, newest, commits_max };
             let page = self.log.read(&[read], READ_BYTES_MAX).pop();
             let page = page.unwrap_or_else(|| Err(Unavailable("the store was not asked".to_owned())))?;
             for stored in &page.commits {

@@ -72,16 +72,6 @@ impl IdSpans {
         self.0.iter().find(is_it).map(|span| span.first)
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// About how many bytes of memory they take.
     pub fn size(&self) -> usize {
         self.0.capacity() * size_of::<IdSpan>()

@@ -16,7 +16,7 @@ use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::cache::Cache;
 use crate::engine::history::{self, Budget, Compared, End, Freshness, LoadError, Loading, NotLoaded, Reader, Sink};
 use crate::engine::link::Link;
-use crate::engine::ports::{EventLog, Sequence, SnapshotStore, Start, StoredCommit};
+use crate::engine::ports::{EventLog, Sequence, SnapshotStore, StoredCommit};
 use crate::engine::receipts::Receipts;
 use crate::engine::turn::Notice;
 use crate::wire::commit::{self, CommitError, EventRecord};
@@ -307,8 +307,7 @@ impl Inquiry {
         let link = if bookmark.is_some() { None } else { Some(Link::start()) };
         let (person, last, made) = (now.person, now.sequence, empty());
         let visits = Visits { person, link, last, from_version, is_beyond: false, made, visit };
-        let start = Start::Sequence(bookmark.unwrap_or(1));
-        let mut reader = Reader::on(now.person, visits, goal).starting_at(start);
+        let mut reader = Reader::on(now.person, visits, goal).starting_at(bookmark.unwrap_or(1));
         loop {
             let end = history::read_through(self.log.as_mut(), &mut reader, self.round.bytes);
             let place_is_wrong = reader.sink.is_beyond;

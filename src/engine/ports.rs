@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{EventKinds, PersonId, Timestamp};
+use crate::domain::{EventKinds, PersonId};
 use crate::engine::trail::Trail;
 pub use crate::wire::commit::Sequence;
 use crate::wire::digest::Digest;
@@ -46,15 +46,6 @@ pub trait EventLog {
 /// configured otherwise.
 pub const TOGETHER_MAX: usize = 1000;
 
-/// Where a read starts, inclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// At the first commit of the person with this stream sequence or a later one.
-    Sequence(Sequence),
-    /// At the first commit of the person that was stored at this time or later, by the store's clock.
-    Time(Timestamp),
-}
-
 /// Who may answer a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consistency {
@@ -69,8 +60,8 @@ pub enum Consistency {
 pub struct Read {
     /// Whose commits.
     pub person: PersonId,
-    /// From where on.
-    pub start: Start,
+    /// From the first commit with this stream sequence or a later one on.
+    pub start: Sequence,
     /// Who may answer.
     pub consistency: Consistency,
     /// Where a recent commit of the person is known to lie: a hint where to look. The page may end there.

@@ -56,15 +56,10 @@ pub struct Receipts {
     /// Of all of them, the missing ones too: which ids they can have.
     id_spans: IdSpans,
     /// What a search found of the ids that it was made for. It says nothing any more once another command was carried out.
-    answers: HashMap<Digest, Answer>,
-}
-
-/// What a search found of an id.
-#[derive(Debug, Clone)]
-enum Answer {
-    As(Receipt),
-    New,
-    Unknown,
+    answers: HashMap<Digest, Option<Receipt>>,
+    /// A search from this commit on, or from an earlier one, does not reach what is remembered. A history only grows, so
+    /// that it stays so.
+    in_vain_from: Option<Sequence>,
 }
 
 impl Receipts {
@@ -90,9 +85,7 @@ impl Receipts {
         match self.find(id.digest) {
             Some(receipt) => Known::As(receipt),
             None => match self.answers.get(&id.digest) {
-                Some(Answer::As(receipt)) => Known::As(receipt),
-                Some(Answer::New) => Known::New,
-                Some(Answer::Unknown) => Known::Unknown,
+                Some(answer) => answer.as_ref().map_or(Known::New, Known::As),
                 None => self.unless_forgotten(id),
             },
         }
@@ -115,7 +108,11 @@ impl Receipts {
 
     fn unless_forgotten(&self, id: &CommandId) -> Known<'static> {
         let (Some(missing_until), Some(made_at)) = (self.missing_until, id.made_at()) else { return Known::New };
-        self.id_spans.first_that_encloses(made_at, missing_until).map_or(Known::New, Known::SearchFrom)
+        match self.id_spans.first_that_encloses(made_at, missing_until) {
+            None => Known::New,
+            Some(from) if self.in_vain_from.is_some_and(|in_vain| from <= in_vain) => Known::Unknown,
+            Some(from) => Known::SearchFrom(from),
+        }
     }
 
     /// Adds the receipt of the command that was carried out last, whose id says that it was made at this time.
@@ -144,10 +141,10 @@ impl Receipts {
     /// Takes in what a search of the history from `from` on found, in the order of the history, for those who `asked`. They
     /// get their answer however much was found; of the rest the newest are kept.
     pub fn searched(&mut self, from: Sequence, found: Vec<Receipt>, asked: impl Iterator<Item = Digest>) {
-        self.answers.extend(asked.map(|id| (id, Answer::New)));
+        self.answers.extend(asked.map(|id| (id, None)));
         for receipt in &found {
             if let Some(answer) = self.answers.get_mut(&receipt.command) {
-                *answer = Answer::As(receipt.clone());
+                *answer = Some(receipt.clone());
             }
         }
         let mut missing_until = from.saturating_sub(1);
@@ -169,9 +166,9 @@ impl Receipts {
         }
     }
 
-    /// Takes in that the history could not be searched far enough for those who `asked`.
-    pub fn searched_in_vain(&mut self, asked: &[Digest]) {
-        self.answers.extend(asked.iter().map(|id| (*id, Answer::Unknown)));
+    /// Takes in that a search from this commit on does not reach what is remembered.
+    pub fn searched_in_vain(&mut self, from: Sequence) {
+        self.in_vain_from = self.in_vain_from.max(Some(from));
     }
 
     /// Where memory is short: keeps the young elders alone, and of these no more than fit into so many bytes.

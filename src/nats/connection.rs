@@ -80,7 +80,7 @@ pub fn check_files(config: &config::Nats) -> Result<(), OpenError> {
     Ok(sign_in::with_authorities(options, config, with_tls).map(drop)?)
 }
 
-/// A connection, which is there as long as it is held: one [`Session`] after the other.
+/// A connection, which is there as long as it is held: one session after the other.
 ///
 /// The client of a session reconnects by itself for about two seconds. When that has not helped, or when a connection
 /// stands open and nothing comes back, a thread opens another session by the same way as at the start, and again until it

@@ -16,7 +16,7 @@ use super::message::Incoming;
 use super::shunned::Shunned;
 use super::store::{NotSent, Store};
 use crate::domain::PersonId;
-use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
+use crate::engine::ports::{Consistency, Page, Read, Sequence, StoredCommit, Unavailable};
 use crate::wire::commit::COMMIT_BYTES_MAX;
 use crate::wire::request::Header;
 
@@ -156,12 +156,8 @@ enum Stage {
 
 impl Draft {
     fn question(&self, subject: &str, max_bytes: usize) -> String {
-        let (from, position) = match self.read.start {
-            Start::Sequence(sequence) => ("seq", json!(sequence.max(1))),
-            Start::Time(time) => ("start_time", json!(time)),
-        };
-        let batch = self.commits_max();
-        json!({ (from): position, "next_by_subj": subject, "batch": batch, "max_bytes": max_bytes }).to_string()
+        let (from, batch) = (self.read.start.max(1), self.commits_max());
+        json!({ "seq": from, "next_by_subj": subject, "batch": batch, "max_bytes": max_bytes }).to_string()
     }
 
     fn commits_max(&self) -> usize {
@@ -176,11 +172,8 @@ impl Draft {
 
     /// The question to the leader for what comes after the page so far.
     fn next_question(&self, subject: &str) -> Value {
-        match (self.page.commits.last(), self.read.start) {
-            (Some(last), _) => next_of_subject(subject, last.sequence.saturating_add(1)),
-            (None, Start::Sequence(from)) => next_of_subject(subject, from),
-            (None, Start::Time(from)) => json!({ "start_time": from, "next_by_subj": subject }),
-        }
+        let last = self.page.commits.last();
+        next_of_subject(subject, last.map_or(self.read.start, |last| last.sequence.saturating_add(1)))
     }
 
     /// Takes one message of a direct answer; says what is next once it was the last.
@@ -252,8 +245,7 @@ mod tests {
 
     fn draft() -> Draft {
         let person = PersonId::from_uuid(uuid::Uuid::nil());
-        let read =
-            Read { person, start: Start::Sequence(1), consistency: Consistency::Any, newest: None, commits_max: 256 };
+        let read = Read { person, start: 1, consistency: Consistency::Any, newest: None, commits_max: 256 };
         Draft { read, page: Page::default(), bytes: 0, is_unanswered: false, stage: Stage::AnyCopy }
     }
 

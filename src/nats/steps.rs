@@ -17,7 +17,7 @@ use super::layout::Layout;
 use super::leader::last_of_subject;
 use super::message::Incoming;
 use super::store::{NotSent, Store};
-use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit};
+use crate::engine::ports::{Consistency, Page, Read, Sequence, StoredCommit};
 use crate::engine::trail::Trail;
 use crate::wire::request::Header;
 
@@ -138,9 +138,7 @@ enum End {
 impl Walk {
     fn new(read: &Read, layout: &Layout) -> Self {
         let (from, end) = match (read.start, read.consistency) {
-            (Start::Sequence(from), Consistency::Any) if read.newest.is_none_or(|newest| newest >= from) => {
-                (from, None)
-            }
+            (from, Consistency::Any) if read.newest.is_none_or(|newest| newest >= from) => (from, None),
             _ => (0, Some(End::NotFound(NotFound::GivenUp))),
         };
         Self {

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use cim_domain_person::domain::{EventKind, PersonId, Timestamp};
+use cim_domain_person::domain::{EventKind, PersonId};
 use cim_domain_person::engine::ports::{
     Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, SnapshotStore,
-    SnapshotStored, Start, StoredCommit, TOGETHER_MAX, Tip,
+    SnapshotStored, StoredCommit, TOGETHER_MAX, Tip,
 };
 use cim_domain_person::engine::trail::Trail;
 use cim_domain_person::wire::digest::Digest;
@@ -31,7 +31,6 @@ pub const EVENT_LOG: &[LogRule] = &[
     ("of two batches over the same persons one is stored", rivals_together),
     ("what cannot be stored together is refused and nothing of it stored", unfit_together),
     ("reads start where they are told", starts),
-    ("times are starts too", times),
     ("long histories come in pages", pages_by_count),
     ("heavy histories come in pages", pages_by_bytes),
     ("no more is read than there is room for, and somebody gets on", pages_by_room),
@@ -92,7 +91,7 @@ pub fn store(log: &mut dyn EventLog, person: PersonId, expected: Sequence, paylo
 
 #[track_caller]
 pub fn read(log: &mut dyn EventLog, person: PersonId, from: Sequence, consistency: Consistency) -> Page {
-    let read = Read { person, start: Start::Sequence(from), consistency, newest: None, commits_max: usize::MAX };
+    let read = Read { person, start: from, consistency, newest: None, commits_max: usize::MAX };
     log.read(&[read], usize::MAX).remove(0).unwrap()
 }
 
@@ -285,7 +284,7 @@ fn starts(log: &mut dyn EventLog) {
     }
     let question = |person, from| Read {
         person,
-        start: Start::Sequence(from),
+        start: from,
         consistency: Consistency::Any,
         newest: None,
         commits_max: usize::MAX,
@@ -293,22 +292,6 @@ fn starts(log: &mut dyn EventLog) {
     let pages = log.read(&[question(person, second), question(other, 1), question(person, 1)], usize::MAX);
     let found: Vec<_> = pages.iter().map(|page| sequences(page.as_ref().unwrap())).collect();
     assert_eq!(found, [vec![second], vec![between], vec![first, second]]);
-}
-
-fn times(log: &mut dyn EventLog) {
-    let person = somebody();
-    let first = store(log, person, 0, b"1");
-    let second = store(log, person, first, b"2");
-    for consistency in [Consistency::Any, Consistency::Leader] {
-        for (time, found) in [("2000-01-01T00:00:00Z", vec![first, second]), ("2200-01-01T00:00:00Z", vec![])] {
-            let start = Start::Time(time.parse::<Timestamp>().unwrap());
-            let page = log
-                .read(&[Read { person, start, consistency, newest: None, commits_max: usize::MAX }], usize::MAX)
-                .remove(0)
-                .unwrap();
-            assert_eq!((sequences(&page), page.more), (found, false), "from {time}, {consistency:?}");
-        }
-    }
 }
 
 fn pages_by_count(log: &mut dyn EventLog) {
@@ -345,7 +328,7 @@ fn pages_by_room(log: &mut dyn EventLog) {
                 let next = |at: &usize| found[*at].last().map_or(1, |commit| commit.sequence + 1);
                 let read = |at: &usize| Read {
                     person: persons[*at],
-                    start: Start::Sequence(next(at)),
+                    start: next(at),
                     consistency,
                     newest: None,
                     commits_max: usize::MAX,
@@ -379,8 +362,7 @@ fn pages_by_wish(log: &mut dyn EventLog) {
     let person = somebody();
     let commits = fill(log, person, (0..5).map(|number| vec![number; 10]));
     for consistency in [Consistency::Any, Consistency::Leader] {
-        let read =
-            Read { person, start: Start::Sequence(commits[1].sequence), consistency, newest: None, commits_max: 2 };
+        let read = Read { person, start: commits[1].sequence, consistency, newest: None, commits_max: 2 };
         let page = log.read(&[read], usize::MAX).remove(0).unwrap();
         assert_eq!((&page.commits[..], page.more), (&commits[1..3], true), "{consistency:?}");
     }
@@ -408,13 +390,7 @@ fn many_persons(log: &mut dyn EventLog) {
     for consistency in [Consistency::Any, Consistency::Leader] {
         let reads: Vec<Read> = persons
             .iter()
-            .map(|person| Read {
-                person: *person,
-                start: Start::Sequence(1),
-                consistency,
-                newest: None,
-                commits_max: usize::MAX,
-            })
+            .map(|person| Read { person: *person, start: 1, consistency, newest: None, commits_max: usize::MAX })
             .collect();
         for (index, page) in log.read(&reads, usize::MAX).into_iter().enumerate() {
             assert_eq!(page.unwrap().commits.first().map(|commit| commit.payload.to_vec()), named(index));
@@ -490,7 +466,7 @@ fn a_hint_changes_nothing(log: &mut dyn EventLog) {
         let expected: Vec<_> = commits.iter().filter(|commit| commit.sequence >= from).cloned().collect();
         let reads = hints.map(|hint| Read {
             person,
-            start: Start::Sequence(from),
+            start: from,
             consistency: Consistency::Any,
             newest: Some(hint),
             commits_max: usize::MAX,

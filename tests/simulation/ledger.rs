@@ -38,11 +38,10 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time: by the record's clock, and by the store's.
+    /// The time: by the record's clock, and by the clock on the wall.
     pub fn set_clocks(&self, now: Time, wall: Timestamp) {
         let mut inner = self.lock();
         (inner.now, inner.wall) = (now, Some(wall));
-        inner.log.set_clock(wall);
     }
 
     /// The position of the newest commit of all.

@@ -84,8 +84,9 @@ pub const MUTATIONS: &[Mutation] = &[
         "forget all that is not remembered, and do not search for it",
         "one_effect",
         "engine/receipts.rs",
-        "map_or(Known::New, Known::SearchFrom)",
-        "map_or(Known::New, |from| if @ { Known::New } else { Known::SearchFrom(from) })",
+        "            Some(from) => Known::SearchFrom(from),",
+        "            Some(_) if @ => Known::New,
+            Some(from) => Known::SearchFrom(from),",
     ),
     mutation(
         "compare the client's clock with ours",
@@ -239,8 +240,8 @@ pub const MUTATIONS: &[Mutation] = &[
         "read the tail from one too late",
         "no_damage_is_invented",
         "engine/history/reader.rs",
-        "Some((sequence, _)) => Start::Sequence(sequence + 1),",
-        "Some((sequence, _)) => Start::Sequence(sequence + 1 + u64::from(@)),",
+        "Some((sequence, _)) => sequence + 1,",
+        "Some((sequence, _)) => sequence + 1 + u64::from(@),",
     ),
     mutation(
         "store the first command of an array alone",

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::domain::PersonId;
 use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::history::Freshness;
-use crate::engine::ports::{Consistency, Page, Read, Sequence, Start, StoredCommit, Unavailable};
+use crate::engine::ports::{Consistency, Page, Read, Sequence, StoredCommit, Unavailable};
 use crate::engine::trail::Trail;
 use crate::wire::commit::CommitError;
 use crate::wire::digest::Digest;
@@ -62,7 +62,7 @@ pub struct Reader<S> {
     /// How it ended, once it did.
     pub end: Option<End>,
     /// Where the first commit is looked for, as long as there is no ground.
-    start: Start,
+    start: Sequence,
     freshness: Freshness,
     consistency: Consistency,
     /// Whether the sink's ground has to be seen in the stream before anything that comes after it counts.
@@ -73,12 +73,12 @@ pub struct Reader<S> {
 impl<S: Sink> Reader<S> {
     /// From the sink's ground on, which is believed to be in the stream; from the beginning where it has none.
     pub fn on(person: PersonId, sink: S, freshness: Freshness) -> Self {
-        let (start, consistency) = (Start::Sequence(1), Consistency::Any);
+        let (start, consistency) = (1, Consistency::Any);
         Self { person, sink, end: None, start, freshness, consistency, is_unproved: false, commits_read: 0 }
     }
 
     /// The same, looking for the first commit from here on.
-    pub fn starting_at(self, start: Start) -> Self {
+    pub fn starting_at(self, start: Sequence) -> Self {
         Self { start, ..self }
     }
 
@@ -129,11 +129,11 @@ impl<S: Sink> Reader<S> {
     pub fn next_read(&self, commits_max: usize) -> Read {
         let start = match self.sink.ground() {
             None => self.start,
-            Some((sequence, _)) if self.is_unproved => Start::Sequence(sequence),
-            Some((sequence, _)) => Start::Sequence(sequence + 1),
+            Some((sequence, _)) if self.is_unproved => sequence,
+            Some((sequence, _)) => sequence + 1,
         };
-        let newest = match (self.freshness, start) {
-            (Freshness::Reaching(sequence), Start::Sequence(from)) if sequence >= from => Some(sequence),
+        let newest = match self.freshness {
+            Freshness::Reaching(sequence) if sequence >= start => Some(sequence),
             _ => None,
         };
         Read { person: self.person, start, consistency: self.consistency, newest, commits_max }

@@ -6,7 +6,7 @@ use crate::domain::PersonId;
 use crate::engine::aggregate::{Aggregate, Broken, receipts_in};
 use crate::engine::history::{End, Freshness, History, Reader, Sink};
 use crate::engine::link::Link;
-use crate::engine::ports::{Page, Read, Sequence, Start, StoredCommit, Unavailable};
+use crate::engine::ports::{Page, Read, Sequence, StoredCommit, Unavailable};
 use crate::wire::commit::{self, CommitError};
 use crate::wire::digest::Digest;
 use crate::wire::snapshot::Receipt;
@@ -78,7 +78,7 @@ impl Search {
     pub fn new(aggregate: &Aggregate, from: Sequence, asked: Vec<Digest>) -> Option<Self> {
         let (person, last) = (aggregate.person, aggregate.receipts.oldest_sequence()?);
         let place = Place::before(person, from, last);
-        let reader = Reader::on(person, place, Freshness::Reaching(last)).starting_at(Start::Sequence(from));
+        let reader = Reader::on(person, place, Freshness::Reaching(last)).starting_at(from);
         Some(Self { reader, from, asked, end: None })
     }
 

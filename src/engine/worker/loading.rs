@@ -8,10 +8,11 @@ use crate::engine::aggregate::Aggregate;
 use crate::engine::draft::MergeTargets;
 use crate::engine::followed::Caught;
 use crate::engine::history::{self, Compared, Errand, Found, Freshness, LoadError, Loading, NotLoaded, Search, What};
-use crate::engine::ports::Unavailable;
+use crate::engine::link::Standing;
+use crate::engine::ports::{Tip, Unavailable};
 use crate::engine::receipts::Known;
 use crate::engine::turn::{DueSnapshot, Notice, Task, Turn};
-use crate::engine::worker::{Outside, Work, Worker};
+use crate::engine::worker::{Outside, Target, Work, Worker};
 use crate::wire::reply::{Outcome, Problem};
 
 impl Worker {
@@ -34,7 +35,7 @@ impl Worker {
                 // Whoever waits for it looks what came since.
                 What::Other(loading) => {
                     if self.read_outside.remove(&loading.person()) {
-                        self.targets.insert(loading.person(), loading.finish(&mut turn.notices));
+                        self.take_target_back(*loading, turn);
                     }
                 }
             }
@@ -179,7 +180,7 @@ impl Worker {
             (Found::Receipts(found), Some(aggregate)) => aggregate.receipts.searched(from, found, asked.into_iter()),
             (Found::Receipts(_), None) => {}
             (Found::Beyond, aggregate) => {
-                aggregate.iter_mut().for_each(|aggregate| aggregate.receipts.searched_in_vain(&asked));
+                aggregate.iter_mut().for_each(|aggregate| aggregate.receipts.searched_in_vain(from));
             }
             (Found::Away(unavailable), _) => work.hold(&unavailable),
         }
@@ -197,20 +198,32 @@ impl Worker {
         }
         let (mut read, mut unread) = (MergeTargets::new(), self.read_outside.clone());
         let mut before = std::mem::take(&mut self.targets);
-        let (mut known, mut loadings, mut found) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut known, mut cached, mut loadings, mut found) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for target in targets.keys().filter(|target| !unread.contains(target)) {
             match before.remove(target) {
-                Some(Ok(aggregate)) => known.push(aggregate),
-                Some(Err(not_loaded)) => drop(read.insert(*target, Err(self.target_problem(not_loaded)))),
+                Some(Ok(target)) => known.push(target),
+                Some(Err(problem)) => drop(read.insert(*target, Err(problem))),
                 None => match self.cache.take(*target).filter(|aggregate| aggregate.version > 0) {
-                    Some(aggregate) => known.push(aggregate),
+                    Some(aggregate) => cached.push(aggregate),
                     None => loadings.push(Loading::cold(*target, Freshness::Newest)),
                 },
             }
         }
-        for compared in history::compare(self.log.as_mut(), known) {
+        for (target, standing) in self.compare_targets(known) {
+            match standing {
+                Ok(Standing::Newest) => found.push(target),
+                Ok(Standing::Behind(_) | Standing::Void) => {
+                    loadings.push(Loading::cold(target.person, Freshness::Newest));
+                }
+                Err(unavailable) => {
+                    let error = unavailable.into();
+                    read.insert(target.person, Err(self.target_problem(NotLoaded { error, so_far: None })));
+                }
+            }
+        }
+        for compared in history::compare(self.log.as_mut(), cached) {
             match compared {
-                Compared::Newest(aggregate) => found.push(aggregate),
+                Compared::Newest(aggregate) => found.push(self.keep_target(aggregate)),
                 Compared::Stale(loading) => loadings.push(loading),
                 Compared::Void(loading) => {
                     turn.notices.push(Notice::LostTail(loading.person()));
@@ -227,7 +240,7 @@ impl Worker {
         for loading in done {
             let target = loading.person();
             match loading.finish(&mut turn.notices) {
-                Ok(aggregate) => found.push(aggregate),
+                Ok(aggregate) => found.push(self.keep_target(aggregate)),
                 Err(not_loaded) => drop(read.insert(target, Err(self.target_problem(not_loaded)))),
             }
         }
@@ -242,15 +255,25 @@ impl Worker {
                 loading.into_cached().into_iter().for_each(|aggregate| self.cache.put(aggregate));
             }
         }
-        read.extend(found.iter().map(|aggregate| (aggregate.person, Ok(target_state(aggregate)))));
-        // What was read before and is not asked for goes into the cache, as what is asked for does.
-        self.hold_for(&unread, found.into_iter().chain(before.into_values().flatten()));
+        read.extend(found.iter().map(|target| (target.person, Ok(target.state.clone()))));
+        self.hold_for(&unread, found);
         read
     }
 
-    /// Holds whoever waits for a target that is not read yet, and keeps those of its targets that are: the cache may have no
-    /// room for them, and then they would be read again in each turn.
-    fn hold_for(&mut self, unread: &BTreeSet<PersonId>, found: impl Iterator<Item = Box<Aggregate>>) {
+    /// How the targets that were read before stand to what the leader has now.
+    fn compare_targets(&mut self, known: Vec<Target>) -> Vec<(Target, Result<Standing, Unavailable>)> {
+        let persons: Vec<PersonId> = known.iter().map(|target| target.person).collect();
+        let tips = if persons.is_empty() { Vec::new() } else { self.log.tips(&persons) };
+        let compare = |(target, tip): (Target, Result<Option<Tip>, Unavailable>)| {
+            let standing = tip.map(|tip| target.link.against(tip.as_ref()));
+            (target, standing)
+        };
+        known.into_iter().zip(tips).map(compare).collect()
+    }
+
+    /// Holds whoever waits for a target that is not read yet, and remembers what was read of its other targets: the cache
+    /// may have no room for them, and then they would be read again in each turn.
+    fn hold_for(&mut self, unread: &BTreeSet<PersonId>, found: Vec<Target>) {
         let mut wanted = BTreeSet::new();
         for work in self.desk.values_mut().filter(|work| work.is_ready()) {
             let targets: Vec<PersonId> = work.merge_targets().collect();
@@ -259,13 +282,34 @@ impl Worker {
                 wanted.extend(targets);
             }
         }
-        for aggregate in found {
-            if wanted.contains(&aggregate.person) {
-                self.targets.insert(aggregate.person, Ok(aggregate));
-            } else {
-                self.cache.put(aggregate);
+        let held = found.into_iter().filter(|target| wanted.contains(&target.person));
+        self.targets.extend(held.map(|target| (target.person, Ok(target))));
+    }
+
+    /// A target that was read outside the turn. Where it was not read to its end, for want of room there, it is begun again.
+    fn take_target_back(&mut self, loading: Loading, turn: &mut Turn) {
+        let (person, is_over) = (loading.person(), history::History::is_over(&loading));
+        match loading.finish(&mut turn.notices) {
+            Ok(aggregate) => {
+                let target = self.keep_target(aggregate);
+                self.targets.insert(person, Ok(target));
+            }
+            Err(not_loaded) => {
+                let problem = self.target_problem(not_loaded);
+                if is_over {
+                    self.targets.insert(person, Err(problem));
+                }
             }
         }
+    }
+
+    /// What a merge needs to know of its target; the rest goes into the cache.
+    fn keep_target(&mut self, aggregate: Box<Aggregate>) -> Target {
+        let state = aggregate.state.as_ref();
+        let state = state.map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()));
+        let target = Target { person: aggregate.person, link: aggregate.link(), state };
+        self.cache.put(aggregate);
+        target
     }
 
     fn target_problem(&mut self, NotLoaded { error, so_far }: NotLoaded) -> Problem {
@@ -273,10 +317,6 @@ impl Worker {
         let problem = error.problem();
         Problem { message: format!("the merge target: {}", problem.message), ..problem }
     }
-}
-
-fn target_state(aggregate: &Aggregate) -> TargetState {
-    aggregate.state.as_ref().map_or(TargetState::Missing, |person| TargetState::Exists(person.lifecycle.clone()))
 }
 
 impl Work {

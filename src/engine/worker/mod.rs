@@ -13,12 +13,13 @@ mod storing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::domain::PersonId;
+use crate::domain::{PersonId, TargetState};
 use crate::engine::aggregate::Aggregate;
 use crate::engine::cache::Cache;
 use crate::engine::draft::{Draft, Held, MergeTargets, Sealed, Verdict};
 use crate::engine::followed::{Caught, Followed};
-use crate::engine::history::{Errand, Freshness, NotLoaded};
+use crate::engine::history::{Errand, Freshness};
+use crate::engine::link::Link;
 use crate::engine::ports::{EventLog, SnapshotStore, StoredCommit, Unavailable};
 use crate::engine::staleness::Staleness;
 use crate::engine::turn::{Limits, Moment, Task, Turn};
@@ -45,8 +46,16 @@ pub struct Worker {
     taken_back: Vec<Errand>,
     /// Merge targets that are being read outside the turn.
     read_outside: BTreeSet<PersonId>,
-    /// Merge targets that were read for whoever waits for further ones: the cache may have no room for them.
-    targets: BTreeMap<PersonId, Result<Box<Aggregate>, NotLoaded>>,
+    /// What was read of merge targets for whoever waits for further ones.
+    targets: BTreeMap<PersonId, Result<Target, Problem>>,
+}
+
+/// What is known of a person into whom another is to be merged.
+struct Target {
+    person: PersonId,
+    /// Where its history stood.
+    link: Link,
+    state: TargetState,
 }
 
 /// Whether something of a person is being read outside the turn.
@@ -94,7 +103,7 @@ struct Attempt {
     send: bool,
     /// Whether an append of it got no answer: then it may be stored, whatever a later append says.
     may_be_stored: bool,
-    /// Whether what it builds on may be no more: then it is not to be sent again.
+    /// Whether what it builds on may be no more. Where it is no more, this cannot be stored.
     is_void: bool,
 }
 
@@ -221,8 +230,7 @@ impl Worker {
         for work in self.desk.values_mut() {
             match &mut work.attempt {
                 // Whether the new stream has it is still to be found out.
-                // A creation builds on nothing, which is there in any stream: it can still be stored.
-                Some(attempt) => attempt.is_void = attempt.sealed.append.expected > 0,
+                Some(attempt) => attempt.is_void = true,
                 None => {
                     work.aggregate = None;
                     work.reload = Some(Freshness::Newest);

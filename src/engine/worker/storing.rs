@@ -5,7 +5,7 @@ use crate::domain::PersonId;
 use crate::engine::draft::Held;
 use crate::engine::history::Freshness;
 use crate::engine::link::{Link, Standing};
-use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Start, Tip, Unavailable};
+use crate::engine::ports::{Append, Appended, Consistency, Page, Read, Sequence, Tip, Unavailable};
 use crate::engine::turn::{DueSnapshot, Limits, Notice, Turn};
 use crate::engine::worker::{Attempt, Work, Worker};
 use crate::wire::reply::{Accepted, Code, Outcome, Problem};
@@ -23,10 +23,13 @@ impl Worker {
             .desk
             .iter()
             .filter_map(|(person, work)| {
-                let start = Start::Sequence(work.attempt.as_ref()?.sealed.append.expected + 1);
-                // The one that is asked for, and whether another came after it.
-                let (consistency, newest) = (Consistency::Leader, None);
-                Some(Read { person: *person, start, consistency, newest, commits_max: 2 })
+                let attempt = work.attempt.as_ref()?;
+                let expected = attempt.sealed.append.expected;
+                // The one that is asked for, and whether another came after it; where the stream may be another one, what it
+                // builds on as well.
+                let with_base = attempt.is_void && expected > 0;
+                let (start, commits_max) = if with_base { (expected, 3) } else { (expected + 1, 2) };
+                Some(Read { person: *person, start, consistency: Consistency::Leader, newest: None, commits_max })
             })
             .collect();
         if reads.is_empty() {
@@ -77,6 +80,15 @@ impl Worker {
     }
 }
 
+/// How fresh a person has to be who is to have all that the page shows, or may have left out.
+fn newest_of(page: &Page) -> Option<Freshness> {
+    match page.commits.as_slice() {
+        // Room ended here, or time.
+        [_] if page.more => Some(Freshness::Newest),
+        commits => commits.last().map(|last| Freshness::Reaching(last.sequence)),
+    }
+}
+
 impl Work {
     fn is_on_memory(&self) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| attempt.is_on_memory)
@@ -97,9 +109,14 @@ impl Work {
     }
 
     /// Takes what the leader has where the unsettled commit would be.
-    fn learn(&mut self, page: Result<Page, Unavailable>, limits: &Limits, turn: &mut Turn) {
+    fn learn(&mut self, mut page: Result<Page, Unavailable>, limits: &Limits, turn: &mut Turn) {
         let Some(mut attempt) = self.attempt.take() else { return };
-        let newest = page.as_ref().ok().and_then(|page| page.commits.last()).map(|commit| commit.sequence);
+        if attempt.is_void
+            && let Ok(page) = &mut page
+        {
+            attempt.is_void = !self.takes_base(page);
+        }
+        let newest = page.as_ref().ok().and_then(newest_of);
         // Those for which there was no room are asked for again.
         if page.as_ref().is_ok_and(Page::has_no_room) {
             self.attempt = Some(attempt);
@@ -123,6 +140,18 @@ impl Work {
                 self.attempt = Some(attempt);
             }
         }
+    }
+
+    /// Whether the stream still has what the commit builds on, which is taken off the page then. A creation builds on nothing,
+    /// which is there in any stream.
+    fn takes_base(&self, page: &mut Page) -> bool {
+        let base = self.aggregate.as_ref().map_or_else(Link::start, |aggregate| aggregate.link());
+        let first = page.commits.first().map(Tip::from);
+        let is_there = base.sequence == 0 || first.is_some_and(|first| base.against(Some(&first)) == Standing::Newest);
+        if is_there && base.sequence > 0 {
+            page.commits.remove(0);
+        }
+        is_there
     }
 
     fn settle(&mut self, person: PersonId, appended: Appended, limits: &Limits, turn: &mut Turn) {
@@ -164,18 +193,20 @@ impl Work {
         &mut self,
         mut attempt: Attempt,
         sequence: Sequence,
-        newest: Option<Sequence>,
+        newest: Option<Freshness>,
         limits: &Limits,
         turn: &mut Turn,
     ) {
-        let Some(newest) = newest.filter(|newest| *newest > sequence) else {
+        let Some(freshness) = newest.filter(|newest| *newest != Freshness::Reaching(sequence)) else {
             return self.stored(attempt, sequence, limits, turn);
         };
         let decided = std::mem::take(&mut attempt.decided);
         let (stored, others) = decided.into_iter().partition(|(_, held)| matches!(held, Held::WithCommit(_)));
         attempt.decided = stored;
         self.stored(attempt, sequence, limits, turn);
-        self.decide_again(others, Freshness::Reaching(newest));
+        if !others.is_empty() || freshness != Freshness::Newest {
+            self.decide_again(others, freshness);
+        }
     }
 
     fn stored(&mut self, attempt: Attempt, sequence: Sequence, limits: &Limits, turn: &mut Turn) {

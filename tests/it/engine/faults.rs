@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, Start, Tip, Unavailable,
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, Tip, Unavailable,
 };
 use cim_domain_person::memory::MemoryLog;
 use cim_domain_person::wire::commit::COMMIT_BYTES_MAX;
@@ -218,10 +218,8 @@ impl EventLog for FaultyLog {
         self.let_late_ones_land();
         let fault = {
             let mut script = self.faults.lock();
-            let again = reads.iter().any(|read| match read.start {
-                Start::Sequence(from) => script.shown.get(&read.person).is_some_and(|shown| from < *shown),
-                Start::Time(_) => false,
-            });
+            let again = |read: &Read| script.shown.get(&read.person).is_some_and(|shown| read.start < *shown);
+            let again = reads.iter().any(again);
             let leader = reads.iter().any(|read| read.consistency == Consistency::Leader);
             script.calls.push(match (again, leader) {
                 (true, _) => "search",

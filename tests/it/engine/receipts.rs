@@ -336,11 +336,14 @@ fn an_id_from_the_end_of_time_is_searched_for_too() {
     }
 }
 
-/// Appends commits to a history without the help of the engine.
-fn write_history(world: &World, commits: usize) {
+/// Appends commits to a history without the help of the engine, with a pause before the one of this version.
+fn write_history(world: &World, commits: usize, pause_before: u64) {
     let (mut log, mut previous, mut expected) = (world.log.clone(), Digest::ZERO, 0);
     let records = world.request(&ask("0", create(ANN)));
     for version in 1..=commits as u64 {
+        if version == pause_before {
+            world.pass(2 * SECOND);
+        }
         let at = world.now();
         let event = match &records.commands[0] {
             cim_domain_person::domain::Command::CreatePerson { person_id, name, source } if version == 1 => {
@@ -385,12 +388,32 @@ fn write_history(world: &World, commits: usize) {
 fn a_search_that_would_go_too_far_is_of_unknown_outcome() {
     let world = World::new();
     let made_at = world.now();
-    write_history(&world, 8_500);
+    write_history(&world, 8_500, 0);
     // A snapshot, so that only the newest are remembered.
     world.snapshots.forge(id(ANN), Some(DueSnapshot::of(&loaded(&world, ANN)).unwrap().bytes));
     let mut replica = world.replica();
     let told = replica.tell([ask(&uuid_v7(made_at, 5_000), deactivate(ANN)), ask("plain", archive(ANN))]);
     assert_eq!(told, ["outcome_unknown", "accepted v8501 #8501 PersonArchived"]);
+}
+
+/// A client whose clock is ahead made ids that lie too far back. Each that was asked for took those along that lay near, and
+/// each command that came meanwhile was searched for anew, while nobody was answered.
+#[test]
+fn what_lies_too_far_back_is_searched_for_once_and_takes_nobody_along() {
+    let world = World::new();
+    let far_made_at = world.now();
+    write_history(&world, 8_500, 8_300);
+    let near_made_at = world.now();
+    world.snapshots.forge(id(ANN), Some(DueSnapshot::of(&loaded(&world, ANN)).unwrap().bytes));
+    let mut replica = world.replica();
+    let far = |number| ask(&uuid_v7(far_made_at, number), deactivate(ANN));
+    let told = replica.tell([far(100_000), ask(&uuid_v7(near_made_at, 8_301), deactivate(ANN))]);
+    assert_eq!(told, ["outcome_unknown", "command_id_reused v8500"]);
+    replica.faults.calls();
+    let told = replica.tell([far(100_001), ask("plain", archive(ANN))]);
+    assert_eq!(told, ["outcome_unknown", "accepted v8501 #8501 PersonArchived"]);
+    let calls = replica.faults.calls();
+    assert!(!calls.contains(&"search") && !calls.contains(&"read"), "{calls:?}");
 }
 
 fn receipt(number: u64, at: Timestamp) -> Receipt {

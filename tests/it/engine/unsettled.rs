@@ -261,3 +261,24 @@ fn an_unsettled_creation_is_found_out_about_in_another_stream_too() {
     assert_eq!(told, [(0, "accepted v1 #1 PersonCreated".to_owned())]);
     assert_eq!(world.history(ANN).commits.len(), 1);
 }
+
+/// The same of an update, whose client gave no id: the stream had lost something of others, and what it builds on was still
+/// there. It was decided again, both arrived, and one command had two effects.
+#[test]
+fn an_unsettled_update_is_not_done_twice_where_the_stream_lost_something_else() {
+    let world = World::new();
+    world.given([ask("1", create(ANN))]);
+    let mut replica = world.replica();
+    replica.tell([ask("2", rename(ANN, "Bea"))]);
+    replica.faults.on_append([OnAppend::LandsWhenTold]);
+    assert_eq!(replica.turn([ask("", note(ANN, "x"))]), []);
+    replica.worker.forget_everything();
+    replica.faults.on_read([OnRead::Works, OnRead::Unavailable]);
+    let mut told = replica.turn([]);
+    replica.faults.land(&mut world.log.clone());
+    for _ in 0..3 {
+        told.extend(replica.turn([]));
+    }
+    assert_eq!(told, [(1, "accepted v3 #3 AttributeRecorded".to_owned())]);
+    assert_eq!(world.history(ANN).commits.len(), 3);
+}

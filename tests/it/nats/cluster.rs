@@ -6,7 +6,7 @@ use std::time::Duration;
 use cim_domain_person::config::Config;
 use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Start, Tip, Unavailable,
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Tip, Unavailable,
 };
 use cim_domain_person::nats::{ProvisionError, prepare};
 use serde_json::json;
@@ -58,11 +58,7 @@ impl<L: EventLog> EventLog for CaughtUp<L> {
         eventually("the copies have caught up", || {
             pages = self.0.read(reads, bytes_max);
             std::iter::zip(&pages, reads).zip(&newest).all(|((page, read), newest)| match page {
-                Ok(page)
-                    if !page.more
-                        && read.newest.is_none()
-                        && matches!(read.start, Start::Sequence(start) if start <= *newest && *newest > 0) =>
-                {
+                Ok(page) if !page.more && read.newest.is_none() && (1..=*newest).contains(&read.start.max(1)) => {
                     page.commits.last().is_some_and(|commit| commit.sequence >= *newest)
                 }
                 _ => true,

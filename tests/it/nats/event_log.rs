@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use cim_domain_person::config::Config;
-use cim_domain_person::domain::{PersonId, Timestamp};
+use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence, Start,
+    Append, Appended, AppendedTogether, Consistency, EventLog, Page, Read, Sequence,
 };
 use cim_domain_person::engine::trail::Trail;
 use cim_domain_person::nats::NatsLog;
@@ -186,26 +186,6 @@ fn a_commit_bears_its_headers() {
     );
 }
 
-#[test]
-fn a_time_in_between_is_a_start() {
-    let server = NatsServer::start();
-    let config = config(&server.url());
-    let mut log = log(&prepared(&config), &config);
-    let person = somebody();
-    let first = store(&mut log, person, 0, b"1");
-    std::thread::sleep(Duration::from_millis(50));
-    let start = Start::Time(Timestamp::now());
-    std::thread::sleep(Duration::from_millis(50));
-    let second = store(&mut log, person, first, b"2");
-    for consistency in [Consistency::Any, Consistency::Leader] {
-        let page = log
-            .read(&[Read { person, start, consistency, newest: None, commits_max: usize::MAX }], usize::MAX)
-            .remove(0)
-            .unwrap();
-        assert_eq!(page.commits.iter().map(|commit| commit.sequence).collect::<Vec<_>>(), [second]);
-    }
-}
-
 /// The stream refuses what goes beyond its limits: that is known at once, and known not to be stored.
 #[test]
 fn limits_of_the_stream_are_decisive() {
@@ -227,13 +207,8 @@ fn without_a_stream_nothing_is_stored() {
     let mut log = log(&open(&config), &config);
     assert!(matches!(log.append(&[append(somebody(), 0, *b"x")])[..], [Appended::Unavailable(_)]));
     assert!(log.tips(&[somebody()])[0].is_err());
-    let read = Read {
-        person: somebody(),
-        start: Start::Sequence(1),
-        consistency: Consistency::Any,
-        newest: None,
-        commits_max: usize::MAX,
-    };
+    let read =
+        Read { person: somebody(), start: 1, consistency: Consistency::Any, newest: None, commits_max: usize::MAX };
     assert!(log.read(&[read], usize::MAX)[0].is_err());
 }
 
@@ -262,13 +237,7 @@ fn a_poisoned_history_is_read_all_the_same() {
     let mut raw = Raw::connect(server.port());
     raw.publish_with_headers(&format!("person.events.{person}"), "", b"NATS/1.0\r\nno colon\r\n\r\n", b"poison");
     raw.sync();
-    let question = Read {
-        person,
-        start: Start::Sequence(1),
-        consistency: Consistency::Any,
-        newest: None,
-        commits_max: usize::MAX,
-    };
+    let question = Read { person, start: 1, consistency: Consistency::Any, newest: None, commits_max: usize::MAX };
     // Nobody may answer while the connection comes back.
     let whole = |page: Page| assert_eq!(page.commits.len(), 2);
     log.read(&[question], usize::MAX).remove(0).map_or_else(drop, whole);
