@@ -64,6 +64,8 @@ pub struct Checkup {
     wanted: config::Store,
     /// When the stream was created whose salt is known, and that salt.
     known: (String, IdentifierSalt),
+    /// In which of the connection's lives it is known that the server answered while all inboxes had their places.
+    had_places: Option<u64>,
 }
 
 impl Checkup {
@@ -79,21 +81,28 @@ impl Checkup {
         salt: IdentifierSalt,
     ) -> Result<Self, NotSent> {
         let known = (stream.created.clone(), salt);
-        Ok(Self { inbox: store.inbox()?, layout: layout.clone(), wanted: wanted.clone(), known })
+        Ok(Self { inbox: store.inbox()?, layout: layout.clone(), wanted: wanted.clone(), known, had_places: None })
     }
 
     /// Asks JetStream and the stream's leader, both at once, and waits for the answers no longer than this.
+    ///
+    /// An inbox listens on a new session with its next question, which would be a command's. So for the first answer on each
+    /// the others' places are taken, too: what the server denies of them is known when the answer is there.
     ///
     /// # Errors
     /// See [`CheckError`].
     pub fn run(&mut self, wait: Duration) -> Result<Seen, CheckError> {
         let subjects = [self.layout.api("INFO"), self.layout.api(&format!("STREAM.INFO.{}", self.layout.stream()))];
         let send = |store: &Store, subject: &String, reply: &str| store.publish(subject, Some(reply), &[], b"");
+        let generation = self.inbox.generation();
+        let places = if self.had_places == Some(generation) { Vec::new() } else { self.inbox.places_for_all() };
         let asked = Timestamp::now();
         let mut answers = self.inbox.exchange(&subjects, wait, send, |_, answer| Some(answer)).into_iter().map(taken);
         let answered = Timestamp::now();
+        drop(places);
         let mut next = || answers.next().unwrap_or_else(|| Err(silence()));
         let (info, stream) = (next()?, next());
+        self.had_places = Some(generation);
         let (server, found) = (info.server_version().unwrap_or(Version::new(0, 0, 0)), account(&info));
         if let Some(why) = too_old(&server, found.as_ref().ok()) {
             return Err(CheckError::ServerTooOld(why.to_string()));

@@ -5,6 +5,7 @@
 //! subject, so an answer that comes late, for a question long given up, is recognised and dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::intake::nap;
@@ -35,15 +36,33 @@ pub struct Inbox {
     subscription: Subscribed,
     prefix: String,
     next: u64,
+    counted: Counted,
+}
+
+/// One of the inboxes of a connection.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn among(inboxes: &Arc<AtomicUsize>) -> Self {
+        inboxes.fetch_add(1, SeqCst);
+        Self(Arc::clone(inboxes))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Inbox {
     pub(super) fn open(store: Store) -> Result<Self, NotSent> {
+        let counted = Counted::among(store.inboxes());
         let session = store.connection().session();
         let prefix = session.client().new_inbox();
         // This fails only on a client that is closed; while away it is remembered for the next connection.
         let subscription = session.subscribe(&format!("{prefix}.*"), None).map_err(|_| NotSent::Away)?;
-        Ok(Self { store, subscription, prefix, next: 0 })
+        Ok(Self { store, subscription, prefix, next: 0, counted })
     }
 
     /// Listens on the session that the connection has now. Answers to earlier questions may come there too, and are known
@@ -57,6 +76,15 @@ impl Inbox {
         if let Ok(subscription) = present.subscribe(&format!("{}.*", self.prefix), None) {
             self.subscription = subscription;
         }
+    }
+
+    /// Places for answers on the present session, one for each inbox that has not asked on it yet and so does not listen on
+    /// it yet: while they are held it shows whether the server allows them all.
+    pub(super) fn places_for_all(&mut self) -> Vec<Subscribed> {
+        self.listen_on_present_session();
+        let session = self.subscription.session();
+        let lacking = self.counted.0.load(SeqCst).saturating_sub(session.listening());
+        (0..lacking).filter_map(|_| session.subscribe(&session.client().new_inbox(), None).ok()).collect()
     }
 
     /// The connection that it asks over.

@@ -4,6 +4,7 @@
 //! limit, refusals whose reason nobody hears. That is quickest when a server restarts or hands its clients over, so it
 //! may try a few times; after that [`super::connection`] opens another session in the way of the start.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub(super) struct Session {
     flushers: Mutex<Vec<JoinHandle<()>>>,
     /// The number that the client gave to the latest subscription. It does not tell, but it counts from 1 in each client.
     subscribed: Mutex<u64>,
+    /// Subscriptions that are held.
+    listening: AtomicUsize,
 }
 
 impl Session {
@@ -52,7 +55,7 @@ impl Session {
         vitals.on_connected();
         let flusher = Flusher::start(name, &client, &vitals).map_err(|error| OpenError::Away(error.to_string()))?;
         let (mark, flushers) = (flusher.mark(), Mutex::new(flusher.into_threads()));
-        Ok(Self { client, vitals, mark, flushers, subscribed: Mutex::new(0) })
+        Ok(Self { client, vitals, mark, flushers, subscribed: Mutex::new(0), listening: AtomicUsize::new(0) })
     }
 
     pub(super) fn client(&self) -> &nats::Connection {
@@ -106,7 +109,13 @@ impl Session {
         // One that fails gives no number away.
         let inner = inner?;
         *number += 1;
+        self.listening.fetch_add(1, SeqCst);
         Ok(Subscribed { inner: Some(inner), number: *number, session: Arc::clone(self) })
+    }
+
+    /// How many subscriptions are held on it.
+    pub(super) fn listening(&self) -> usize {
+        self.listening.load(SeqCst)
     }
 
     /// See [`Connection::close`](super::Connection::close).
@@ -173,6 +182,7 @@ impl Subscribed {
 impl Drop for Subscribed {
     /// The client unsubscribes under its locks, which nobody may get any more where a session was given up because it hung.
     fn drop(&mut self) {
+        self.session.listening.fetch_sub(1, SeqCst);
         let Some(inner) = self.inner.take() else { return };
         if self.session.is_over() {
             aside(move || drop(inner));

@@ -5,6 +5,7 @@
 //! writes line breaks in headers and subjects into the protocol as they are. All that is checked before, here.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::connection::Connection;
@@ -58,17 +59,24 @@ pub enum NotSent {
 pub struct Store {
     connection: Arc<Connection>,
     in_flight: Arc<InFlight>,
+    /// How many inboxes there are.
+    inboxes: Arc<AtomicUsize>,
 }
 
 impl Store {
     /// Over this connection.
     pub fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, in_flight: Arc::default() }
+        Self { connection, in_flight: Arc::default(), inboxes: Arc::default() }
     }
 
     /// The room for large answers, of all who ask over this connection.
     pub(super) fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
+    }
+
+    /// How many inboxes ask over this connection; each counts itself.
+    pub(super) fn inboxes(&self) -> &Arc<AtomicUsize> {
+        &self.inboxes
     }
 
     /// The connection itself, for its health and its end.

@@ -36,11 +36,12 @@ impl Supervisor<'_> {
         self.away_since = trouble.as_ref().map(|_| self.away_since.unwrap_or_else(Instant::now));
         let is_lasting = self.away_since.is_some_and(|since| since.elapsed() > AWAY_MAX);
         self.reasons.judge_all(&Reason::OF_CONNECTIONS, trouble.filter(|_| is_lasting));
-        self.judge_denials();
         if is_new || is_back || self.is_clock_set() {
             self.order_checkup();
         }
         self.take_findings();
+        // A denial comes before the answer that a checkup waited for, so it is looked at after that.
+        self.judge_denials();
         self.renew_what_is_denied();
         self.reasons.log_news();
     }
@@ -71,7 +72,10 @@ impl Supervisor<'_> {
     fn judge_denials(&mut self) {
         let no_inbox = self.service.store.connection().subscription_denied();
         let no_inbox = no_inbox.map(|said| format!("NATS denies the service an inbox for answers: {said}"));
-        self.reasons.judge(Reason::NoInbox, no_inbox);
+        // A session on which nothing was asked yet has denied nothing yet.
+        if no_inbox.is_some() || self.is_checked() {
+            self.reasons.judge(Reason::NoInbox, no_inbox);
+        }
         // What was denied to a connection stays so until it is asked for again, by joining.
         let intake = self.service.intake.connection();
         if intake.subscriptions_denied() != self.subscriptions_denied {

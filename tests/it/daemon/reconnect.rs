@@ -270,6 +270,39 @@ fn a_service_that_may_have_no_inbox_takes_no_commands() {
     next.stop();
 }
 
+/// After more than two seconds the connection is opened anew, and each inbox listens on it with its next question. So the
+/// checkup's own was allowed, the service said that it was ready, and the first workers to ask were denied: their commits were
+/// stored and the clients heard `outcome_unknown`, every ten seconds again.
+#[test]
+fn a_service_whose_new_session_has_room_for_few_inboxes_takes_no_commands() {
+    let mut server = NatsServer::start();
+    let mut watched = Watched::start(&server.url(), &[]);
+    let begun = Instant::now();
+    server.kill();
+    watched.service.wait_since(Some(begun), "STATUS=NATS is away");
+    // The client has given up by then.
+    std::thread::sleep(Duration::from_secs(5));
+    server.configure(&format!("{JETSTREAM}\nmax_subscriptions: 4"));
+    let begun = Instant::now();
+    server.restart();
+    watched.says(begun, "no_inbox", "subscriptions exceeded");
+    nobody_takes_commands(server.port());
+    // Another session is opened to ask again, and is denied the same.
+    let anew = |service: &Service| service.log().matches("anew: store").count();
+    eventually("it asks again", || anew(&watched.service) >= 2);
+    std::thread::sleep(Duration::from_secs(2));
+    watched.says(begun, "no_inbox", "subscriptions exceeded");
+    nobody_takes_commands(server.port());
+    let told = watched.service.told_since(begun);
+    assert!(!told.iter().any(|told| told.starts_with("STATUS=serving")), "{told:?}");
+    server.configure(JETSTREAM);
+    server.restart();
+    let back = Instant::now();
+    watched.serves_since("subscriptions are allowed again", back);
+    works(server.port());
+    watched.service.stop();
+}
+
 /// A frozen server ended the process after two minutes, with a status that says "bug". It is an outage.
 #[test]
 fn a_server_that_stays_mute_is_an_outage() {
