@@ -125,6 +125,8 @@ fn last_sequence(description: &str) -> Option<Sequence> {
 /// A message that a stream's leader showed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Shown {
+    /// Under which subject it lies.
+    pub subject: String,
     /// Where it lies in the stream.
     pub sequence: Sequence,
     /// Its bytes.
@@ -185,7 +187,8 @@ pub(super) fn read_message(payload: &[u8]) -> Result<Option<RawMessage<'_>>, Una
 /// As above.
 pub fn read_shown(payload: &[u8]) -> Result<Option<Shown>, Unavailable> {
     let Some(message) = read_message(payload)? else { return Ok(None) };
-    Ok(Some(Shown { sequence: message.seq, payload: message.payload()? }))
+    let payload = message.payload()?;
+    Ok(Some(Shown { subject: message.subject.into_owned(), sequence: message.seq, payload }))
 }
 
 fn garbled() -> Unavailable {
@@ -290,10 +293,11 @@ mod tests {
 
     #[test]
     fn shown_messages() {
+        let shown = |payload: &[u8]| Shown { subject: "s".to_owned(), sequence: 9, payload: payload.to_vec() };
         let found = r#"{"type":"x","message":{"subject":"s","seq":9,"data":"aGk=","time":"2026-01-01T00:00:00Z"}}"#;
-        assert_eq!(read_shown(found.as_bytes()), Ok(Some(Shown { sequence: 9, payload: b"hi".to_vec() })));
+        assert_eq!(read_shown(found.as_bytes()), Ok(Some(shown(b"hi"))));
         let empty = r#"{"message":{"subject":"s","seq":9,"time":"2026-01-01T00:00:00Z"}}"#;
-        assert_eq!(read_shown(empty.as_bytes()), Ok(Some(Shown { sequence: 9, payload: Vec::new() })));
+        assert_eq!(read_shown(empty.as_bytes()), Ok(Some(shown(b""))));
         let none = r#"{"error":{"code":404,"err_code":10037,"description":"no message found"}}"#;
         assert_eq!(read_shown(none.as_bytes()), Ok(None));
         let gone = r#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;

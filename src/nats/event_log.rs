@@ -197,8 +197,8 @@ impl NatsLog {
         if outcomes.iter().all(|outcome| matches!(outcome, Appended::Stored(_))) {
             return AppendedTogether::Stored(sequences);
         }
-        match outcomes.iter().all(|outcome| matches!(outcome, Appended::Unavailable(_))) {
-            true => AppendedTogether::Unavailable(place::moved()),
+        match outcomes.iter().all(|outcome| matches!(outcome, Appended::Refused(_))) {
+            true => AppendedTogether::Refused(place::moved()),
             false => AppendedTogether::Unknown,
         }
     }

@@ -21,6 +21,11 @@ pub(super) fn last_of_subject(subject: &str) -> Value {
     json!({ "last_by_subj": subject })
 }
 
+/// Asks for the message at a sequence, whatever its subject.
+pub(super) fn at_sequence(sequence: Sequence) -> Value {
+    json!({ "seq": sequence })
+}
+
 /// Asks for the first message on a subject from a sequence on, that one included.
 pub(super) fn next_of_subject(subject: &str, from: Sequence) -> Value {
     json!({ "seq": from.max(1), "next_by_subj": subject })

@@ -5,14 +5,17 @@
 //! A person's first commit expects nothing to be there, and finds nothing. It would be acknowledged and never be found
 //! again. So of the first commits that an append stored, the newest is looked at, and all of them where that one is not in
 //! its place: what moves persons in the middle of an append moves the newest, too.
+//!
+//! The leader is asked what lies at the acknowledged position. That it shows nothing there says nothing: it may be one that
+//! was replaced and does not know. It is moved only where the very commit is seen under another subject.
 
 use std::time::{Duration, Instant};
 
 use super::inbox::{Exchanged, Inbox};
 use super::layout::Layout;
-use super::leader::{ask_leader, next_of_subject};
-use crate::domain::PersonId;
+use super::leader::{ask_leader, at_sequence, next_of_subject};
 use crate::engine::ports::{Append, Appended, Sequence, Unavailable};
+use crate::wire::digest::Digest;
 use crate::wire::request::Header;
 
 /// What becomes of a commit that lies elsewhere.
@@ -22,9 +25,9 @@ pub(super) fn moved() -> Unavailable {
 
 /// A person's first commit, acknowledged at this position.
 #[derive(Clone, Copy)]
-struct First {
+struct First<'a> {
     index: usize,
-    person: PersonId,
+    append: &'a Append,
     sequence: Sequence,
 }
 
@@ -36,12 +39,10 @@ pub(super) fn checked(
     appends: &[Append],
     mut outcomes: Vec<Appended>,
 ) -> Vec<Appended> {
-    let firsts: Vec<First> = (0..)
+    let firsts: Vec<First<'_>> = (0..)
         .zip(appends.iter().zip(&outcomes))
         .filter_map(|(index, (append, outcome))| match outcome {
-            Appended::Stored(sequence) if append.expected == 0 => {
-                Some(First { index, person: append.person, sequence: *sequence })
-            }
+            Appended::Stored(sequence) if append.expected == 0 => Some(First { index, append, sequence: *sequence }),
             _ => None,
         })
         .collect();
@@ -56,7 +57,8 @@ pub(super) fn checked(
         let Some(outcome) = outcomes.get_mut(first.index) else { continue };
         match is_in_place {
             Ok(true) => {}
-            Ok(false) => *outcome = Appended::Unavailable(moved()),
+            // A further attempt would be stored there too, or conflict with this one.
+            Ok(false) => *outcome = Appended::Refused(moved()),
             Err(_) => *outcome = Appended::Unknown,
         }
     }
@@ -64,8 +66,8 @@ pub(super) fn checked(
 }
 
 /// A copy that lags does not show it; that says nothing.
-fn is_shown_by_any_copy(inbox: &mut Inbox, layout: &Layout, wait: Duration, first: First) -> bool {
-    let question = next_of_subject(&layout.event_subject(first.person), first.sequence).to_string();
+fn is_shown_by_any_copy(inbox: &mut Inbox, layout: &Layout, wait: Duration, first: First<'_>) -> bool {
+    let question = next_of_subject(&layout.event_subject(first.append.person), first.sequence).to_string();
     match inbox.request(&layout.direct_get(layout.stream()), question.as_bytes(), wait) {
         Exchanged::Answered(answer) => match answer.header("Nats-Sequence") {
             Header::One(sequence) => sequence.parse() == Ok(first.sequence),
@@ -75,12 +77,48 @@ fn is_shown_by_any_copy(inbox: &mut Inbox, layout: &Layout, wait: Duration, firs
     }
 }
 
-fn by_leader(inbox: &mut Inbox, layout: &Layout, wait: Duration, firsts: &[First]) -> Vec<Result<bool, Unavailable>> {
-    let question = |first: &First| next_of_subject(&layout.event_subject(first.person), first.sequence);
-    let questions: Vec<_> = firsts.iter().map(question).collect();
-    let shown = ask_leader(inbox, &layout.leader_get(layout.stream()), &questions, wait, |shown| shown.sequence);
-    let is_it = |(shown, first): (Result<Option<Sequence>, Unavailable>, &First)| {
-        shown.map(|shown| shown == Some(first.sequence))
-    };
-    shown.into_iter().zip(firsts).map(is_it).collect()
+fn by_leader(
+    inbox: &mut Inbox,
+    layout: &Layout,
+    wait: Duration,
+    firsts: &[First<'_>],
+) -> Vec<Result<bool, Unavailable>> {
+    let questions: Vec<_> = firsts.iter().map(|first| at_sequence(first.sequence)).collect();
+    let shown = ask_leader(inbox, &layout.leader_get(layout.stream()), &questions, wait, |shown| {
+        (shown.subject, Digest::of(&shown.payload))
+    });
+    shown.into_iter().zip(firsts).map(|(shown, first)| is_in_place(shown?, first.append, layout)).collect()
+}
+
+/// Whether it lies under its subject, by the subject and the digest of what the leader shows at its position.
+fn is_in_place(shown: Option<(String, Digest)>, append: &Append, layout: &Layout) -> Result<bool, Unavailable> {
+    match shown {
+        Some((subject, digest)) if digest == Digest::of(&append.payload) => {
+            Ok(subject == layout.event_subject(append.person))
+        }
+        Some(_) => Err(Unavailable("the leader shows another message in its place".to_owned())),
+        None => Err(Unavailable("the leader does not show it".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ports::CommitHeaders;
+    use crate::nats::layout::tests::layout;
+
+    /// A leader that was replaced without knowing shows nothing at a position that its successor gave away. That was read as
+    /// "moved", so a commit that is stored was called not stored.
+    #[test]
+    fn only_the_very_commit_under_another_subject_was_moved() {
+        let person = "0197c5a0-0000-7000-8000-000000000001".parse().expect("a UUID");
+        let append = Append { person, expected: 0, payload: (*b"ours").into(), headers: CommitHeaders::default() };
+        let layout = layout(None);
+        let shown = |subject: &str, payload: &[u8]| Some((subject.to_owned(), Digest::of(payload)));
+        let subject = layout.event_subject(person);
+        assert_eq!(is_in_place(shown(&subject, b"ours"), &append, &layout), Ok(true));
+        assert_eq!(is_in_place(shown("moved.1", b"ours"), &append, &layout), Ok(false));
+        assert!(is_in_place(shown("moved.1", b"theirs"), &append, &layout).is_err());
+        assert!(is_in_place(None, &append, &layout).is_err());
+    }
 }

@@ -107,13 +107,17 @@ fn a_first_commit_that_was_moved_is_not_stored() {
         streams::update(server.port(), &streams::changed(good.clone(), &json!({ "subject_transform": transform })));
         let mut appends: Vec<Append> = (0..10).map(|_| append(somebody(), 0, *b"1")).collect();
         for outcome in log.append(&appends) {
-            assert!(
-                matches!(&outcome, Appended::Unavailable(why) if why.0.contains("subject_transform")),
-                "{outcome:?}"
-            );
+            assert!(matches!(&outcome, Appended::Refused(why) if why.0.contains("subject_transform")), "{outcome:?}");
         }
-        let outcome = log.append_together(&appends);
-        assert!(!matches!(outcome, AppendedTogether::Stored(_)), "{outcome:?}");
+        // They lie there now, and are not tried again.
+        let conflicts = log.append(&appends);
+        assert!(conflicts.iter().all(|outcome| matches!(outcome, Appended::Conflict(Some(_)))), "{conflicts:?}");
+        let others: Vec<Append> = (0..10).map(|_| append(somebody(), 0, *b"1")).collect();
+        let outcome = log.append_together(&others);
+        assert!(
+            matches!(&outcome, AppendedTogether::Refused(why) if why.0.contains("subject_transform")),
+            "{outcome:?}"
+        );
         // Whoever has a commit is told apart by the expected sequence.
         assert_eq!(log.append(&[append(known, sequence, *b"2")]), [Appended::Conflict(Some(0))]);
         streams::update(server.port(), &good);
