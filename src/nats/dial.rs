@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
@@ -11,6 +11,7 @@ use super::connection::{OpenError, classify, in_view_of};
 use super::session::Session;
 use super::{probe, sign_in};
 use crate::config;
+use crate::log_limit::RateLimited;
 
 /// What the client gets to connect and sign in, after a server was seen to be there.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -18,11 +19,14 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Servers that others named and that are remembered; more are not.
 const DISCOVERED_LEN_MAX: usize = 64;
 
-/// Calls of the client that may hang in this process at the same time; then no more are made until one has ended.
+/// Calls of the client that may hang in this process at the same time; then one more is made in [`BEYOND_PERIOD`].
 const CALLS_MAX: usize = 32;
 
+/// Those that hang may do so for ever, each with a thread; without another try the process would stay away for ever, too.
+const BEYOND_PERIOD: Duration = Duration::from_secs(60);
+
 /// Calls to connect that have not ended.
-static CALLS: AtomicUsize = AtomicUsize::new(0);
+static CALLS: Calls = Calls { under_way: AtomicUsize::new(0), beyond: RateLimited::new(BEYOND_PERIOD) };
 
 /// How often in a row the client got no answer. It tries servers in a random order and waits for each without end, so one
 /// that greets and then says nothing would hide the others: then they are tried one at a time.
@@ -89,7 +93,7 @@ impl Dialer {
     /// rare, because only servers that were seen to speak are tried.
     fn connect(options: nats::Options, urls: String) -> Result<nats::Connection, OpenError> {
         let (sender, connected) = bounded(1);
-        let call = Call::begin()?;
+        let call = CALLS.begin(Instant::now())?;
         let connect = move || {
             let _call = call;
             if let Err(crossbeam_channel::SendError(Ok(late))) = sender.send(options.connect(&urls)) {
@@ -115,22 +119,29 @@ fn choose(seen: &probe::Seen, silences: usize) -> String {
     alone.cloned().unwrap_or_else(|| seen.safe.join(","))
 }
 
-/// A call that has not ended.
-struct Call;
+/// Calls that have not ended.
+struct Calls {
+    under_way: AtomicUsize,
+    beyond: RateLimited,
+}
 
-impl Call {
-    fn begin() -> Result<Self, OpenError> {
-        let call = Self;
-        match CALLS.fetch_add(1, SeqCst) {
-            CALLS_MAX.. => Err(OpenError::Away(format!("{CALLS_MAX} earlier attempts to sign in still hang"))),
-            _ => Ok(call),
+/// One of them.
+struct Call<'a>(&'a Calls);
+
+impl Calls {
+    fn begin(&self, now: Instant) -> Result<Call<'_>, OpenError> {
+        let before = self.under_way.fetch_add(1, SeqCst);
+        let call = Call(self);
+        if before >= CALLS_MAX && self.beyond.pass(now).is_none() {
+            return Err(OpenError::Away(format!("{before} earlier attempts to sign in still hang")));
         }
+        Ok(call)
     }
 }
 
-impl Drop for Call {
+impl Drop for Call<'_> {
     fn drop(&mut self) {
-        CALLS.fetch_sub(1, SeqCst);
+        self.0.under_way.fetch_sub(1, SeqCst);
     }
 }
 
@@ -153,6 +164,21 @@ mod tests {
         assert_eq!(dialer.targets(), ["tls://a:4222", "tls://b:4222", "tls://c:4222"]);
         dialer.remember(&[]);
         assert_eq!(dialer.targets().len(), 3, "a server that knows of no others says nothing about them");
+    }
+
+    /// A server that greets and swallows the rest leaves a call that never returns. After 32 of them no further one was made
+    /// for ever, so the process never came back when the server did.
+    #[test]
+    fn when_many_hang_another_one_is_tried_now_and_then() {
+        let calls = Calls { under_way: AtomicUsize::new(0), beyond: RateLimited::new(BEYOND_PERIOD) };
+        let start = Instant::now();
+        let mut hanging: Vec<Call<'_>> = (0..CALLS_MAX).map(|_| calls.begin(start).expect("room")).collect();
+        hanging.push(calls.begin(start).expect("one beyond them"));
+        let refused = calls.begin(start + BEYOND_PERIOD / 2).err().map(|error| error.to_string());
+        assert_eq!(refused.as_deref(), Some("33 earlier attempts to sign in still hang"));
+        hanging.push(calls.begin(start + BEYOND_PERIOD).expect("one more a period later"));
+        hanging.truncate(CALLS_MAX - 1);
+        assert!(calls.begin(start + BEYOND_PERIOD).is_ok(), "those that ended make room");
     }
 
     #[test]
