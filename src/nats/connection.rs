@@ -194,10 +194,10 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Without [`Connection::close`] the threads are told to end and are not waited for.
+    /// Without [`Connection::close`] it is closed all the same, and nothing is waited for.
     fn drop(&mut self) {
         self.shared.closing.store(true, SeqCst);
-        self.session().vitals().start_closing();
+        self.session().give_up_unless_over();
     }
 }
 

@@ -138,12 +138,20 @@ impl Session {
     pub(super) fn give_up(&self) {
         self.close(Duration::ZERO);
     }
+
+    /// The same, unless that was done. The client, let go of, only marks itself: its thread goes on reading and the server
+    /// keeps the connection.
+    pub(super) fn give_up_unless_over(&self) {
+        if !self.is_over() {
+            self.give_up();
+        }
+    }
 }
 
 impl Drop for Session {
-    /// Without [`Session::close`] the threads are told to end and are not waited for.
+    /// Without [`Session::close`] it is closed all the same, and nothing is waited for.
     fn drop(&mut self) {
-        self.vitals.start_closing();
+        self.give_up_unless_over();
     }
 }
 

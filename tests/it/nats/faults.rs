@@ -39,6 +39,17 @@ fn a_lost_acknowledgement_leaves_it_unknown() {
     assert!(matches!(log.append(&[append(person, 0, *b"x")])[..], [Appended::Conflict(_)]));
 }
 
+/// A connection that was let go of stayed open at the server until its next ping, two minutes later: each failed attempt to
+/// start left two, and a server with `max_connections` was full of them.
+#[test]
+fn a_connection_that_is_let_go_of_is_closed() {
+    let server = NatsServer::with("max_connections: 3");
+    let config = config(&server.url());
+    for _ in 0..3 * 3 {
+        eventually("there is room for another", || Connection::open(&config.nats, "store").is_ok());
+    }
+}
+
 /// A late answer belongs to a question long given up: it must not be taken for the answer to a later one.
 #[test]
 fn a_late_acknowledgement_is_nobodys() {
