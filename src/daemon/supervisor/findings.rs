@@ -145,7 +145,11 @@ impl Supervisor<'_> {
         if verdict == ClockVerdict::Notable {
             CLOCK_OFF.warn(format_args!("{offset}: set both by NTP"));
         }
-        self.reasons.judge(Reason::ClockOff, (verdict == ClockVerdict::TooFar).then(|| offset.too_far()));
+        let is_too_far = verdict == ClockVerdict::TooFar;
+        // Each check measures other digits of the same trouble: they are for the figure, and no news for the log.
+        if !is_too_far || !self.reasons.has(Reason::ClockOff) {
+            self.reasons.judge(Reason::ClockOff, is_too_far.then(|| offset.too_far()));
+        }
     }
 
     /// Whether the time of day went another way than time did since the last look: somebody set the clock, or the machine
