@@ -23,6 +23,8 @@ pub enum Reason {
     NoInbox,
     /// The service's clock is too far from the server's.
     ClockOff,
+    /// A thread of the service hangs.
+    Hangs,
 }
 
 impl Reason {
@@ -42,7 +44,7 @@ impl Reason {
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        Cause::ALL.into_iter().map(Self::Cause).chain([Self::NoInbox, Self::ClockOff])
+        Cause::ALL.into_iter().map(Self::Cause).chain([Self::NoInbox, Self::ClockOff, Self::Hangs])
     }
 
     /// Its name in figures and as `error_code` in the log.
@@ -50,6 +52,7 @@ impl Reason {
         match self {
             Self::NoInbox => "no_inbox",
             Self::ClockOff => "clock_off",
+            Self::Hangs => "thread_hangs",
             Self::Cause(cause) => match cause {
                 Cause::Unreachable => "nats_unreachable",
                 Cause::Crowded => "nats_crowded",

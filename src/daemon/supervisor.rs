@@ -25,9 +25,11 @@ const TICK: Duration = Duration::from_millis(250);
 const AWAY_MAX: Duration = Duration::from_secs(1);
 /// How long NATS may take to confirm that the queue groups are left.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
-/// How long a thread may be busy with one piece of work before the watchdog is no longer fed.
+/// How long a thread may be busy with one piece of work before others shall get the commands and the watchdog is no longer
+/// fed.
 const BUSY_MAX: Duration = Duration::from_secs(15);
-/// How long before the process ends itself: launchd has no watchdog.
+/// How long before the process ends itself: a thread that hangs, in a write on a session that was given up for instance,
+/// cannot be freed, its persons would get nothing, and launchd has no watchdog.
 const HANG_MAX: Duration = Duration::from_secs(60);
 /// How often the log says what was done, and `STATUS=` is renewed.
 const REPORT_PERIOD: Duration = Duration::from_secs(60);

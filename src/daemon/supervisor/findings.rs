@@ -36,6 +36,8 @@ impl Supervisor<'_> {
         self.away_since = trouble.as_ref().map(|_| self.away_since.unwrap_or_else(Instant::now));
         let is_lasting = self.away_since.is_some_and(|since| since.elapsed() > AWAY_MAX);
         self.reasons.judge_all(&Reason::OF_CONNECTIONS, trouble.filter(|_| is_lasting));
+        // Others get what would wait behind it.
+        self.reasons.judge(Reason::Hangs, self.hanging().map(|thread| format!("thread {thread} hangs")));
         if is_new || is_back || self.is_clock_set() {
             self.order_checkup();
         }
