@@ -50,13 +50,13 @@ const BATCH_INCOMPLETE: u16 = 10176;
 pub(super) const MESSAGE_NOT_FOUND: u16 = 10037;
 
 /// There is no stream of that name.
-pub(super) const STREAM_NOT_FOUND: u16 = 10059;
+pub const STREAM_NOT_FOUND: u16 = 10059;
 
 /// There is a stream of that name already, with another configuration.
 pub(super) const STREAM_NAME_IN_USE: u16 = 10058;
 
 /// JetStream is still looking for its leader.
-const TEMPORARILY_UNAVAILABLE: u16 = 10008;
+pub const TEMPORARILY_UNAVAILABLE: u16 = 10008;
 
 /// What came back for a published message.
 #[derive(Debug, Default, Deserialize)]

@@ -80,7 +80,7 @@ pub use mend::{Ground, Mend};
 pub use message::Incoming;
 pub use obstacle::{Cause, Consequence, Obstacle};
 pub use probe::greetings;
-pub use provision::{Prepared, ProvisionError, prepare};
+pub use provision::{API_LEVEL_MIN, Prepared, ProvisionError, SERVER_MIN, prepare};
 pub use replies::ReplyRule;
 pub use scan::{Extent, Scan, Scanned};
 pub use snapshots::{BucketGate, NatsSnapshots};

@@ -20,11 +20,11 @@ use crate::config::Config;
 use crate::wire::salt::IdentifierSalt;
 
 /// Older servers know no atomic batches, and older ones still can let two writers win in a cluster.
-const SERVER_MIN: Version = Version::new(2, 12, 0);
+pub const SERVER_MIN: Version = Version::new(2, 12, 0);
 
 /// The JetStream API level that came with [`SERVER_MIN`]. The stream may be kept by another server than the one that
 /// we are connected to.
-const API_LEVEL_MIN: u64 = 2;
+pub const API_LEVEL_MIN: u64 = 2;
 
 /// What a call may take. Making a stream in a cluster takes an election.
 const API_WAIT: Duration = Duration::from_secs(10);

@@ -9,13 +9,10 @@ use super::Place;
 use super::report::{Report, Verdict};
 use crate::cli::shown::{at, text};
 use crate::config::{Config, SignIn};
-use crate::nats::{Cause, Obstacle, greetings};
+use crate::nats::{Cause, Obstacle, SERVER_MIN, greetings};
 use crate::wire::commit::COMMIT_BYTES_MAX;
 
-/// Older ones are refused at the start.
-const VERSION_MIN: (u64, u64) = (2, 12);
-
-/// Older ones work, and have had fewer of their faults found.
+/// Older ones, from [`SERVER_MIN`] on, work, and have had fewer of their faults found.
 const VERSION_ADVISED: (u64, u64) = (2, 14);
 
 /// Servers beyond those that are configured that are looked at.
@@ -85,9 +82,8 @@ fn introduce(url: &str, info: &Value, report: &mut Report) {
     };
     let says = format!("{url} is {name}, nats-server {version}, {cluster}");
     let parsed = Version::parse(&version).map(|version| (version.major, version.minor)).unwrap_or_default();
-    if parsed < VERSION_MIN {
-        let (major, minor) = VERSION_MIN;
-        let says = format!("{says}, which is too old: {major}.{minor}.0 or newer is needed");
+    if parsed < (SERVER_MIN.major, SERVER_MIN.minor) {
+        let says = format!("{says}, which is too old: {SERVER_MIN} or newer is needed");
         report.obstacle("server", &Obstacle::new(Cause::ServerTooOld, says));
     } else if parsed < VERSION_ADVISED {
         let (major, minor) = VERSION_ADVISED;

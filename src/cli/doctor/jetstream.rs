@@ -7,13 +7,11 @@ use super::report::{Report, Verdict};
 use crate::cli::doctor::connection::short;
 use crate::cli::output::counted;
 use crate::cli::shown::at;
-use crate::nats::{Account, Cause, Obstacle, Question, Said};
+use crate::nats::api::TEMPORARILY_UNAVAILABLE;
+use crate::nats::{API_LEVEL_MIN, Account, Cause, Obstacle, Question, SERVER_MIN, Said};
 
 /// From this part of a limit on it is a warning, in percent.
 pub const NEARLY_FULL_PERCENT: u64 = 80;
-
-/// JetStream looks for a leader, as it says it.
-const TEMPORARILY_UNAVAILABLE: u64 = 10008;
 
 /// Whether there is one to go on with.
 pub fn account(place: &mut Place<'_>, report: &mut Report) -> bool {
@@ -24,8 +22,8 @@ pub fn account(place: &mut Place<'_>, report: &mut Report) -> bool {
     match (&said, said.json()) {
         (Said::Message(_), Some(info)) if info.get("error").is_none() => {
             let level = at(&info, "api.level").as_u64().unwrap_or_default();
-            if level < 2 {
-                let says = "the nats-server that runs JetStream is too old: 2.12.0 or newer is needed";
+            if level < API_LEVEL_MIN {
+                let says = format!("the nats-server that runs JetStream is too old: {SERVER_MIN} or newer is needed");
                 report.obstacle("jetstream", &Obstacle::new(Cause::ServerTooOld, says));
                 return true;
             }

@@ -12,10 +12,8 @@ use super::report::{Repair, Report, Verdict};
 use crate::cli::output::{counted, grouped};
 use crate::cli::shown::{at, text};
 use crate::exit::ExitStatus;
+use crate::nats::api::STREAM_NOT_FOUND;
 use crate::nats::{Cause, Drift, Kept, Obstacle, Question, Said, Share, expected, judge};
-
-/// There is no stream of that name, as JetStream says it.
-const STREAM_NOT_FOUND: u64 = 10059;
 
 /// A leader hears of each of its copies every second.
 const SILENT_MAX: Duration = Duration::from_secs(3);
