@@ -7,7 +7,7 @@
 //! the journal takes off, and has no time, since the journal has its own. Elsewhere a line begins with the time and the
 //! level, in colour on a terminal. Control characters are escaped, so that nobody can begin a line.
 //!
-//! Whoever logs puts the finished line into a [queue] and goes on; one thread writes. So a log that nobody reads
+//! Whoever logs puts the finished line into a queue and goes on; one thread writes. So a log that nobody reads
 //! stops nothing, neither a command nor a signal nor the end of the process.
 
 mod line;
