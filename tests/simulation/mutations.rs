@@ -29,7 +29,7 @@ pub struct Mutation {
 /// Those that only a person who ages shows. So few runs are of that kind that they would take too long.
 const NEED_AGE: [&str; 2] = ["forget after five minutes by the clock", "let one step of a clock end what is promised"];
 /// So long may it take until a mutation is found out, in seconds.
-const CATCH_SECONDS: u64 = 120;
+const CATCH_SECONDS: u64 = 240;
 /// So long are fresh seeds run without any mutation, in seconds.
 const FRESH_SECONDS: &str = "20";
 
