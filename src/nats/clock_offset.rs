@@ -84,7 +84,11 @@ mod tests {
     fn ahead(micros: i64, took: u64) -> ClockOffset {
         let said = Timestamp::from_micros(1_767_268_800_000_000);
         let middle = said.plus_micros(micros);
-        ClockOffset::between(middle.minus_micros(took / 2), said, middle.plus_micros(i64::try_from(took / 2).unwrap()))
+        ClockOffset::between(
+            middle.minus_micros(took / 2),
+            said,
+            middle.plus_micros(i64::try_from(took / 2).expect("some seconds")),
+        )
     }
 
     /// A service whose clock was two years ahead stamped its events with it for ever, and nothing said so.
@@ -101,7 +105,7 @@ mod tests {
                 (2 * MINUTE + SECOND, 2 * SECOND, ClockVerdict::Notable),
                 (2 * 365 * 1440 * MINUTE, SECOND, ClockVerdict::TooFar),
             ] {
-                let offset = ahead(sign * i64::try_from(off).unwrap(), took);
+                let offset = ahead(sign * i64::try_from(off).expect("some years"), took);
                 assert_eq!(offset.verdict(), verdict, "{offset}");
             }
         }
