@@ -28,9 +28,13 @@ const BEYOND_PERIOD: Duration = Duration::from_secs(60);
 /// Calls to connect that have not ended.
 static CALLS: Calls = Calls { under_way: AtomicUsize::new(0), beyond: RateLimited::new(BEYOND_PERIOD) };
 
-/// How often in a row the client got no answer. It tries servers in a random order and waits for each without end, so one
-/// that greets and then says nothing would hide the others: then they are tried one at a time.
-static UNANSWERED: AtomicUsize = AtomicUsize::new(0);
+/// So long a silence is remembered.
+const SILENCE_PERIOD: Duration = Duration::from_secs(60);
+
+/// Attempts of this process that got no answer, whichever connection made them. The client tries servers in a random order
+/// and waits for each without end, so one that greets and then says nothing would hide the others: then they are tried one
+/// at a time. One that answers does not end this: the next attempt would be left to chance again.
+static SILENCES: Silences = Silences(Mutex::new(None));
 
 /// What it takes to open sessions of one connection.
 pub(super) struct Dialer {
@@ -58,7 +62,7 @@ impl Dialer {
         self.remember(&seen.others);
         let options = sign_in::with_authorities(options, &self.config, seen.with_tls)?;
         let options = options.with_name(&format!("person-service {}", self.name));
-        let urls = choose(&seen, UNANSWERED.load(SeqCst));
+        let urls = choose(&seen, SILENCES.recent(Instant::now()));
         let opened = Session::open(options, &self.name, |options| Self::connect(options, urls));
         opened.map_err(|error| in_view_of(error, &seen))
     }
@@ -103,11 +107,10 @@ impl Dialer {
         let thread = std::thread::Builder::new().name("nats-connect".to_owned()).spawn(connect);
         thread.map_err(|error| OpenError::Away(error.to_string()))?;
         let Ok(connected) = connected.recv_timeout(CONNECT_WAIT) else {
-            UNANSWERED.fetch_add(1, SeqCst);
+            SILENCES.add(Instant::now());
             let why = format!("the sign-in got no answer within {} s", CONNECT_WAIT.as_secs());
             return Err(OpenError::Away(why));
         };
-        UNANSWERED.store(0, SeqCst);
         connected.map_err(|error| classify(&error.to_string()))
     }
 }
@@ -117,6 +120,21 @@ fn choose(seen: &probe::Seen, silences: usize) -> String {
     let turn = silences.checked_sub(1).zip(seen.greet.len().checked_sub(1));
     let alone = turn.and_then(|(turn, last)| seen.greet.get(turn % (last + 1)));
     alone.cloned().unwrap_or_else(|| seen.safe.join(","))
+}
+
+/// How many attempts got no answer, until none did for a while; and when the last of them was.
+struct Silences(Mutex<Option<(usize, Instant)>>);
+
+impl Silences {
+    fn add(&self, now: Instant) {
+        let count = self.recent(now) + 1;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((count, now));
+    }
+
+    fn recent(&self, now: Instant) -> usize {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.filter(|(_, at)| now.saturating_duration_since(*at) < SILENCE_PERIOD).map_or(0, |(count, _)| count)
+    }
 }
 
 /// Calls that have not ended.
@@ -179,6 +197,21 @@ mod tests {
         hanging.push(calls.begin(start + BEYOND_PERIOD).expect("one more a period later"));
         hanging.truncate(CALLS_MAX - 1);
         assert!(calls.begin(start + BEYOND_PERIOD).is_ok(), "those that ended make room");
+    }
+
+    /// Any attempt of the process that got an answer made the others forget which server was silent. A connection then met it
+    /// by chance again, five seconds each time.
+    #[test]
+    fn silence_is_remembered_for_a_while() {
+        let silences = Silences(Mutex::default());
+        let start = Instant::now();
+        assert_eq!(silences.recent(start), 0);
+        silences.add(start);
+        silences.add(start + SILENCE_PERIOD / 2);
+        assert_eq!(silences.recent(start + SILENCE_PERIOD), 2, "the last one counts");
+        assert_eq!(silences.recent(start + SILENCE_PERIOD * 3 / 2), 0);
+        silences.add(start + SILENCE_PERIOD * 2);
+        assert_eq!(silences.recent(start + SILENCE_PERIOD * 2), 1);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use cim_domain_person::config::{Config, LevelSource, LogFormat, Metrics, Nats, S
 use cim_domain_person::domain::PersonId;
 
 /// Long enough for anything on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A configuration for the server behind this URL, all else as a service has it by default.
 pub fn config(url: &str) -> Config {

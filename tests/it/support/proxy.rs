@@ -31,6 +31,7 @@ struct Shared {
     delay_millis: AtomicU64,
     disguise: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
     mute_after: Mutex<Option<Vec<u8>>>,
+    has_muted: AtomicBool,
     acknowledgements: AtomicU8,
     streams: Mutex<Vec<TcpStream>>,
     /// Those of them that lead to the server.
@@ -55,6 +56,7 @@ impl Proxy {
             delay_millis: AtomicU64::new(0),
             disguise: Mutex::new(None),
             mute_after: Mutex::new(None),
+            has_muted: AtomicBool::new(false),
             acknowledgements: AtomicU8::new(PASS),
             streams: Mutex::new(Vec::new()),
             uplinks: Mutex::new(Vec::new()),
@@ -134,6 +136,11 @@ impl Proxy {
         *self.shared.mute_after.lock().unwrap() = words.map(Into::into);
     }
 
+    /// Whether a client has said them, and hears nothing any more.
+    pub fn has_muted(&self) -> bool {
+        self.shared.has_muted.load(SeqCst)
+    }
+
     /// Holds each piece in both directions for this long.
     pub fn delay(&self, delay: Duration) {
         self.shared.delay_millis.store(u64::try_from(delay.as_millis()).unwrap(), SeqCst);
@@ -187,6 +194,7 @@ fn pump(
             && buffer[..count].windows(words.len()).any(|said| said == words)
         {
             is_muted.store(true, SeqCst);
+            shared.has_muted.store(true, SeqCst);
         }
         while !to_server && is_muted.load(SeqCst) && shared.mute_after.lock().unwrap().is_some() {
             std::thread::sleep(Duration::from_millis(1));
