@@ -105,9 +105,5 @@ pub fn read_histories(
         let (over, left) = pulse.while_busy(|| history::run(log, snapshots, open, &STEP));
         over.into_iter().for_each(|errand| pool.give_back(errand));
         open = left;
-        // Whoever had no room in this step is not the last one in the next.
-        if !open.is_empty() {
-            open.rotate_left(1);
-        }
     }
 }

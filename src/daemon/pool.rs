@@ -215,9 +215,11 @@ pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pul
                 worker.forget_everything();
                 continue;
             }
+            // A pool that is gone says so for ever: each time is a turn then, after its pause.
             Next::Order(Order::Finish) => {
+                std::thread::sleep(if finishing { pause } else { Duration::ZERO });
                 finishing = true;
-                continue;
+                Vec::new()
             }
             Next::Nothing => Vec::new(),
         };
@@ -308,7 +310,8 @@ impl Seat {
         select! {
             recv(self.orders) -> order => order.map_or(Next::Order(Order::Finish), Next::Order),
             recv(tasks) -> first => {
-                let mut taken: Vec<Queued> = first.into_iter().chain(tasks.try_iter().take(room - 1)).collect();
+                let Ok(first) = first else { return Next::Order(Order::Finish) };
+                let mut taken: Vec<Queued> = std::iter::once(first).chain(tasks.try_iter().take(room - 1)).collect();
                 if worker.is_idle() {
                     company.gather(tasks, room, &mut taken);
                 }
@@ -381,10 +384,7 @@ mod tests {
         assert!(pool.has_room_for(Some(busy), 1) && pool.is_short_of_work());
         assert!(!pool.has_room_for(Some(busy), WAITING_BYTES_MAX / 2), "one byte waits there");
         assert!(pool.submit(task(), 1).is_ok());
-        assert!(
-            !pool.has_room_for(Some(busy), 1) && !pool.is_short_of_work(),
-            "the other worker's idleness is no room"
-        );
+        assert!(!pool.has_room_for(Some(busy), 1) && !pool.is_short_of_work(), "the other's idleness is no room");
         assert!(pool.has_room_for(free, WAITING_BYTES_MAX / 2) && pool.has_room_for(None, 1));
     }
 

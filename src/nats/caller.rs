@@ -46,7 +46,7 @@ impl Caller {
 
     /// Asks, and returns the question's number, which its answer will bear. Numbers only grow.
     pub fn call(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<u64, NotSent> {
-        self.listen_on_present_session();
+        self.subscription.move_to(&self.store.connection().session());
         let number = self.next;
         self.next += 1;
         self.store.publish(subject, Some(&format!("{}.{number}", self.prefix)), headers, payload)?;
@@ -66,24 +66,14 @@ impl Caller {
         }
     }
 
-    /// As an [`Inbox`](super::Inbox) does.
-    fn listen_on_present_session(&mut self) {
-        let present = self.store.connection().session();
-        if !Arc::ptr_eq(&present, self.subscription.session())
-            && let Ok(subscription) = present.subscribe(&self.inbox(), None)
-        {
-            self.subscription = subscription;
-        }
-    }
-
     /// Where it asks.
     pub(super) fn store(&self) -> &Store {
         &self.store
     }
 
     /// Where answers to it go: the subject of its subscription.
-    pub(super) fn inbox(&self) -> String {
-        format!("{}.*", self.prefix)
+    pub(super) fn inbox(&self) -> &str {
+        self.subscription.subjects()
     }
 
     /// How many connections were lost so far. When it changes, answers that were under way are lost.

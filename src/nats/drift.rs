@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::definitions::{bucket, new_salt, stream};
-use super::fault::{Fault, OF_THE_SERVER};
+use super::fault::{Fault, changed};
 use super::layout::Layout;
 use super::stream_rules::{StreamConfig, judge_bucket, judge_stream};
 use crate::config;
@@ -108,7 +108,8 @@ pub fn judge(kept: Kept, layout: &Layout, wanted: &config::Store, found: &Value)
         ("num_replicas", None) => drift.found.as_u64().unwrap_or_default() < u64::from(wanted.replicas),
         _ => true,
     });
-    let repaired = repaired(found, &drift);
+    let changes = drift.iter().filter(|drift| drift.changeable).map(|drift| (drift.field.as_str(), &drift.expected));
+    let repaired = changed(found, changes).unwrap_or_else(|| found.clone());
     Judgement { fatal, warnings, drift, repaired }
 }
 
@@ -136,22 +137,6 @@ fn alike(one: &Value, other: &Value) -> bool {
         Value::Object(members) => members.is_empty(),
     };
     one == other || (is_off(one) && is_off(other))
-}
-
-fn repaired(found: &Value, drift: &[Drift]) -> Value {
-    let mut config = found.clone();
-    // What the server notes for itself.
-    if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|name, _| !name.starts_with(OF_THE_SERVER));
-    }
-    for Drift { field, expected, .. } in drift.iter().filter(|drift| drift.changeable) {
-        match (config.as_object_mut(), expected) {
-            (Some(members), Value::Null) => drop(members.remove(field)),
-            (Some(members), expected) => drop(members.insert(field.clone(), expected.clone())),
-            (None, _) => {}
-        }
-    }
-    config
 }
 
 #[cfg(test)]

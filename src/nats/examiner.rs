@@ -101,7 +101,7 @@ impl Examiner {
 
     /// Whether answers can reach us at all.
     pub fn may_hear_answers(&self) -> bool {
-        self.crowded().is_none() && !self.is_denied("Subscription", &self.caller.inbox())
+        self.crowded().is_none() && !self.is_denied("Subscription", self.caller.inbox())
     }
 
     /// That the server takes no more subscriptions, if it said so.

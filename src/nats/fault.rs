@@ -53,16 +53,22 @@ impl fmt::Display for Fault {
 
 /// The configuration that is there, with every fault mended and all else as it is; `None` where that takes a new stream.
 pub(super) fn mended(found: &Value, faults: &[Fault]) -> Option<Value> {
-    let mut config = found.clone();
-    let members = config.as_object_mut()?;
+    let cures = faults.iter().map(|fault| Some((fault.field, fault.cure.as_ref()?)));
+    changed(found, cures.collect::<Option<Vec<_>>>()?)
+}
+
+/// The configuration that is there, without what the server notes for itself in it, with these fields set, or taken away where
+/// they are to be `null`; `None` where it is none.
+pub(super) fn changed<'a>(found: &Value, fields: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Option<Value> {
+    let mut members = found.as_object()?.clone();
     if let Some(metadata) = members.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|name, _| !name.starts_with(OF_THE_SERVER));
     }
-    for Fault { field, cure, .. } in faults {
-        match cure.clone()? {
-            Value::Null => drop(members.remove(*field)),
-            value => drop(members.insert((*field).to_owned(), value)),
+    for (field, value) in fields {
+        match value {
+            Value::Null => drop(members.remove(field)),
+            value => drop(members.insert(field.to_owned(), value.clone())),
         }
     }
-    Some(config)
+    Some(Value::Object(members))
 }

@@ -68,14 +68,7 @@ impl Inbox {
     /// Listens on the session that the connection has now. Answers to earlier questions may come there too, and are known
     /// by their numbers.
     fn listen_on_present_session(&mut self) {
-        let present = self.store.connection().session();
-        if Arc::ptr_eq(&present, self.subscription.session()) {
-            return;
-        }
-        // It fails where that one is over already, too: then nothing is sent on it either.
-        if let Ok(subscription) = present.subscribe(&format!("{}.*", self.prefix), None) {
-            self.subscription = subscription;
-        }
+        self.subscription.move_to(&self.store.connection().session());
     }
 
     /// Places for answers on the present session, one for each inbox that has not asked on it yet and so does not listen on

@@ -110,7 +110,8 @@ impl Session {
         let inner = inner?;
         *number += 1;
         self.listening.fetch_add(1, SeqCst);
-        Ok(Subscribed { inner: Some(inner), number: *number, session: Arc::clone(self) })
+        let (subjects, queue_group) = (subjects.to_owned(), queue_group.map(str::to_owned));
+        Ok(Subscribed { inner: Some(inner), number: *number, session: Arc::clone(self), subjects, queue_group })
     }
 
     /// How many subscriptions are held on it.
@@ -168,6 +169,8 @@ pub(super) struct Subscribed {
     inner: Option<nats::Subscription>,
     number: u64,
     session: Arc<Session>,
+    subjects: String,
+    queue_group: Option<String>,
 }
 
 impl Subscribed {
@@ -184,6 +187,21 @@ impl Subscribed {
     /// The session.
     pub(super) fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// The subjects.
+    pub(super) fn subjects(&self) -> &str {
+        &self.subjects
+    }
+
+    /// Receives the same on this session, where that is another one. It fails where that one is over already, too: then
+    /// nothing is sent on it either.
+    pub(super) fn move_to(&mut self, session: &Arc<Session>) {
+        if !Arc::ptr_eq(session, &self.session)
+            && let Ok(there) = session.subscribe(&self.subjects, self.queue_group.as_deref())
+        {
+            *self = there;
+        }
     }
 }
 

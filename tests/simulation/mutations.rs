@@ -53,6 +53,13 @@ pub const MUTATIONS: &[Mutation] = &[
         "Standing::Newest",
     ),
     mutation(
+        "take the end of a page for the end of a history, beside an unsettled commit",
+        "refused_is_right",
+        "engine/worker/storing.rs",
+        "[_] if page.more => Some(Freshness::Newest),",
+        "[_] if page.more && !@ => Some(Freshness::Newest),",
+    ),
+    mutation(
         "take refusals for final though something comes before them",
         "refused_is_right",
         "engine/draft.rs",

@@ -86,7 +86,8 @@ pub trait History {
 const SNAPSHOTS_AT_ONCE: usize = 16;
 
 /// Reads on within a budget, all together: one round trip a round where little is to be read. Returns those that are over,
-/// and those that are not, in their order: for some of these nothing may have been read.
+/// and those that are not, in their order: but those for which nothing was read come first. So whoever calls this again with
+/// them lets none of them wait for another one's end.
 pub fn run<H: History>(
     log: &mut dyn EventLog,
     snapshots: &mut dyn SnapshotStore,
@@ -94,6 +95,7 @@ pub fn run<H: History>(
     budget: &Budget,
 ) -> (Vec<H>, Vec<H>) {
     let (mut over, mut open): (Vec<H>, Vec<H>) = histories.into_iter().partition(H::is_over);
+    let mut before: Vec<usize> = open.iter().map(H::commits_read).collect();
     let mut bytes = budget.bytes;
     for _ in 0..budget.rounds {
         if open.is_empty() || bytes == 0 {
@@ -118,14 +120,17 @@ pub fn run<H: History>(
             is_stuck &= page.as_ref().is_ok_and(Page::has_no_room);
             history.take(page);
         }
-        let (ended, going_on): (Vec<H>, Vec<H>) = open.into_iter().partition(H::is_over);
-        over.extend(ended);
-        open = going_on;
+        let (ended, going_on): (Vec<_>, Vec<_>) =
+            open.into_iter().zip(before).partition(|(history, _)| history.is_over());
+        over.extend(ended.into_iter().map(|(history, _)| history));
+        (open, before) = going_on.into_iter().unzip();
         if is_stuck {
             break;
         }
     }
-    (over, open)
+    let was_read = |(history, before): &(H, usize)| history.commits_read() > *before;
+    let (read, unread): (Vec<_>, Vec<_>) = open.into_iter().zip(before).partition(was_read);
+    (over, unread.into_iter().chain(read).map(|(history, _)| history).collect())
 }
 
 /// Gets the snapshots that are wanted, as long as there is room. How many bytes they have.

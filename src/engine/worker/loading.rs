@@ -198,27 +198,29 @@ impl Worker {
         }
         let (mut read, mut unread) = (MergeTargets::new(), self.read_outside.clone());
         let mut before = std::mem::take(&mut self.targets);
-        let (mut known, mut cached, mut loadings, mut found) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut known, mut unknown, mut found) = (Vec::new(), Vec::new(), Vec::new());
         for target in targets.keys().filter(|target| !unread.contains(target)) {
             match before.remove(target) {
                 Some(Ok(target)) => known.push(target),
                 Some(Err(problem)) => drop(read.insert(*target, Err(problem))),
-                None => match self.cache.take(*target).filter(|aggregate| aggregate.version > 0) {
-                    Some(aggregate) => cached.push(aggregate),
-                    None => loadings.push(Loading::cold(*target, Freshness::Newest)),
-                },
+                None => unknown.push(*target),
             }
         }
         for (target, standing) in self.compare_targets(known) {
             match standing {
                 Ok(Standing::Newest) => found.push(target),
-                Ok(Standing::Behind(_) | Standing::Void) => {
-                    loadings.push(Loading::cold(target.person, Freshness::Newest));
-                }
+                Ok(Standing::Behind(_) | Standing::Void) => unknown.push(target.person),
                 Err(unavailable) => {
                     let error = unavailable.into();
                     read.insert(target.person, Err(self.target_problem(NotLoaded { error, so_far: None })));
                 }
+            }
+        }
+        let (mut cached, mut loadings) = (Vec::new(), Vec::new());
+        for target in unknown {
+            match self.cache.take(target).filter(|aggregate| aggregate.version > 0) {
+                Some(aggregate) => cached.push(aggregate),
+                None => loadings.push(Loading::cold(target, Freshness::Newest)),
             }
         }
         for compared in history::compare(self.log.as_mut(), cached) {
@@ -231,8 +233,7 @@ impl Worker {
                 }
                 Compared::Unknown(aggregate, unavailable) => {
                     let (target, error) = (aggregate.person, unavailable.into());
-                    let problem = self.target_problem(NotLoaded { error, so_far: Some(aggregate) });
-                    read.insert(target, Err(problem));
+                    read.insert(target, Err(self.target_problem(NotLoaded { error, so_far: Some(aggregate) })));
                 }
             }
         }

@@ -317,3 +317,40 @@ fn a_server_that_stays_mute_is_an_outage() {
     works(server.port());
     watched.service.stop();
 }
+
+/// A worker was stuck in a write on a session that was given up, which cannot be freed. Another session was opened, the group
+/// was joined again, and the commands of its persons waited until the process ended itself a minute later.
+#[test]
+fn a_thread_that_hangs_keeps_commands_away() {
+    let server = NatsServer::start();
+    let proxy = Proxy::before(server.port());
+    let mut watched = Watched::start(&proxy.url(), &[("WORKERS", "1"), ("COMMAND_TIMEOUT", "60s")]);
+    let mut client = Client::connect(server.port());
+    let mut send = |bodies: &dyn Fn(&str) -> Value| {
+        let person = somebody();
+        let (reply, command) = (client.new_reply(), Command::new(&person, &bodies(&person)));
+        client.publish(&command.subject(), &reply, &command.headers, &command.payload);
+    };
+    // While the worker waits for this one's acknowledgement, the commands of its next turn gather. Their commits are more bytes
+    // than the system takes in somebody's stead.
+    proxy.hold_acknowledgements(true);
+    send(&create);
+    let words = "x".repeat(4_000);
+    let large = |person: &str| {
+        let notes = (0..50).map(|_| record(person, &words));
+        Value::Array(std::iter::once(create(person)).chain(notes).collect())
+    };
+    (0..60).for_each(|_| send(&large));
+    let begun = Instant::now();
+    proxy.choke_after(Some(256 * 1024));
+    watched.service.wait_for_log("connected to NATS again, anew: store");
+    proxy.hold_acknowledgements(false);
+    watched.serves_since("another session, beside a thread that hangs", Instant::now());
+    watched.says(begun, "thread_hangs", "thread worker-0 hangs");
+    nobody_takes_commands(server.port());
+    proxy.choke_after(None);
+    let back = Instant::now();
+    watched.serves_since("a thread that hung goes on", back);
+    works(server.port());
+    watched.service.stop();
+}

@@ -275,6 +275,27 @@ fn a_task_that_was_taken_is_answered_once_whenever_the_drain_begins() {
     assert!(handed_over > 0 && given_back > 0, "a storm that fills no queue tries nothing");
 }
 
+/// A worker that had something left when its pool was dropped found its queues ready for ever, with nothing in them: it took
+/// turn after turn without a pause. It goes on as after the order to finish: what was taken is answered, and it ends.
+#[test]
+fn a_pool_that_is_dropped_lets_its_workers_end() {
+    let stage = stage();
+    for seed in 1..=16_u64 {
+        let threads = Threads::start(&stage.store, seed, 2, 64, None);
+        let handed = storm(&threads, seed, &format!("_INBOX.{seed}"), Some(Duration::from_millis(seed)));
+        drop(threads.pool);
+        join(&threads.workers);
+        assert!(stage.store.connection().round_trip(PATIENCE));
+        let mut replies = HashMap::new();
+        let taken = handed.iter().flatten().filter(|(_, _, taken)| *taken).count();
+        eventually("what was taken is answered", || {
+            note_replies(&stage.client, &mut replies);
+            replies.len() >= taken
+        });
+        check(&handed, &replies, false);
+    }
+}
+
 /// A leak of a few bytes for each task would refuse everything some day.
 #[test]
 fn what_waits_is_counted_back_to_nothing() {

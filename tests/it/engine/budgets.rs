@@ -1,9 +1,9 @@
 //! Reading has budgets: a turn reads for all persons at once, and no more than there is room for.
 
-use cim_domain_person::engine::ports::Append;
-use cim_domain_person::engine::ports::{CommitHeaders, EventLog};
+use cim_domain_person::engine::history::What;
+use cim_domain_person::engine::ports::{Append, CommitHeaders, EventLog};
 
-use super::faults::{OnAppend, OnRead};
+use super::faults::{Faults, FaultyLog, OnAppend, OnRead};
 use super::*;
 
 const NARROW: Limits = Limits { reading: Budget::of_a_turn(100_000), ..LIMITS };
@@ -138,6 +138,100 @@ fn a_long_merge_target_leaves_the_turn_and_nobody_waits_for_it() {
         }
         assert!(replica.worker.is_idle());
     }
+}
+
+/// Two persons with long histories, into whom a third is to be merged one after the other, and who were begun to be read
+/// outside the turn.
+fn merging_into_two(cache_bytes: usize) -> Replica {
+    let world = World::new();
+    world.given([ANN, BOB, CAT].map(|person| ask("", create(person))));
+    for number in 0..60 {
+        world.given([BOB, CAT].map(|person| ask("", note(person, &number.to_string()))));
+    }
+    let mut replica = world.replica_with(Limits { cache_bytes, ..LIMITS });
+    replica.faults.page_commits_max(4);
+    assert_eq!(replica.turn([ask("", merge(ANN, BOB)), ask("", merge(ANN, CAT))]), []);
+    assert_eq!(replica.errands.len(), 2);
+    replica
+}
+
+/// All is read that is to be, as often as it takes, and both are answered.
+#[track_caller]
+fn check_merged(mut replica: Replica) {
+    let mut told = Vec::new();
+    for _ in 0..8 {
+        replica.read_long_histories();
+        told.extend(replica.turn([]));
+    }
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].1.starts_with("accepted v2") && told[1].1.starts_with("person_merged v2"), "{told:?}");
+    assert!(replica.worker.is_idle() && replica.errands.is_empty());
+}
+
+/// Whoever waits for two targets lost the first one where the cache had no room for it while the second one was read, so that
+/// they took turns for ever: found by the simulation. Then it was held beside the cache, with its whole state, whatever
+/// `CACHE_BYTES` said.
+#[test]
+fn what_a_held_merge_target_takes_is_in_the_cache_or_nowhere() {
+    for (cache_bytes, cached, commits_read) in [(1 << 20, 1, 1), (0, 0, 32)] {
+        let mut replica = merging_into_two(cache_bytes);
+        let other = replica.errands.pop().unwrap();
+        replica.read_long_histories();
+        assert_eq!(replica.turn([]), []);
+        assert_eq!((replica.errands.len(), replica.worker.cached_persons()), (0, cached), "{cache_bytes}");
+        // Something comes after what was read of it: is the rest still there?
+        replica.world.given([ask("", note(BOB, "new"))]);
+        replica.faults.commits_read();
+        assert_eq!(replica.turn([]), []);
+        assert_eq!(replica.faults.commits_read(), commits_read, "{cache_bytes}");
+        replica.errands.push(other);
+        check_merged(replica);
+    }
+}
+
+/// The thread that reads long histories had no room for it and gave it back as it was: the merge was `unavailable` at once,
+/// though there was time.
+#[test]
+fn a_merge_target_that_was_not_read_to_its_end_is_begun_again() {
+    let mut replica = merging_into_two(1 << 20);
+    replica.faults.page_commits_max(2);
+    std::mem::take(&mut replica.errands).into_iter().for_each(|errand| replica.worker.take_back(errand));
+    assert_eq!(replica.turn([]), []);
+    assert_eq!(replica.errands.len(), 2, "they are begun again, with what was read");
+    check_merged(replica);
+}
+
+/// Four long histories filled each step of the thread that reads what leaves the turn, and the errands behind them got
+/// nothing until one of the four had ended.
+#[test]
+fn errands_behind_four_long_ones_get_on() {
+    let world = World::new();
+    let persons: Vec<String> = (1..=6).map(person).collect();
+    for (person, commits) in persons.iter().zip([16, 16, 16, 16, 6, 6]) {
+        world.given([ask("", create(person))]);
+        (1..commits).for_each(|_| world.given([ask("", large_note(person, 20_000))]));
+    }
+    let faults = Faults::default();
+    faults.page_commits_max(1);
+    let mut log = FaultyLog::new(world.log.clone(), faults.clone());
+    let errand = |person: &String| {
+        let owner = id(person);
+        Errand { owner, what: What::Load(Box::new(Loading::cold(owner, Freshness::Newest))) }
+    };
+    let (mut open, mut over): (Vec<Errand>, Vec<Errand>) = (persons.iter().map(errand).collect(), Vec::new());
+    // Room for four commits a step.
+    let step = Budget { rounds: 4, ..Budget::of_bytes(70_000) };
+    while !open.is_empty() {
+        faults.commits_read();
+        let (ended, left) = history::run(&mut log, &mut world.snapshots.clone(), open, &step);
+        assert!(!ended.is_empty() || faults.commits_read() > 0, "it gets on");
+        over.extend(ended);
+        open = left;
+    }
+    let ended: Vec<usize> =
+        over.iter().filter_map(|errand| persons.iter().position(|person| id(person) == errand.owner)).collect();
+    assert_eq!(ended[..2].iter().sum::<usize>(), 4 + 5, "the shorter ones end first: {ended:?}");
+    assert_eq!(ended.len(), 6);
 }
 
 /// What became of one append was found out by reading a page of 256 commits from the leader, one by one.

@@ -1,12 +1,13 @@
 //! Answers when the log is not what it was: restored, damaged, away.
 
+use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::inquiry::Inquiry;
 use cim_domain_person::engine::turn::Notice;
 use cim_domain_person::wire::query::{Get, Query, RecordedAt};
 use serde_json::{Value, json};
 
 use super::{ANSWER_BYTES_MAX, Truth, ask, get, inquiry, inquiry_with};
-use crate::engine::faults::{Faults, OnRead};
+use crate::engine::faults::{Faults, FaultyLog, OnRead};
 use crate::engine::{ANN, BOB, World, ask as asked, create, id, large_note, note, rename};
 
 fn world(commits: usize) -> World {
@@ -162,6 +163,30 @@ fn nobody_waits_for_somebody_elses_long_history() {
     assert!(rounds > 3, "{rounds} rounds");
     assert_eq!(round(&mut inquiry, Vec::new()), [(4, true)]);
     assert!(inquiry.is_idle());
+}
+
+/// Four long histories filled each round, and whoever asked about a fifth person waited until one of them had ended.
+#[test]
+fn a_long_history_behind_four_longer_ones_gets_on() {
+    let world = World::new();
+    let persons: Vec<PersonId> = (1..=5).map(|number| PersonId::from_uuid(uuid::Uuid::from_u128(number))).collect();
+    for (person, commits) in persons.iter().map(PersonId::to_string).zip([16, 16, 16, 16, 6]) {
+        world.given([asked("", create(&person))]);
+        (1..commits).for_each(|_| world.given([asked("", large_note(&person, 20_000))]));
+    }
+    let faults = Faults::default();
+    faults.page_commits_max(1);
+    // Room for four commits in each half of a round.
+    let log = FaultyLog::new(world.log.clone(), faults);
+    let mut inquiry = Inquiry::new(Box::new(log), Box::new(world.snapshots.clone()), 0, ANSWER_BYTES_MAX, 140_000);
+    let query = |person: &PersonId| Query::Get(Get { person: *person, at: RecordedAt::Now, valid_on: None });
+    let mut arrivals: Vec<_> = (0..).zip(persons.iter().map(query)).collect();
+    let mut answered = Vec::new();
+    while !arrivals.is_empty() || !inquiry.is_idle() {
+        inquiry.round(std::mem::take(&mut arrivals), &mut |ticket, answer| answered.push((ticket, answer.is_ok())));
+    }
+    assert_eq!(answered.first(), Some(&(4, true)), "{answered:?}");
+    assert!(answered.len() == 5 && answered.iter().all(|(_, is_ok)| *is_ok), "{answered:?}");
 }
 
 /// A history that takes longer than there is time was read from its beginning whenever it was asked for.

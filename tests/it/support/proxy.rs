@@ -32,6 +32,8 @@ struct Shared {
     disguise: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
     mute_after: Mutex<Option<Vec<u8>>>,
     has_muted: AtomicBool,
+    /// Of a connection on which a client has said more bytes than this no more are taken.
+    choke_bytes: AtomicU64,
     acknowledgements: AtomicU8,
     streams: Mutex<Vec<TcpStream>>,
     /// Those of them that lead to the server.
@@ -57,6 +59,7 @@ impl Proxy {
             disguise: Mutex::new(None),
             mute_after: Mutex::new(None),
             has_muted: AtomicBool::new(false),
+            choke_bytes: AtomicU64::new(u64::MAX),
             acknowledgements: AtomicU8::new(PASS),
             streams: Mutex::new(Vec::new()),
             uplinks: Mutex::new(Vec::new()),
@@ -141,6 +144,12 @@ impl Proxy {
         self.shared.has_muted.load(SeqCst)
     }
 
+    /// Where a client has said so many bytes, since it connected, what it says more is not taken, so that it gets stuck in
+    /// writing; what it is told goes through. With `None`, all is taken.
+    pub fn choke_after(&self, bytes: Option<u64>) {
+        self.shared.choke_bytes.store(bytes.unwrap_or(u64::MAX), SeqCst);
+    }
+
     /// Holds each piece in both directions for this long.
     pub fn delay(&self, delay: Duration) {
         self.shared.delay_millis.store(u64::try_from(delay.as_millis()).unwrap(), SeqCst);
@@ -179,12 +188,14 @@ fn pump(
 ) {
     let mut buffer = vec![0; 64 * 1024];
     let mut sieve = Sieve::default();
+    let mut said = 0;
     while let Ok(count) = from.read(&mut buffer) {
         if count == 0 {
             break;
         }
         std::thread::sleep(Duration::from_millis(shared.delay_millis.load(SeqCst)));
-        while shared.stalled.load(SeqCst) {
+        said += count as u64;
+        while shared.stalled.load(SeqCst) || to_server && said > shared.choke_bytes.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
         if number < shared.abandoned.load(SeqCst) || !to_server && shared.deaf.load(SeqCst) {
