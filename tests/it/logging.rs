@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use cim_domain_person::config::LogFormat;
-use cim_domain_person::daemon::logging::{lines_dropped, reload_level, start_with, write_out};
+use cim_domain_person::daemon::logging::{lines_dropped, lines_waiting, reload_level, start_with, write_out};
 use cim_domain_person::daemon::notices::Notices;
 use cim_domain_person::engine::turn::Notice;
 use log::LevelFilter;
@@ -14,6 +14,7 @@ use log::LevelFilter;
 use crate::binary::person_service;
 use crate::config::resolve;
 use crate::support::full_pipe::{fill, pipe};
+use crate::support::{PATIENCE, eventually};
 
 /// What the process writes to stderr, which is a file here, until it has written a line. `journal` makes the value of
 /// `JOURNAL_STREAM` from the file's device and inode.
@@ -28,7 +29,7 @@ fn stderr(args: &[&str], environment: &[(&str, &str)], journal: fn(u64, u64) -> 
     let start = Instant::now();
     let text = loop {
         let text = std::fs::read_to_string(file.path()).expect("it can be read");
-        if text.ends_with('\n') || start.elapsed() > Duration::from_secs(20) {
+        if text.ends_with('\n') || start.elapsed() > PATIENCE {
             break text;
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -95,6 +96,12 @@ fn as_json_a_line_is_an_object_under_the_journal_after_its_priority() {
 
 const CHILD: &str = "PERSON_SERVICE_TEST_LOGS";
 
+/// An end waits a second for its lines; whoever is to read them may be slower on a busy machine.
+fn written_out() {
+    eventually("every line is written", || lines_waiting() == 0);
+    write_out();
+}
+
 /// Where the journal listens is no option: the test starts itself again, alone, as the process that logs.
 #[test]
 fn the_journal_gets_fields_to_search_by_and_the_right_priorities() {
@@ -110,7 +117,7 @@ fn the_journal_gets_fields_to_search_by_and_the_right_priorities() {
     let directory = tempfile::tempdir().expect("a temporary folder");
     let path = directory.path().join("socket");
     let socket = UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
     let metadata = stderr.as_file().metadata().expect("it has metadata");
     let status = std::process::Command::new(std::env::current_exe().expect("this test"))
@@ -151,9 +158,9 @@ fn what_a_full_pipe_does_not_take_is_counted_and_said_when_it_flows_again() {
         println!("\nlogged, {} dropped", lines_dropped());
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).expect("somebody reads again");
-        write_out();
+        written_out();
         log::info!(target: "cim_domain_person", "line {LINES}");
-        return write_out();
+        return written_out();
     }
     let (reader, writer) = pipe();
     let unread = fill(reader, writer.try_clone().expect("a descriptor"));
@@ -189,7 +196,7 @@ fn a_journal_that_hangs_holds_nobody_up() {
         start_with(LevelFilter::Info, LogFormat::Auto, socket.to_str().expect("UTF-8")).expect("a thread");
         (0..LINES).for_each(|number| log::info!(target: "cim_domain_person", "line {number}"));
         println!("\nlogged");
-        return write_out();
+        return written_out();
     }
     let directory = tempfile::tempdir().expect("a temporary folder");
     let path = directory.path().join("socket");
@@ -206,7 +213,7 @@ fn a_journal_that_hangs_holds_nobody_up() {
         .expect("it runs");
     let mut told = std::io::BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
     assert!(told.any(|line| line == "logged"), "it waited for nobody");
-    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     for number in 0..LINES {
         let mut buffer = [0; 4096];
         let length = socket.recv(&mut buffer).expect("an entry");

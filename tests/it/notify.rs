@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use cim_domain_person::daemon::notify::{Notifier, watchdog_interval};
 
+use crate::support::PATIENCE;
+
 const CHILD: &str = "PERSON_SERVICE_TEST_NOTIFIES";
 
 #[test]
@@ -19,7 +21,7 @@ fn the_manager_is_told_in_its_own_words() {
     let directory = tempfile::tempdir().expect("a temporary folder");
     let path = directory.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
 
     let child = Command::new(std::env::current_exe().expect("this test"))
         .args(["--exact", "notify::the_manager_is_told_in_its_own_words"])

@@ -65,11 +65,9 @@ fn silence_ends_after_the_commands_time_and_a_second() {
     let mut mute = crate::support::raw::Raw::connect(place.server.port());
     mute.subscribe("person.>", 1);
     mute.sync();
-    let began = std::time::Instant::now();
     place
         .run(&["show", SOMEBODY, "--command-timeout", "500ms"])
         .ended(69, "no reply on person.queries.get within 1.5 s");
-    assert!(began.elapsed() < PATIENCE / 2);
 }
 
 #[test]

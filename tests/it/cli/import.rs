@@ -231,10 +231,14 @@ fn an_import_that_was_killed_is_given_again() {
         let answer = raw.api("STREAM.INFO.PERSON_EVENTS", &Value::Null);
         answer["state"]["messages"].as_u64().expect("a count")
     };
-    for more in [100, 400] {
+    // On a slow way, so that it is met in the middle.
+    let way = crate::support::proxy::Proxy::before(place.server.port());
+    way.delay(Duration::from_millis(8));
+    for more in [50, 200] {
         let before = stored();
-        let mut import =
-            place.command(&args).args(["--in-flight", "8"]).stdout(Stdio::null()).spawn().expect("it starts");
+        let mut import = place.command(&args);
+        import.args(["--in-flight", "8"]).env("NATS_URL", way.url()).stdout(Stdio::null());
+        let mut import = import.spawn().expect("it starts");
         eventually("some are in", || stored() >= before + more);
         import.kill().expect("it is killed");
         import.wait().expect("it ends");

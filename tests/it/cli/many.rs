@@ -169,7 +169,7 @@ fn nothing_overtakes_what_failed() {
     let lines =
         [create_line(&one, "One"), rename_line(&one, "Two"), create_line(&other, "A"), rename_line(&other, "B")];
     let (file, refused) = (place.file("people.jsonl", &lines.join("\n")), place.path("refused.jsonl"));
-    let mut sending = place.command(&["send", "--lines", &file, "--patience", "500ms", "--refused", &refused]);
+    let mut sending = place.command(&["send", "--lines", &file, "--patience", "3s", "--refused", &refused]);
     let mut sending = sending.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let asked = answer_all_but(&mut raw, &one, &mut sending);
     let ended = end_of(sending);

@@ -83,7 +83,7 @@ impl Place {
 
     /// The binary with the options that lead to this place.
     fn command(&self, args: &[&str]) -> Command {
-        person_service(args, &[("NATS_URL", &self.server.url()), ("COMMAND_TIMEOUT", "2s"), ("LOG_LEVEL", "debug")])
+        person_service(args, &[("NATS_URL", &self.server.url()), ("COMMAND_TIMEOUT", "5s"), ("LOG_LEVEL", "debug")])
     }
 
     /// Runs a client to its end.
@@ -96,8 +96,12 @@ impl Place {
         let mut command = self.command(args);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-        child.stdin.take().expect("a pipe").write_all(stdin.as_bytes()).expect("it reads");
-        Ended::of(child.wait_with_output().expect("it ends"))
+        let mut pipe = child.stdin.take().expect("a pipe");
+        // Beside the reading of what it says: neither waits for the other. One that has ended needs no more.
+        std::thread::scope(|scope| {
+            scope.spawn(move || drop(pipe.write_all(stdin.as_bytes())));
+            Ended::of(child.wait_with_output().expect("it ends"))
+        })
     }
 
     /// A file with this text.

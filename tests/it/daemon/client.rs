@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, eventually};
 
+/// When a command is sent again that got no answer.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// A message that came to this client.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -223,10 +226,18 @@ impl Client {
         self.command(&Command::new(person, body)).json()
     }
 
-    /// The same, and it must be accepted.
+    /// The same, and it must be accepted: sent as any client sends, again by its id after silence or what asks for it. A service
+    /// that did not hear of its server for a second and a half, on a busy machine, can neither store nor reply.
     #[track_caller]
     pub fn accepted(&mut self, person: &str, body: &Value) -> Value {
-        let reply = self.tell(person, body);
+        let command = Command::new(person, body);
+        let mut reply = None;
+        eventually("an answer that does not ask for another try", || {
+            let answer = self.ask(&command.subject(), &command.headers, &command.payload, AGAIN);
+            reply = answer.map(|answer| answer.json()).filter(|reply| reply["error"]["retryable"] != true);
+            reply.is_some()
+        });
+        let reply = reply.expect("an answer");
         assert_eq!(reply["status"], "accepted", "{body}: {reply}");
         reply
     }

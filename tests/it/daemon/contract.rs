@@ -8,9 +8,9 @@ use super::client::{Client, Command};
 use super::flood::Flood;
 use super::process::Service;
 use super::{STREAM, checked_history, create, record, rename, somebody};
-use crate::support::PATIENCE;
 use crate::support::nats_server::NatsServer;
 use crate::support::raw::Raw;
+use crate::support::{PATIENCE, eventually};
 
 /// When to send a command again that a lost connection took with it.
 const SOON: Duration = Duration::from_millis(200);
@@ -144,11 +144,24 @@ fn what_a_later_release_wrote_is_named() {
 fn the_log_has_the_words_of_the_store() {
     let (_server, service, mut client) = started();
     let mut config = client.api(&format!("STREAM.INFO.{STREAM}"), &Value::Null)["config"].clone();
-    config["max_msg_size"] = json!(100);
-    let updated = client.api(&format!("STREAM.UPDATE.{STREAM}"), &config);
-    assert!(updated["error"].is_null(), "{updated}");
-    let person = somebody();
-    let reply = client.tell(&person, &create(&person));
+    let mut reply = Value::Null;
+    // The service may look at the stream first: then nobody takes the command until the stream is mended.
+    eventually("a command comes before the service has noticed", || {
+        let person = somebody();
+        let mut set = |client: &mut Client, size: i32| {
+            config["max_msg_size"] = json!(size);
+            let updated = client.api(&format!("STREAM.UPDATE.{STREAM}"), &config);
+            assert!(updated["error"].is_null(), "{updated}");
+        };
+        set(&mut client, -1);
+        eventually("it serves", || {
+            let other = somebody();
+            client.tell(&other, &create(&other))["status"] == "accepted"
+        });
+        set(&mut client, 100);
+        reply = client.tell(&person, &create(&person));
+        !reply.is_null()
+    });
     assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
     service.wait_for_log("a request failed: the store refused it: message size exceeds maximum allowed");
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::client::{Client, Command, Message, encode};
+use crate::support::PATIENCE;
 
 /// How a flood of commands is sent.
 #[derive(Debug, Clone, Copy)]
@@ -23,13 +24,13 @@ pub struct Flood {
 impl Flood {
     /// With retries, as a careful client sends.
     pub fn careful(in_flight: usize) -> Self {
-        let (retry_after, patience) = (Some(Duration::from_secs(2)), Duration::from_secs(60));
+        let (retry_after, patience) = (Some(Duration::from_secs(2)), PATIENCE);
         Self { in_flight, retry_after, patience, twice_every: 0 }
     }
 
     /// Each command once.
     pub fn careless(in_flight: usize) -> Self {
-        Self { in_flight, retry_after: None, patience: Duration::from_secs(8), twice_every: 0 }
+        Self { in_flight, retry_after: None, patience: PATIENCE, twice_every: 0 }
     }
 }
 
@@ -87,7 +88,7 @@ struct Waiting {
 const FAILED_PAUSE: Duration = Duration::from_millis(50);
 /// How often to look for what is due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-/// How long to wait for answers beyond the final ones.
+/// How long to wait for more answers to what was sent twice on purpose, once each of those has its second one.
 const REST_WAIT: Duration = Duration::from_millis(500);
 
 struct Running<'a> {
@@ -120,9 +121,7 @@ impl Client {
                 running.send_again();
             }
         }
-        while let Some(message) = running.client.next(REST_WAIT) {
-            running.take(&message);
-        }
+        running.take_second_answers();
         running.flooded
     }
 }
@@ -165,6 +164,18 @@ impl Running<'_> {
         self.flooded.answers[index] = Some(answer);
         self.waiting.remove(&index);
         true
+    }
+
+    /// To what was sent twice on purpose.
+    fn take_second_answers(&mut self) {
+        if self.how.twice_every == 0 {
+            return;
+        }
+        let expected = self.commands.len().div_ceil(self.how.twice_every);
+        let wait = |flooded: &Flooded| if flooded.more.len() < expected { PATIENCE } else { REST_WAIT };
+        while let Some(message) = self.client.next(wait(&self.flooded)) {
+            self.take(&message);
+        }
     }
 
     /// Sends again what waits for too long, and gives up what waited for far too long.

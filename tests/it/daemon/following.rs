@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use cim_domain_person::daemon::clock::Clock;
 use cim_domain_person::daemon::follower::{Ear, Follower};
@@ -148,15 +149,21 @@ fn what_is_under_way_is_not_heard_after_a_reconnect_or_when_all_is_forgotten() {
         let hears = |client: &mut Client, listener: &mut Listener| {
             eventually("it hears", || {
                 let stored = store_one(client);
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                listener.hears() == Some(stored)
+                let until = Instant::now() + Duration::from_secs(1);
+                while listener.hears() != Some(stored) {
+                    if Instant::now() > until {
+                        return false;
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                true
             });
         };
         hears(&mut client, &mut listener);
         for is_reconnect in [true, false] {
             store_one(&mut client);
             // Long enough for it to be under way, and if it is not, nothing is heard either.
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
             match is_reconnect {
                 true => _ = life.fetch_add(1, SeqCst),
                 false => hearsay.forget(),

@@ -102,7 +102,7 @@ fn a_server_that_restarts() {
         check_all(&mut client, &part, &flooded);
     }
     assert_eq!(checked_history(&mut client).commands.len(), creations.len());
-    assert!(service.log().contains("connected to NATS again"), "{}", service.log());
+    service.wait_for_log("connected to NATS again");
 }
 
 #[track_caller]
@@ -132,7 +132,7 @@ fn a_replica_without_a_store_leaves_the_group() {
         (0..20).all(|_| {
             let person = somebody();
             let command = Command::new(&person, &create(&person));
-            client.ask(&command.subject(), &command.headers, &command.payload, Duration::from_millis(500)).is_some()
+            client.ask(&command.subject(), &command.headers, &command.payload, Duration::from_secs(2)).is_some()
         })
     });
     sound.stop();

@@ -58,7 +58,7 @@ fn a_store_that_hangs_fills_the_queue_and_no_more() {
     let _service = Service::start(&proxy.url(), &environment);
     let mut client = Client::connect(server.port());
     let person = somebody();
-    client.accepted(&person, &create(&person));
+    client.flood(&[Command::new(&person, &create(&person))], Flood::careful(1), |_| {}).all_accepted();
     proxy.delay(Duration::from_millis(150));
     let commands: Vec<Command> = (0..100).map(|n| Command::new(&person, &record(&person, &n.to_string()))).collect();
     let begun = Instant::now();

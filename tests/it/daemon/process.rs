@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -13,11 +14,16 @@ use crate::support::{PATIENCE, eventually};
 /// A running `person-service`. It is killed when dropped.
 pub struct Service {
     child: Child,
-    _directory: TempDir,
+    directory: TempDir,
     told: Arc<Mutex<Vec<(Instant, String)>>>,
     stderr: Arc<Mutex<Vec<String>>>,
     stdout: Arc<Mutex<String>>,
+    /// They end when all that it wrote is read.
+    readers: [JoinHandle<()>; 2],
 }
+
+/// What the tests themselves tell the manager, behind all that the process told it.
+const ENDED: &str = "TESTS_HAVE_SEEN_ITS_END=1";
 
 impl Service {
     /// Starts it for the server at this URL, with more of its variables, and does not wait.
@@ -49,16 +55,16 @@ impl Service {
         listen(socket, Arc::downgrade(&told));
         let (lines, text) = (Arc::clone(&stderr), Arc::clone(&stdout));
         let (errors, mut output) = (child.stderr.take(), child.stdout.take().expect("a pipe"));
-        std::thread::spawn(move || {
+        let of_stderr = std::thread::spawn(move || {
             let lines_of = errors.into_iter().flat_map(|errors| BufReader::new(errors).lines());
             lines_of.map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line));
         });
-        std::thread::spawn(move || {
+        let of_stdout = std::thread::spawn(move || {
             let mut all = String::new();
             let _ = output.read_to_string(&mut all);
             text.lock().unwrap().push_str(&all);
         });
-        Self { child, _directory: directory, told, stderr, stdout }
+        Self { child, directory, told, stderr, stdout, readers: [of_stderr, of_stdout] }
     }
 
     /// Starts it and waits until it is ready.
@@ -134,9 +140,17 @@ impl Service {
         let start = Instant::now();
         let status = self.ended(within).unwrap_or_else(|| panic!("it did not end:\n{}", self.log()));
         let took = start.elapsed();
-        // The threads that read its output see its end a moment later.
-        std::thread::sleep(Duration::from_millis(50));
+        self.read_to_the_end();
         (status.code().expect("it ended by itself"), took)
+    }
+
+    /// All that the process wrote and told has been read, by threads that see its end later than this one.
+    fn read_to_the_end(&self) {
+        eventually("its output is read", || self.readers.iter().all(JoinHandle::is_finished));
+        let socket = UnixDatagram::unbound().expect("a socket");
+        socket.send_to(ENDED.as_bytes(), self.directory.path().join("notify")).expect("somebody listens");
+        eventually("what it told is read", || self.told.lock().unwrap().iter().any(|(_, words)| words == ENDED));
+        self.told.lock().unwrap().retain(|(_, words)| words != ENDED);
     }
 
     /// How it ended, if it has.

@@ -24,7 +24,7 @@ fn ready_means_that_a_command_is_answered() {
         let mut service = Service::launch(&server.url(), &[]);
         service.wait_for("READY=1");
         let person = somebody();
-        client.accepted(&person, &create(&person));
+        assert_eq!(client.tell(&person, &create(&person))["status"], "accepted", "sent once");
         service.stop();
         // And nobody is there any more: the server itself says so.
         let answer = client.ask("person.commands.x", &[], b"{}", PATIENCE).unwrap();

@@ -6,10 +6,10 @@ use super::client::{Client, Command};
 use super::flood::Flood;
 use super::process::Service;
 use super::{create, rename, somebody};
-use crate::support::eventually;
 use crate::support::nats_server::NatsServer;
 use crate::support::ports::free_ports;
 use crate::support::proxy::Proxy;
+use crate::support::{PATIENCE, eventually};
 
 const ACCOUNTS: &str = r#"accounts {
     OWNERS { jetstream: enabled, users: [{ user: service, password: s }]
@@ -94,7 +94,7 @@ fn check_new_and_old(connect: impl Fn() -> Client) {
 }
 
 fn seen_reply(witness: &Client) -> String {
-    let message = witness.next(Duration::from_secs(10)).expect("the command");
+    let message = witness.next(PATIENCE).expect("the command");
     message.reply.expect("it has a reply subject")
 }
 
@@ -130,7 +130,7 @@ impl Clusters {
         });
         eventually("JetStream has a leader", || {
             let mut client = Client::sign_in(near.port(), owner);
-            let answer = client.ask("$JS.API.INFO", &[], b"", Duration::from_millis(500));
+            let answer = client.ask("$JS.API.INFO", &[], b"", Duration::from_secs(1));
             answer.is_some_and(|answer| !answer.is_no_responders() && answer.json().get("error").is_none())
         });
         Self { near, far, _slow: slow }

@@ -174,16 +174,18 @@ fn what_is_stored_is_read_from_the_leader_at_once() {
 #[test]
 fn a_leader_that_is_killed_is_replaced() {
     let mut cluster = Cluster::start();
-    // Impatient: what is sent while there is no leader gets no answer at all.
-    let mut log = impatient_log(&open(&cluster.config), &cluster.config, Duration::from_secs(1));
+    let connection = open(&cluster.config);
+    let mut log = log(&connection, &cluster.config);
     let person = somebody();
     let first = store(&mut log, person, 0, b"1");
     let info = Raw::connect(cluster.servers[0].port()).api("STREAM.INFO.PERSON_EVENTS", &json!(null));
     let leader = cluster::NAMES.iter().position(|name| info["cluster"]["leader"] == *name).unwrap();
     cluster.servers[leader].kill();
     let mut outcome = Appended::Unknown;
+    // Impatient: what is sent while there is no leader gets no answer at all.
+    let mut impatient = impatient_log(&connection, &cluster.config, Duration::from_secs(1));
     eventually("there is a leader again", || {
-        outcome = log.append(&[append(person, first, *b"2")]).remove(0);
+        outcome = impatient.append(&[append(person, first, *b"2")]).remove(0);
         matches!(outcome, Appended::Stored(_) | Appended::Conflict(Some(_)))
     });
     let commits = read(&mut log, person, 1, Consistency::Leader).commits;

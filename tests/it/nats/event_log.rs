@@ -16,7 +16,7 @@ use crate::port_contract::{append, check_event_log, read, store};
 use crate::support::nats_server::NatsServer;
 use crate::support::raw::Raw;
 use crate::support::streams;
-use crate::support::{config, eventually, somebody};
+use crate::support::{PATIENCE, config, somebody};
 
 #[test]
 fn keeps_to_the_contract() {
@@ -138,7 +138,7 @@ fn keeps_to_the_contract_across_a_leaf_node() {
     let mut config = config(&leaf.url());
     config.nats.jetstream_domain = Some("hub".to_owned());
     let mut at_hub = Raw::connect(hub.port());
-    eventually("the leaf is linked", || {
+    crate::support::eventually("the leaf is linked", || {
         Raw::connect(leaf.port()).request("$JS.hub.API.INFO", b"").payload.starts_with(b"{")
     });
     let store = prepared(&config);
@@ -239,8 +239,7 @@ fn a_poisoned_history_is_read_all_the_same() {
     let person = somebody();
     let first = store(&mut log, person, 0, b"1");
     let mut raw = Raw::connect(server.port());
-    raw.publish_with_headers(&format!("person.events.{person}"), "", b"NATS/1.0\r\nno colon\r\n\r\n", b"poison");
-    raw.sync();
+    raw.stored(&format!("person.events.{person}"), "no colon\r\n", b"poison");
     let question = Read { person, start: 1, consistency: Consistency::Any, newest: None, commits_max: usize::MAX };
     // Nobody may answer while the connection comes back.
     let whole = |page: Page| assert_eq!(page.commits.len(), 2);
@@ -264,11 +263,9 @@ fn forged_headers_do_not_confuse_a_read() {
     let first = store(&mut log, person, 0, b"1");
     let mut raw = Raw::connect(server.port());
     let subject = format!("person.events.{person}");
-    let forged =
-        b"NATS/1.0\r\nNats-Sequence: 999\r\nNats-Last-Sequence: 7\r\nStatus: 204\r\nNats-Num-Pending: 0\r\n\r\n";
-    raw.publish_with_headers(&subject, "", forged, b"forged");
-    raw.publish(&subject, "", b"");
-    raw.sync();
+    let forged = "Nats-Sequence: 999\r\nNats-Last-Sequence: 7\r\nStatus: 204\r\nNats-Num-Pending: 0\r\n";
+    raw.stored(&subject, forged, b"forged");
+    raw.stored(&subject, "", b"");
     for consistency in [Consistency::Any, Consistency::Leader] {
         let page = read(&mut log, person, 1, consistency);
         let payloads: Vec<&[u8]> = page.commits.iter().map(|commit| &*commit.payload).collect();
@@ -323,7 +320,7 @@ fn a_scattered_history_is_read_by_its_sequences() {
     let tail = read(&mut reader, person, sequences[120], Consistency::Any);
     assert_eq!(tail.commits, page.commits[120..]);
     for _ in 0..COMMITS {
-        let question = observer.next(Duration::from_secs(5)).expect("a question for each commit").payload;
+        let question = observer.next(PATIENCE).expect("a question for each commit").payload;
         assert!(!String::from_utf8_lossy(&question).contains("batch"));
     }
     reads_like_the_leader(&mut reader, person, [sequences[7], sequences[150] + 1, sequences[299], sequences[299] + 1]);
@@ -364,16 +361,8 @@ fn histories_without_trails_or_with_wrong_ones_are_read_all_the_same() {
                 before = store(&mut log(&store_connection, &config), person, before, b"ours");
                 continue;
             }
-            let headers = format!("NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: {before}\r\n{trail}\r\n");
-            raw.publish_with_headers(&format!("person.events.{person}"), "", headers.as_bytes(), b"theirs");
-            raw.sync();
-            // The server has it, and stores it a moment later.
-            let last = before;
-            eventually("it is stored", || {
-                let tip = writer.tips(&[person]).remove(0).unwrap();
-                before = tip.map_or(0, |tip| tip.sequence);
-                before > last
-            });
+            let headers = format!("Nats-Expected-Last-Subject-Sequence: {before}\r\n{trail}");
+            before = raw.stored(&format!("person.events.{person}"), &headers, b"theirs");
         }
         reads_like_the_leader(&mut log(&store_connection, &config), person, [0, 1, before - 20, before, before + 1]);
     }

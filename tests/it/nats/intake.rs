@@ -1,7 +1,7 @@
 //! Receiving what strangers send, and leaving without losing any of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cim_domain_person::nats::{Incoming, Intake, Left};
 use cim_domain_person::wire::request::Header;
@@ -55,15 +55,6 @@ fn members_of_a_group_share_and_others_get_all() {
     assert_eq!(watcher.arrivals().len(), 300);
 }
 
-/// Requests that nobody listens to are told so by the server: that shows what it knows of.
-fn listens(raw: &mut Raw, subject: &str) -> bool {
-    raw.subscribe("_INBOX.listens", 77);
-    raw.publish(subject, "_INBOX.listens", b"?");
-    let answer = raw.next(Duration::from_millis(200));
-    raw.send(b"UNSUB 77\r\n");
-    answer.is_none_or(|answer| !answer.headers.starts_with("NATS/1.0 503"))
-}
-
 /// Pins what leaving relies on: the client counts its subscriptions from 1 and writes subjects as they are. Each group
 /// here is left in another order than it was joined in, and the server forgets that one and no other.
 #[test]
@@ -73,7 +64,7 @@ fn leaving_concerns_the_group_that_is_left() {
     let mut raw = Raw::connect(server.port());
     let [a, b, c] = ["a", "b", "c"].map(|subject| intake.join(subject, Some("crew")).unwrap());
     assert!(intake.settle(PATIENCE));
-    let heard = |raw: &mut Raw| ["a", "b", "c", "d"].map(|subject| listens(raw, subject));
+    let heard = |raw: &mut Raw| ["a", "b", "c", "d"].map(|subject| raw.has_listener(subject));
     assert_eq!(heard(&mut raw), [true, true, true, false]);
     assert_eq!(b.leave(PATIENCE), Left::Complete);
     assert_eq!(heard(&mut raw), [true, false, true, false]);
@@ -97,10 +88,10 @@ fn a_group_that_was_left_is_not_joined_again_by_a_reconnect() {
     let (left, kept) = (intake.join("left", None).unwrap(), intake.join("kept", None).unwrap());
     assert_eq!(left.leave(PATIENCE), Left::Complete);
     proxy.cut();
-    eventually("the loss is noticed", || intake.health().generation == 1);
-    eventually("the intake is back", || intake.settle(Duration::from_millis(200)));
-    eventually("the other group is joined again", || listens(&mut raw, "kept"));
-    assert!(!listens(&mut raw, "left"));
+    eventually("the loss is noticed", || intake.health().generation >= 1);
+    eventually("the intake is back", || intake.settle(Duration::from_secs(1)));
+    eventually("the other group is joined again", || raw.has_listener("kept"));
+    assert!(!raw.has_listener("left"));
     drop(kept);
 }
 
@@ -109,6 +100,7 @@ fn a_group_that_was_left_is_not_joined_again_by_a_reconnect() {
 fn nothing_is_lost_by_leaving_under_load() {
     const MESSAGES_PER_BURST: u64 = 40;
     const BURST_INTERVAL: Duration = Duration::from_millis(2);
+    const ROUNDS: u32 = 60;
     let server = NatsServer::start();
     let (steady, changing) = (open(&server.url()), open(&server.url()));
     let group = steady.join("work", Some("crew")).unwrap();
@@ -127,8 +119,7 @@ fn nothing_is_lost_by_leaving_under_load() {
             }
             raw.sync();
         });
-        let end = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < end {
+        while rounds < ROUNDS {
             let group = changing.join("work", Some("crew")).unwrap();
             assert!(changing.settle(PATIENCE));
             std::thread::sleep(Duration::from_millis(10));
@@ -160,8 +151,8 @@ fn leaving_while_the_server_is_away_ends_in_time() {
     server.kill();
     assert_eq!(group.leave(Duration::from_millis(300)), Left::Abrupt);
     server.restart();
-    eventually("the intake is back", || intake.settle(Duration::from_millis(200)));
-    assert!(!listens(&mut Raw::connect(server.port()), "work"), "what was left stays left");
+    eventually("the intake is back", || intake.settle(Duration::from_secs(1)));
+    assert!(!Raw::connect(server.port()).has_listener("work"), "what was left stays left");
 }
 
 /// Whoever may send commands may send these, and the client drops the connection for most of them.

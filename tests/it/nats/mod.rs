@@ -44,5 +44,5 @@ fn snapshots(store: &Store, config: &Config) -> NatsSnapshots {
 /// Waits until the connection is there and answers.
 #[track_caller]
 fn settled(store: &Store) {
-    eventually("the store is connected", || store.connection().round_trip(Duration::from_millis(200)));
+    eventually("the store is connected", || store.connection().round_trip(Duration::from_secs(1)));
 }

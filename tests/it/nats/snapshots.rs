@@ -36,8 +36,7 @@ fn a_deleted_key_has_no_snapshot_and_takes_a_new_one() {
     snapshots.store(person, 7, &snapshot(7)).unwrap();
     let mut raw = Raw::connect(server.port());
     let subject = format!("$KV.PERSON_EVENTS_SNAPSHOTS.v1.{person}");
-    raw.publish_with_headers(&subject, "", b"NATS/1.0\r\nKV-Operation: DEL\r\n\r\n", b"");
-    raw.sync();
+    raw.stored(&subject, "KV-Operation: DEL\r\n", b"");
     assert_eq!(snapshots.load(&[person]), [None]);
     snapshots.store(person, 3, &snapshot(3)).unwrap();
     assert_eq!(snapshots.load(&[person]), [Some(snapshot(3))]);

@@ -67,7 +67,7 @@ impl Place {
         let known = json!({ "person_id": person });
         assert_eq!(ask(&mut self.client, "get", &known)["version"], 15);
         assert_eq!(ask(&mut self.client, "history", &known)["status"], "ok");
-        let ping = self.operator.ask("$SRV.PING.person-service", &[], b"", Duration::from_secs(5));
+        let ping = self.operator.ask("$SRV.PING.person-service", &[], b"", PATIENCE);
         assert_eq!(ping.expect("discovery").json()["name"], "person-service");
     }
 }
@@ -99,7 +99,7 @@ fn without_the_right_to_create_an_operator_does() {
         let by_hand: &[(&str, &str)] = &[("STREAM_CREATE", "false")];
         let environment = [&AS_SERVICE[..], by_hand].concat();
         let mut service = Service::launch(&place.server.url(), &environment);
-        let (status, _) = service.wait(Duration::from_secs(20));
+        let (status, _) = service.wait(PATIENCE);
         assert_eq!(status, 69, "{}", service.log());
         let definitions = service.stdout();
         let definitions = serde_json::Deserializer::from_str(&definitions).into_iter::<serde_json::Value>();

@@ -31,7 +31,7 @@ fn has_leader(port: u16) -> bool {
     let mut client = Raw::connect(port);
     client.subscribe("_INBOX.leader", 1);
     client.publish("$JS.API.INFO", "_INBOX.leader", b"");
-    let answer = client.next(Duration::from_millis(500));
+    let answer = client.next(Duration::from_secs(1));
     let answer = answer.and_then(|answer| serde_json::from_slice::<Value>(&answer.payload).ok());
     answer.is_some_and(|answer| answer["error"].is_null())
 }

@@ -3,9 +3,14 @@
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::eventually;
+
+/// What a pipe of Linux holds, in bytes.
+const ROOM: usize = 64 * 1024;
+/// One that holds less is full when nothing more went into it for so long.
+const STILL: Duration = Duration::from_millis(500);
 
 /// The end that is not read, and a thread that keeps the pipe full.
 pub struct FullPipe {
@@ -27,11 +32,13 @@ pub fn fill(reader: PipeReader, mut writer: PipeWriter) -> FullPipe {
             count.fetch_add(1, Ordering::SeqCst);
         }
     });
-    let mut before = 0;
+    let (mut before, mut since) = (0, Instant::now());
     eventually("the pipe is full", || {
-        std::thread::sleep(Duration::from_millis(200));
         let now = written.load(Ordering::SeqCst);
-        std::mem::replace(&mut before, now) == now && now > 0
+        if std::mem::replace(&mut before, now) != now {
+            since = Instant::now();
+        }
+        now >= ROOM || now > 0 && since.elapsed() > STILL
     });
     FullPipe { reader, ends }
 }

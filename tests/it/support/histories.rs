@@ -1,7 +1,5 @@
 //! Histories written into a stream without the service: valid ones, quickly, and any kind of damage.
 
-use std::time::Duration;
-
 use cim_domain_person::domain::{
     Event, MergeReason, NameComponents, NamingConvention, PersonId, PersonName, Timestamp,
 };
@@ -124,11 +122,7 @@ impl Writer {
 
     /// Writes any bytes to a person's subject, and returns where they lie.
     pub fn write_raw(&mut self, person: PersonId, headers: &str, payload: &[u8]) -> Sequence {
-        let block = format!("NATS/1.0\r\n{headers}\r\n");
-        self.raw.publish_with_headers(&subject(person), "_INBOX.histories", block.as_bytes(), payload);
-        let ack = self.raw.next(PATIENCE).expect("the stream answers");
-        let ack: Value = serde_json::from_slice(&ack.payload).expect("JSON");
-        ack["seq"].as_u64().expect("it is stored")
+        self.raw.stored(&subject(person), headers, payload)
     }
 
     /// A person with as many events, each in a commit of its own.
@@ -154,10 +148,13 @@ impl Writer {
         self.write(history, "PersonMergedInto", &payload);
     }
 
-    /// Returns when all that was written is stored.
+    /// Returns when all that was written is stored: the stream refuses a message that is not meant for it, and takes them in
+    /// their order.
     pub fn finish(&mut self) {
-        self.raw.sync();
-        self.raw.next(Duration::from_millis(1));
+        let elsewhere = b"NATS/1.0\r\nNats-Expected-Stream: ANOTHER\r\n\r\n";
+        self.raw.publish_with_headers("person.events.none", "_INBOX.histories", elsewhere, b"");
+        let refused = self.raw.next(PATIENCE).expect("the stream answers");
+        assert!(String::from_utf8_lossy(&refused.payload).contains("\"error\""), "{refused:?}");
     }
 
     /// A call of JetStream.

@@ -31,7 +31,6 @@ struct Shared {
     delay_millis: AtomicU64,
     disguise: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
     mute_after: Mutex<Option<Vec<u8>>>,
-    has_muted: AtomicBool,
     /// Of a connection on which a client has said more bytes than this no more are taken.
     choke_bytes: AtomicU64,
     acknowledgements: AtomicU8,
@@ -58,7 +57,6 @@ impl Proxy {
             delay_millis: AtomicU64::new(0),
             disguise: Mutex::new(None),
             mute_after: Mutex::new(None),
-            has_muted: AtomicBool::new(false),
             choke_bytes: AtomicU64::new(u64::MAX),
             acknowledgements: AtomicU8::new(PASS),
             streams: Mutex::new(Vec::new()),
@@ -139,11 +137,6 @@ impl Proxy {
         *self.shared.mute_after.lock().unwrap() = words.map(Into::into);
     }
 
-    /// Whether a client has said them, and hears nothing any more.
-    pub fn has_muted(&self) -> bool {
-        self.shared.has_muted.load(SeqCst)
-    }
-
     /// Where a client has said so many bytes, since it connected, what it says more is not taken, so that it gets stuck in
     /// writing; what it is told goes through. With `None`, all is taken.
     pub fn choke_after(&self, bytes: Option<u64>) {
@@ -205,7 +198,6 @@ fn pump(
             && buffer[..count].windows(words.len()).any(|said| said == words)
         {
             is_muted.store(true, SeqCst);
-            shared.has_muted.store(true, SeqCst);
         }
         while !to_server && is_muted.load(SeqCst) && shared.mute_after.lock().unwrap().is_some() {
             std::thread::sleep(Duration::from_millis(1));

@@ -12,6 +12,8 @@ use super::PATIENCE;
 pub struct Raw {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
+    /// The beginning of a line whose end had not come when the time for it was over.
+    begun: Vec<u8>,
     asked: u64,
 }
 
@@ -36,7 +38,7 @@ impl Raw {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let reader = BufReader::with_capacity(1024 * 1024, stream.try_clone().unwrap());
-        let mut raw = Self { stream, reader, asked: 0 };
+        let mut raw = Self { stream, reader, begun: Vec::new(), asked: 0 };
         raw.line().expect("the server introduces itself");
         raw.send(
             format!("CONNECT {{{members}\"verbose\":false,\"headers\":true,\"no_responders\":true}}\r\n").as_bytes(),
@@ -48,7 +50,7 @@ impl Raw {
     /// What the server says first.
     pub fn greeting(port: u16) -> Option<Value> {
         let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).ok()?;
         serde_json::from_str(line.strip_prefix("INFO ")?).ok()
@@ -75,7 +77,8 @@ impl Raw {
         self.send(format!("SUB {subject} {number}\r\n").as_bytes());
     }
 
-    /// Returns when the server has taken in all that was written before. Messages that come meanwhile are dropped.
+    /// Returns when the server has taken in all that was written before. Messages that come meanwhile are dropped. What was
+    /// published to a stream is stored later: see [`stored`](Self::stored).
     pub fn sync(&mut self) {
         self.send(b"PING\r\n");
         loop {
@@ -104,6 +107,37 @@ impl Raw {
         message
     }
 
+    /// Whether anybody listens there. The server answers in order: by the time it has answered a ping it has said that
+    /// nobody does, where that is so, and no time needs to be guessed after which it would have.
+    pub fn has_listener(&mut self, subject: &str) -> bool {
+        self.subscribe("_INBOX.listener", 77);
+        self.publish(subject, "_INBOX.listener", b"?");
+        self.send(b"PING\r\n");
+        let mut is_there = true;
+        loop {
+            let line = self.line().expect("the server answers");
+            match line.split(' ').next() {
+                Some("PONG") => break,
+                Some("MSG" | "HMSG") => is_there &= !self.message(&line).headers.starts_with("NATS/1.0 503"),
+                _ => {}
+            }
+        }
+        self.send(b"UNSUB 77\r\n");
+        is_there
+    }
+
+    /// Publishes to a stream, with these lines of headers, and returns its sequence once it is stored.
+    #[track_caller]
+    pub fn stored(&mut self, subject: &str, headers: &str, payload: &[u8]) -> u64 {
+        let block = format!("NATS/1.0\r\n{headers}\r\n");
+        self.subscribe("_INBOX.stored", 78);
+        self.publish_with_headers(subject, "_INBOX.stored", block.as_bytes(), payload);
+        let answer = self.next(PATIENCE).expect("the stream answers");
+        self.send(b"UNSUB 78\r\n");
+        let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+        answer["seq"].as_u64().unwrap_or_else(|| panic!("not stored: {answer}"))
+    }
+
     /// A question with one answer.
     pub fn request(&mut self, subject: &str, payload: &[u8]) -> RawMessage {
         self.asked += 1;
@@ -124,11 +158,9 @@ impl Raw {
     }
 
     fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        match self.reader.read_line(&mut line) {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some(line.trim_end().to_owned()),
-        }
+        let read = self.reader.read_until(b'\n', &mut self.begun);
+        read.ok().filter(|length| *length > 0)?;
+        Some(String::from_utf8_lossy(&std::mem::take(&mut self.begun)).trim_end().to_owned())
     }
 
     fn message(&mut self, line: &str) -> RawMessage {
@@ -139,6 +171,8 @@ impl Raw {
         let total = number(words[words.len() - 1]);
         let headers = if with_headers { number(words[words.len() - 2]) } else { 0 };
         let mut bytes = vec![0; total + 2];
+        // It has begun: the rest of it comes.
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         self.reader.read_exact(&mut bytes).expect("the message's bytes");
         bytes.truncate(total);
         let payload = bytes.split_off(headers);
