@@ -68,14 +68,15 @@ impl Place {
     /// A few commands for new persons and for one that is there, accepted or not; whether the first of them found a service
     /// that had not noticed anything yet.
     fn try_some(&mut self) -> bool {
-        let (person, refused) = (self.person.clone(), self.refused.len());
+        let (person, first) = (self.person.clone(), somebody());
+        // Nobody there: the server says it without a word.
+        let is_taken = self.send(&first, &create(&first)) || self.refused.last().is_some_and(|said| said != "null");
         for number in 0..3 {
             let other = somebody();
-            self.send(&other, &create(&other));
             self.send(&person, &rename(&person, &format!("Ada {number}")));
+            self.send(&other, &create(&other));
         }
-        // Nobody there: the server says it without a word.
-        self.refused.get(refused).is_none_or(|first| first != "null")
+        is_taken
     }
 
     /// Changes the stream and sends commands, before the service looks at it the next time.

@@ -178,9 +178,13 @@ fn a_leader_that_is_killed_is_replaced() {
     let mut log = log(&connection, &cluster.config);
     let person = somebody();
     let first = store(&mut log, person, 0, b"1");
-    let info = Raw::connect(cluster.servers[0].port()).api("STREAM.INFO.PERSON_EVENTS", &json!(null));
-    let leader = cluster::NAMES.iter().position(|name| info["cluster"]["leader"] == *name).unwrap();
-    cluster.servers[leader].kill();
+    let mut leader = None;
+    eventually("the leader is named", || {
+        let info = Raw::connect(cluster.servers[0].port()).api("STREAM.INFO.PERSON_EVENTS", &json!(null));
+        leader = cluster::NAMES.iter().position(|name| info["cluster"]["leader"] == *name);
+        leader.is_some()
+    });
+    cluster.servers[leader.unwrap()].kill();
     let mut outcome = Appended::Unknown;
     // Impatient: what is sent while there is no leader gets no answer at all.
     let mut impatient = impatient_log(&connection, &cluster.config, Duration::from_secs(1));
@@ -188,6 +192,9 @@ fn a_leader_that_is_killed_is_replaced() {
         outcome = impatient.append(&[append(person, first, *b"2")]).remove(0);
         matches!(outcome, Appended::Stored(_) | Appended::Conflict(Some(_)))
     });
-    let commits = read(&mut log, person, 1, Consistency::Leader).commits;
-    assert_eq!(commits.len(), 2, "{outcome:?}");
+    let (consistency, commits_max) = (Consistency::Leader, usize::MAX);
+    let question = Read { person, start: 1, consistency, newest: None, commits_max };
+    eventually(&format!("it shows both, {outcome:?}"), || {
+        log.read(&[question], usize::MAX).remove(0).is_ok_and(|page| page.commits.len() == 2)
+    });
 }
