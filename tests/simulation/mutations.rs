@@ -53,13 +53,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "Standing::Newest",
     ),
     mutation(
-        "take the end of a page for the end of a history, beside an unsettled commit",
-        "refused_is_right",
-        "engine/worker/storing.rs",
-        "[_] if page.more => Some(Freshness::Newest),",
-        "[_] if page.more && !@ => Some(Freshness::Newest),",
-    ),
-    mutation(
         "take refusals for final though something comes before them",
         "refused_is_right",
         "engine/draft.rs",
@@ -212,8 +205,8 @@ pub const MUTATIONS: &[Mutation] = &[
         "merge into whomever a copy shows",
         "decided_by_the_domain",
         "engine/worker/loading.rs",
-        "Loading::cold(*target, Freshness::Newest)",
-        "Loading::cold(*target, Freshness::Guess)",
+        "Loading::cold(target, Freshness::Newest)",
+        "Loading::cold(target, Freshness::Guess)",
     ),
     mutation(
         "call a history damaged on a copy's word",
