@@ -52,8 +52,7 @@ impl Intake {
         // It fails only on a client that is closed.
         let subscription = session.subscribe(subjects, queue_group).map_err(|_| NotSent::Away)?;
         session.mark_dirty();
-        let interest = [subjects].into_iter().chain(queue_group).collect::<Vec<_>>().join(" ");
-        Ok(Group { subscription, interest })
+        Ok(Group { subscription })
     }
 
     /// Waits until the server knows of all that was joined so far; false when it does not within this time.
@@ -76,8 +75,6 @@ impl Intake {
 #[derive(Debug)]
 pub struct Group {
     subscription: Subscribed,
-    /// The subjects and the queue group, as the protocol has them.
-    interest: String,
 }
 
 /// How a group was left.
@@ -113,7 +110,7 @@ impl Group {
     /// Asks the server to send again what comes from now on.
     pub fn resume(&self) {
         // Who is subscribed already stays so: the server knows it by the number.
-        say(self.session(), &format!("SUB {} {}", self.interest, self.subscription.number()));
+        say(self.session(), &format!("SUB {} {}", self.subscription.interest(), self.subscription.number()));
         self.session().mark_dirty();
     }
 

@@ -194,6 +194,11 @@ impl Subscribed {
         &self.subjects
     }
 
+    /// The subjects and the queue group, as the protocol has them.
+    pub(super) fn interest(&self) -> String {
+        [self.subjects.as_str()].into_iter().chain(self.queue_group.as_deref()).collect::<Vec<_>>().join(" ")
+    }
+
     /// Receives the same on this session, where that is another one. It fails where that one is over already, too: then
     /// nothing is sent on it either.
     pub(super) fn move_to(&mut self, session: &Arc<Session>) {
