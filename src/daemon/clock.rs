@@ -24,10 +24,12 @@ impl Clock {
     }
 }
 
-/// What a request that arrives now is stamped with: the time of day, and 16 random bytes that nobody can guess. They come
-/// from a generator of the thread's own: asking the system each time costs a call into its kernel.
+/// What a request that arrives now is stamped with: the time of day, and an id whose 74 random bits nobody can guess. They
+/// come from a generator of the thread's own: asking the system each time costs a call into its kernel.
 pub fn stamp() -> Stamp {
-    Stamp { at: Timestamp::now(), nonce: rand::random() }
+    let at = Timestamp::now();
+    let millis = u64::try_from(at.as_micros() / 1000).unwrap_or(0);
+    Stamp { at, id: uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid() }
 }
 
 /// A duration in whole microseconds.

@@ -23,7 +23,7 @@ impl Entrance for Discovery {
     /// Answers, if it is for this instance.
     fn take(&self, message: &Incoming) {
         let Some(verb) = verb(message.subject(), &self.instance.id) else { return };
-        let Ok(Some(reply_to)) = self.replier.permitted(message) else { return };
+        let Ok(Some(reply_to)) = self.replier.permitted(message.reply()) else { return };
         let answer = self.instance.answer(verb, || {
             let now = self.monitor.read();
             [figures::commands_endpoint(&now), figures::queries_endpoint(&now)]

@@ -5,16 +5,19 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::daemon::clock::{Clock, micros, stamp};
 use crate::daemon::pool::Pool;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
+use crate::daemon::sharing::Sharer;
 use crate::daemon::threads::{self, Poison};
 use crate::engine::turn::{Moment, Task};
 use crate::log_limit::RateLimited;
 use crate::nats::{Arrivals, Group, Incoming, Left};
 use crate::wire::reply::{Code, Problem};
-use crate::wire::request::{self, NotARequest};
+use crate::wire::request::{self, Headers, NotARequest, Stamp};
 use crate::wire::subject::Subjects;
 
 /// How soon a request to leave is noticed when nothing arrives.
@@ -50,6 +53,8 @@ pub trait Entrance: Send + Sync + 'static {
     fn take(&self, message: &Incoming);
     /// Too many wait: refuses one without looking into it, unless it can be taken on.
     fn turn_away(&self, message: &Incoming);
+    /// Nothing more waits at the moment.
+    fn rest(&self) {}
     /// Whether there is room again after a pause.
     fn has_room(&self) -> bool {
         true
@@ -64,35 +69,46 @@ pub struct Door {
     pub pool: Arc<Pool>,
     /// The way back for what is refused here.
     pub replier: Replier,
+    /// The way to other replicas.
+    pub sharer: Arc<Sharer>,
     /// The time.
     pub clock: Clock,
     /// From arrival to reply.
     pub command_timeout: Duration,
 }
 
+/// A command, without its headers.
+pub struct Sent<'a> {
+    /// The subject that it was sent to.
+    pub subject: &'a str,
+    /// Where its client waits for the reply.
+    pub reply_to: Option<&'a str>,
+    /// Its payload.
+    pub payload: &'a [u8],
+    /// Of one that was handed over: the id that was made for it where it arrived, and the microseconds since.
+    pub handed_over: Option<(Uuid, u64)>,
+}
+
 impl Entrance for Door {
     fn take(&self, message: &Incoming) {
-        let Ok(reply_to) = self.replier.permitted(message) else { return };
-        match request::decode(&self.subjects, message.subject(), message, message.payload(), stamp()) {
-            Ok(request) => {
-                let arrived = self.clock.now();
-                let deadline = Moment(arrived.0.saturating_add(micros(self.command_timeout)));
-                let request = Box::new(request);
-                let task = Task { request, reply_to: reply_to.map(str::to_owned), arrived, deadline };
-                if let Err(full) = self.pool.submit(task, task_bytes(message)) {
-                    self.refuse_overload(full.0);
-                }
-            }
-            Err(refused) => self.replier.refuse(reply_to, refused),
+        let Ok(reply_to) = self.replier.permitted(message.reply()) else { return };
+        let stamp = stamp();
+        if !self.sharer.hand_over(message, reply_to, &stamp) {
+            let sent = Sent { subject: message.subject(), reply_to, payload: message.payload(), handed_over: None };
+            self.decode(message, &sent, stamp);
         }
+    }
+
+    fn rest(&self) {
+        self.sharer.send_off(self);
     }
 
     fn turn_away(&self, message: &Incoming) {
         let person = self.subjects.person_named_by(message.subject());
-        if self.pool.has_room_for(person, task_bytes(message)) {
+        if self.sharer.is_elsewhere(message) || self.pool.has_room_for(person, task_bytes(message.payload())) {
             return self.take(message);
         }
-        let Ok(reply_to) = self.replier.permitted(message) else { return };
+        let Ok(reply_to) = self.replier.permitted(message.reply()) else { return };
         let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at; nothing was done");
         self.replier.refuse(reply_to, request::unread(&self.subjects, message.subject(), message, stamp(), problem));
     }
@@ -103,6 +119,34 @@ impl Entrance for Door {
 }
 
 impl Door {
+    /// Carries out a command that came in a parcel, wherever that was filled.
+    pub fn carry_out(&self, headers: &impl Headers, sent: Sent<'_>) {
+        // Whoever fills a parcel may be a stranger.
+        if self.replier.permitted(sent.reply_to).is_ok() {
+            self.decode(headers, &sent, stamp());
+        }
+    }
+
+    fn decode(&self, headers: &impl Headers, sent: &Sent<'_>, mut stamp: Stamp) {
+        let mut arrived = self.clock.now();
+        if let Some((id, micros_ago)) = sent.handed_over {
+            (stamp.id, arrived) = (id, Moment(arrived.0.saturating_sub(micros_ago)));
+        }
+        match request::decode(&self.subjects, sent.subject, headers, sent.payload, stamp) {
+            Ok(mut request) => {
+                // It may be carried out at two places, and is to have one effect.
+                request.command_id.generated &= sent.handed_over.is_none();
+                let deadline = Moment(arrived.0.saturating_add(micros(self.command_timeout)));
+                let (request, reply_to) = (Box::new(request), sent.reply_to.map(str::to_owned));
+                let task = Task { request, reply_to, arrived, deadline };
+                if let Err(full) = self.pool.submit(task, task_bytes(sent.payload)) {
+                    self.refuse_overload(full.0);
+                }
+            }
+            Err(refused) => self.replier.refuse(sent.reply_to, refused),
+        }
+    }
+
     fn refuse_overload(&self, task: Task) {
         let problem = Problem::new(Code::Overloaded, "no room is left in the queue; nothing was done");
         let refused =
@@ -111,8 +155,8 @@ impl Door {
     }
 }
 
-fn task_bytes(message: &Incoming) -> usize {
-    TASK_BYTES + message.payload().len()
+fn task_bytes(payload: &[u8]) -> usize {
+    TASK_BYTES + payload.len()
 }
 
 /// A thread that takes what arrives for a queue group, until it is told to leave.
@@ -151,22 +195,31 @@ impl Doorkeeper {
 }
 
 /// The threads of all groups that the service is a member of.
-pub struct Doorkeepers(pub Vec<Doorkeeper>);
+pub struct Doorkeepers {
+    /// For what clients send.
+    pub of_clients: Vec<Doorkeeper>,
+    /// For what other replicas say and hand over.
+    pub of_replicas: Vec<Doorkeeper>,
+}
 
 impl Doorkeepers {
     /// Tells all to leave, and how long NATS may take to confirm it.
     pub fn leave(&self, within: Duration) {
-        self.0.iter().for_each(|keeper| keeper.leave(within));
+        self.all().for_each(|keeper| keeper.leave(within));
     }
 
     /// Whether one has ended without being told to, as all will: the session is over.
     pub fn are_over(&self) -> bool {
-        self.0.iter().any(Doorkeeper::has_left)
+        self.all().any(Doorkeeper::has_left)
     }
 
     /// Whether all have left and taken everything.
     pub fn have_left(&self) -> bool {
-        self.0.iter().all(Doorkeeper::has_left)
+        self.all().all(Doorkeeper::has_left)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Doorkeeper> {
+        self.of_clients.iter().chain(&self.of_replicas)
     }
 }
 
@@ -230,19 +283,21 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
         }
         is_paused = pause_or_resume(&group, is_paused, &crowd, entrance);
         let is_over = group.is_over();
-        let run = arrivals.take_run(RUN_MAX, if is_paused { PAUSED_LOOK_UP } else { LOOK_UP }, take);
+        let run = arrivals.take_run(RUN_MAX, if is_paused { PAUSED_LOOK_UP } else { LOOK_UP }, take, || entrance.rest());
         if run.is_err() || is_over && arrivals.is_empty() {
             return;
         }
     };
     // What is there already does not wait for the leaving, which takes its time when NATS is away.
     (0..arrivals.len()).map_while(|_| arrivals.try_recv().ok()).for_each(take);
+    entrance.rest();
     if group.leave(within) == Left::Abrupt {
         log::warn!("the queue group was left without NATS confirming it: what was under way to it may be lost");
     }
     while let Ok(message) = arrivals.try_recv() {
         take(message);
     }
+    entrance.rest();
 }
 
 /// Leaves the group for a while where too much arrives, and joins it again when there is room; whether it is left.

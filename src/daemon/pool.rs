@@ -10,7 +10,6 @@ use crate::daemon::admission::{Admission, Bounds, Load, TURN_TASKS_MAX};
 use crate::daemon::background::Background;
 use crate::daemon::clock::Clock;
 use crate::daemon::company::Company;
-use crate::daemon::follower::Ear;
 use crate::daemon::notices::Notices;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
@@ -196,7 +195,7 @@ fn queue(bounds: Bounds) -> (Queue, Seat) {
 }
 
 /// Takes turn after turn, until it is told to finish and nothing is left.
-pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pulse: &Pulse, around: &Surroundings) {
+pub fn work(mut worker: Worker, seat: &Seat, stages: &StageClock, pulse: &Pulse, around: &Surroundings) {
     let meter = around.statistics.meter();
     let mut admission = Admission::new(seat.bounds);
     let mut pause = Duration::ZERO;
@@ -228,9 +227,8 @@ pub fn work(mut worker: Worker, seat: &Seat, ear: &Ear, stages: &StageClock, pul
         let load = Load::of(arrivals.len(), turn_room, backlog);
         let is_late = arrivals.first().is_some_and(|first| admission.is_late(first.arrived, began));
         let life = around.statistics.stream_life();
-        let heard = ear.listen(began, &mut worker);
         let turn = pulse.while_busy(|| worker.turn(began, arrivals));
-        around.statistics.heard_of(heard.max(turn.newest_stored), life);
+        around.statistics.stored(turn.newest_stored, life);
         let stages = stages.take();
         // Before the answers leave: who waits by then is not one of those who come again.
         company = if around.in_batches { seat.company(&turn, stages.append) } else { Company::NONE };

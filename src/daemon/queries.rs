@@ -93,7 +93,7 @@ impl QueryDoor {
 /// A query that nobody waits for is not answered.
 impl Entrance for QueryDoor {
     fn take(&self, message: &Incoming) {
-        let Ok(Some(reply_to)) = self.replier.permitted(message) else { return };
+        let Ok(Some(reply_to)) = self.replier.permitted(message.reply()) else { return };
         let name = self.subjects.query_name(message.subject()).unwrap_or_default();
         match query::decode(name, message.payload()) {
             Ok(query) => self.hand_on(query, reply_to),
@@ -102,7 +102,7 @@ impl Entrance for QueryDoor {
     }
 
     fn turn_away(&self, message: &Incoming) {
-        let Ok(Some(reply_to)) = self.replier.permitted(message) else { return };
+        let Ok(Some(reply_to)) = self.replier.permitted(message.reply()) else { return };
         let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at");
         self.replier.refuse_query(reply_to, None, problem);
     }

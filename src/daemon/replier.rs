@@ -8,7 +8,7 @@ use crate::daemon::statistics::Statistics;
 use crate::domain::PersonId;
 use crate::engine::turn::Answer;
 use crate::log_limit::RateLimited;
-use crate::nats::{Incoming, NotSent, ReplyRule, Store};
+use crate::nats::{NotSent, ReplyRule, Store};
 use crate::wire::reply::{self, Code, Outcome, Problem};
 use crate::wire::request::NotARequest;
 
@@ -42,10 +42,10 @@ impl Replier {
         self.store.message_bytes_max()
     }
 
-    /// Where the reply to a message may go, if anywhere. A message that wants it elsewhere than in an inbox is to be
-    /// dropped, which is counted here.
-    pub fn permitted<'a>(&self, message: &'a Incoming) -> Result<Option<&'a str>, Forbidden> {
-        match message.reply() {
+    /// Where the reply to a message may go that asks for it there, if anywhere. A message that wants it elsewhere than in an
+    /// inbox is to be dropped, which is counted here.
+    pub fn permitted<'a>(&self, reply: Option<&'a str>) -> Result<Option<&'a str>, Forbidden> {
+        match reply {
             Some(reply) if !self.rule.allows(reply) => {
                 BAD_REPLY.warn(format_args!("a request was dropped: its reply subject is not one of REPLY_SUBJECTS"));
                 self.statistics.dropped();

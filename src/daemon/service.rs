@@ -15,7 +15,6 @@ use crate::daemon::checkup::Checkups;
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
 use crate::daemon::door::{Door, Doorkeeper, Doorkeepers, Entrance};
-use crate::daemon::follower::{Ear, Follower, Hearsay};
 use crate::daemon::monitor::{Monitor, Sources};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
@@ -23,6 +22,7 @@ use crate::daemon::pulse::Pulses;
 use crate::daemon::queries::{self, Lanes, QueryDoor, TimeLimit, TimedLog};
 use crate::daemon::reasons::Reason;
 use crate::daemon::replier::Replier;
+use crate::daemon::sharing::{self, Beacons, Parcels, Sharer};
 use crate::daemon::stages::{MeasuredLog, MeasuredSnapshots, StageClock};
 use crate::daemon::startup::Connected;
 use crate::daemon::statistics::Statistics;
@@ -35,9 +35,10 @@ use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
 use crate::memory::MemorySnapshots;
 use crate::nats::{
-    BucketCheckup, BucketGate, Checkup, Feed, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store,
+    BucketCheckup, BucketGate, Checkup, Inbox, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store,
     StreamState,
 };
+use crate::wire::beacon::{ReplicaId, Standing};
 use crate::wire::salt::IdentifierSalt;
 use crate::wire::service::{ALL_SERVICES, Instance};
 use crate::wire::snapshot::claimed_version;
@@ -89,7 +90,10 @@ pub struct Service {
     pub server_version: String,
     /// The way to the threads that answer queries.
     pub query_door: Option<Arc<QueryDoor>>,
-    hearsay: Hearsay,
+    /// The way to other replicas.
+    pub sharer: Arc<Sharer>,
+    /// The end of the thread that shares, which ends without it.
+    pub sharing: Option<Sender<()>>,
     door: Arc<Door>,
     discovery: Arc<Discovery>,
 }
@@ -126,15 +130,19 @@ impl Service {
         let replier = Replier::new(store.clone(), reply_rule, Arc::clone(&statistics));
         let pool = Arc::new(pool);
         monitor.connect(Sources { statistics: Arc::clone(&statistics), pool: Arc::clone(&pool) });
+        let (id, intake) = (ReplicaId::from_u128(uuid::Uuid::new_v4().as_u128()), Arc::new(intake));
+        let subjects = Subjects::new(&config.subject_prefix);
+        let receipts = store.inbox().map_err(away)?;
+        let sharer = Arc::new(Sharer::new(id, &subjects, &receipts, &intake, &statistics, clock));
         let door = Arc::new(Door {
-            subjects: Subjects::new(&config.subject_prefix),
+            subjects,
             pool: Arc::clone(&pool),
             replier: replier.clone(),
+            sharer: Arc::clone(&sharer),
             clock,
             command_timeout: config.command_timeout,
         });
         let (query_door, query_lanes) = QueryDoor::new(door.subjects.clone(), replier.clone(), config.command_timeout);
-        let (follower, ears) = Follower::new(config.workers, intake.generations());
         let layout = Layout::new(config);
         layout.found_in(&prepared.domain);
         let mut service = Self {
@@ -151,18 +159,19 @@ impl Service {
             background: Vec::new(),
             discovery: Arc::new(Discovery {
                 instance: Instance {
-                    id: uuid::Uuid::new_v4().simple().to_string(),
+                    id: id.to_string(),
                     started: Timestamp::now(),
                     subjects: door.subjects.clone(),
                 },
                 replier: replier.clone(),
                 monitor: Arc::clone(monitor),
             }),
-            hearsay: follower.hearsay(),
+            sharer,
+            sharing: None,
             door,
             query_door: Some(Arc::new(query_door)),
             store,
-            intake: Arc::new(intake),
+            intake,
         };
         let (background, inlets) = Background::new();
         let around = Surroundings {
@@ -178,27 +187,24 @@ impl Service {
         let ports = Ports { config, bucket, wait_max: answer_wait(config) };
         service.start_background(&ports, inlets)?;
         service.start_queries(&ports, query_lanes, &around)?;
-        service.start_workers(&ports, seats.into_iter().zip(ears), &around)?;
-        service.start_follower(&ports, follower, clock)?;
+        service.start_workers(&ports, seats, &around)?;
+        service.start_sharing(receipts)?;
         // The last one on this connection: what it hears is said after all other inboxes were asked for.
         service.start_checkups(&ports, prepared.salt)?;
         service.start_besides(&ports)?;
         Ok(service)
     }
 
-    /// Makes every worker forget what it has in memory, and what is under way to it.
-    pub fn forget_everything(&self) {
-        self.hearsay.forget();
-        self.pool.forget_everything();
-    }
-
     /// Joins the queue group: from now on commands and queries come in.
     pub fn join(&self) -> Result<Doorkeepers, NotJoined> {
-        let denied_before = self.intake.connection().subscriptions_denied();
         let door = Arc::clone(&self.door);
         let Some(query_door) = self.query_door.clone() else {
-            return Err(NotJoined { why: NoEntry::Unconfirmed, leaving: Doorkeepers(Vec::new()) });
+            let leaving = Doorkeepers { of_clients: Vec::new(), of_replicas: Vec::new() };
+            return Err(NotJoined { why: NoEntry::Unconfirmed, leaving });
         };
+        // Where this user may not, it serves alone, and says so when it does not hear itself.
+        let of_replicas = self.join_replicas();
+        let denied_before = self.intake.connection().subscriptions_denied();
         let discovery = Arc::clone(&self.discovery);
         let subjects = &self.door.subjects;
         let shared = Some(SERVICE_NAME);
@@ -208,14 +214,29 @@ impl Service {
             self.keeper("discovery", ALL_SERVICES, None, discovery),
         ];
         let all_started = started.iter().all(Option::is_some);
-        let keepers = Doorkeepers(started.into_iter().flatten().collect());
+        let keepers = Doorkeepers { of_clients: started.into_iter().flatten().collect(), of_replicas };
         let is_settled = all_started && self.intake.settle(JOIN_WAIT);
         let is_denied = self.intake.connection().subscriptions_denied() != denied_before;
         if is_settled && !is_denied {
+            self.sharer.stand(Standing::Serving);
             return Ok(keepers);
         }
         keepers.leave(JOIN_WAIT);
         Err(NotJoined { why: if is_denied { NoEntry::Denied } else { NoEntry::Unconfirmed }, leaving: keepers })
+    }
+
+    /// Begins to hear other replicas and to take what they hand over. It comes before commands do, so that it knows the
+    /// others when the first one arrives.
+    fn join_replicas(&self) -> Vec<Doorkeeper> {
+        let (subjects, sharer) = (&self.door.subjects, &self.sharer);
+        let parcels = Arc::new(Parcels { sharer: Arc::clone(sharer), door: Arc::clone(&self.door) });
+        let started = [
+            self.keeper("beacons", &subjects.beacon(), None, Arc::new(Beacons(Arc::clone(sharer)))),
+            self.keeper("parcels", &subjects.intake_of(sharer.id()), None, parcels),
+        ];
+        self.intake.settle(JOIN_WAIT);
+        sharer.beat();
+        started.into_iter().flatten().collect()
     }
 
     fn keeper(
@@ -247,10 +268,10 @@ impl Service {
     fn start_workers(
         &mut self,
         ports: &Ports,
-        seats: impl Iterator<Item = (Seat, Ear)>,
+        seats: Vec<Seat>,
         around: &Surroundings,
     ) -> io::Result<()> {
-        for (number, (seat, ear)) in seats.enumerate() {
+        for (number, seat) in seats.into_iter().enumerate() {
             let name = format!("worker-{number}");
             let stages = Arc::new(StageClock::default());
             let pulse = self.pulses.add(&name);
@@ -258,22 +279,19 @@ impl Service {
             let snapshots = MeasuredSnapshots { snapshots: ports.snapshots(self)?, clock: Arc::clone(&stages) };
             let worker = Worker::new(Box::new(log), Box::new(snapshots), ports.limits());
             let around = around.clone();
-            let body = move || pool::work(worker, &seat, &ear, &stages, &pulse, &around);
+            let body = move || pool::work(worker, &seat, &stages, &pulse, &around);
             self.answering.push(threads::start(&name, &self.poison, body)?);
         }
         Ok(())
     }
 
-    fn start_follower(&mut self, ports: &Ports, follower: Follower, clock: Clock) -> io::Result<()> {
-        let (store, intake, layout) = (self.store.clone(), Arc::clone(&self.intake), self.layout.clone());
-        let wait = ports.wait_max;
-        let open = move || {
-            let name = format!("person-service-{}", uuid::Uuid::new_v4().simple());
-            Feed::open(&store, &intake, &layout, &name, wait)
-        };
-        let pulse = self.pulses.add("follower");
-        let body = move || follower.run(clock, &pulse, open);
-        self.background.push(threads::start("follower", &self.poison, body)?);
+    fn start_sharing(&mut self, receipts: Inbox) -> io::Result<()> {
+        let (sharer, door) = (Arc::clone(&self.sharer), Arc::clone(&self.door));
+        let (end, over) = bounded(0);
+        let pulse = self.pulses.add("sharing");
+        let body = move || sharing::run(&sharer, &door, receipts, &over, &pulse);
+        self.sharing = Some(end);
+        self.background.push(threads::start("sharing", &self.poison, body)?);
         Ok(())
     }
 

@@ -23,6 +23,8 @@ pub struct Statistics {
     shared: Meter,
     highest_sequence: Mutex<Highest>,
     stream_conflicts: AtomicU64,
+    /// Replicas that share the persons, this one included.
+    members: AtomicU64,
 }
 
 /// The highest position in the stream that is known, and in which of its lives that is.
@@ -51,6 +53,14 @@ pub struct Tally {
     pub answered: u64,
     /// Requests dropped for a reply subject that is not allowed.
     pub dropped: u64,
+    /// Replicas that share the persons, this one included.
+    pub members: u64,
+    /// Commands that were handed to the homes of their persons.
+    pub handed_over: u64,
+    /// Commands that other replicas handed over to this one.
+    pub taken_over: u64,
+    /// Commands that were handed over and that no home took.
+    pub taken_back: u64,
     /// What happened in the workers' turns.
     pub turns: Counts,
     /// Persons in the workers' memory, at the end of their last turns.
@@ -151,7 +161,7 @@ impl Statistics {
         });
     }
 
-    /// The highest position in the stream that was acknowledged to this replica, or that it heard of.
+    /// The highest position in the stream that was acknowledged to this replica.
     pub fn highest_sequence(&self) -> Sequence {
         self.highest().sequence
     }
@@ -161,12 +171,32 @@ impl Statistics {
         self.highest().life
     }
 
-    /// Takes in the highest position at which something was stored, as was learned since the stream was in this life.
-    pub fn heard_of(&self, sequence: Option<Sequence>, life: u64) {
+    /// Takes in the highest position at which something was stored since the stream was in this life.
+    pub fn stored(&self, sequence: Option<Sequence>, life: u64) {
         let mut highest = self.highest();
         if highest.life == life {
             highest.sequence = highest.sequence.max(sequence.unwrap_or(0));
         }
+    }
+
+    /// Takes in how many replicas share the persons, this one included.
+    pub fn members(&self, count: usize) {
+        self.members.store(count as u64, Ordering::Relaxed);
+    }
+
+    /// Takes in that so many commands were handed to the homes of their persons.
+    pub fn handed_over(&self, commands: usize) {
+        self.shared.count(|tally| tally.handed_over += commands as u64);
+    }
+
+    /// Takes in that so many commands were taken from other replicas.
+    pub fn taken_over(&self, commands: usize) {
+        self.shared.count(|tally| tally.taken_over += commands as u64);
+    }
+
+    /// Takes in that no home took so many commands that were handed over.
+    pub fn taken_back(&self, commands: usize) {
+        self.shared.count(|tally| tally.taken_back += commands as u64);
     }
 
     /// Takes in how many other streams answer in place of the service.
@@ -187,7 +217,8 @@ impl Statistics {
     /// Everything since the start.
     pub fn since_start(&self) -> Tally {
         let stream_conflicts = self.stream_conflicts.load(Ordering::Relaxed);
-        let mut sum = Tally { stream_conflicts, ..Tally::default() };
+        let members = self.members.load(Ordering::Relaxed).max(1);
+        let mut sum = Tally { stream_conflicts, members, ..Tally::default() };
         self.shared.count(|tally| sum.add(tally));
         let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         meters.iter().for_each(|meter| meter.count(|tally| sum.add(tally)));
@@ -281,6 +312,9 @@ impl Tally {
         self.last_problem = self.last_problem.max(other.last_problem);
         self.answered += other.answered;
         self.dropped += other.dropped;
+        self.handed_over += other.handed_over;
+        self.taken_over += other.taken_over;
+        self.taken_back += other.taken_back;
         self.turns.add(&other.turns);
         self.cached_persons += other.cached_persons;
         self.snapshots_written += other.snapshots_written;
@@ -311,13 +345,13 @@ mod tests {
     fn what_is_learned_of_a_stream_that_is_no_more_counts_for_nothing() {
         let statistics = Statistics::default();
         let before = statistics.stream_life();
-        statistics.heard_of(Some(7), before);
-        statistics.heard_of(None, before);
+        statistics.stored(Some(7), before);
+        statistics.stored(None, before);
         assert_eq!(statistics.highest_sequence(), 7);
         statistics.forget_sequences();
-        statistics.heard_of(Some(8), before);
+        statistics.stored(Some(8), before);
         assert_eq!(statistics.highest_sequence(), 0);
-        statistics.heard_of(Some(2), statistics.stream_life());
+        statistics.stored(Some(2), statistics.stream_life());
         assert_eq!(statistics.highest_sequence(), 2);
     }
 

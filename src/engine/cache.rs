@@ -4,7 +4,6 @@ use lru::LruCache;
 
 use crate::domain::PersonId;
 use crate::engine::aggregate::Aggregate;
-use crate::engine::ports::Sequence;
 
 /// About what an entry takes besides the person.
 const ENTRY_BYTES: usize = size_of::<PersonId>() + size_of::<Cached>() + 48;
@@ -32,22 +31,6 @@ impl Cache {
         let cached = self.persons.pop(&person)?;
         self.bytes -= cached.bytes;
         Some(cached.aggregate)
-    }
-
-    /// Where the newest commit of a person lies as far as is known here; `None` for one who is not in memory.
-    pub fn newest_of(&self, person: PersonId) -> Option<Sequence> {
-        self.persons.peek(&person).map(|cached| cached.aggregate.sequence)
-    }
-
-    /// Changes a person who is in memory, where it stands.
-    pub fn change(&mut self, person: PersonId, change: impl FnOnce(&mut Aggregate)) {
-        if let Some(cached) = self.persons.peek_mut(&person) {
-            change(&mut cached.aggregate);
-            let bytes = ENTRY_BYTES + cached.aggregate.size();
-            self.bytes = self.bytes - cached.bytes + bytes;
-            cached.bytes = bytes;
-        }
-        self.let_go();
     }
 
     /// Keeps a person, letting go of those that were not used for longest.

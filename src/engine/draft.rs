@@ -208,7 +208,7 @@ impl<'a> Draft<'a> {
     fn add(&mut self, request: &Request, event: Event, now: Timestamp) -> Result<(), Halt> {
         let record = EventRecord {
             sequence: self.version + 1,
-            event_id: event_id(request.stamp.nonce, self.version, now),
+            event_id: event_id(request.stamp.id, self.version, now),
             event,
             timestamp: now,
             correlation_id: request.correlation_id(),
@@ -351,11 +351,11 @@ fn command_of(request: &Request) -> CommitCommand {
     }
 }
 
-/// A UUIDv7 of the event's time, whose random part is derived from the request's: deciding the same request on the same
+/// A UUIDv7 of the event's time, whose random part is derived from the request's id: deciding the same request on the same
 /// version again makes the same id.
-fn event_id(nonce: u128, version: u64, at: Timestamp) -> Uuid {
+fn event_id(request: Uuid, version: u64, at: Timestamp) -> Uuid {
     let mut seed = [0; 24];
-    seed.iter_mut().zip(nonce.to_le_bytes().into_iter().chain(version.to_le_bytes())).for_each(|(to, from)| *to = from);
+    seed.iter_mut().zip(request.into_bytes().into_iter().chain(version.to_le_bytes())).for_each(|(to, from)| *to = from);
     let derived = Digest::of(&seed).to_bytes();
     let mut random = [0; 10];
     random.iter_mut().zip(derived).for_each(|(to, from)| *to = from);

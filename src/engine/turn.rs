@@ -94,10 +94,8 @@ pub struct Counts {
     pub cache_misses: u64,
     /// Persons loaded from the store.
     pub loads: u64,
-    /// Persons of whom the newer commits alone were loaded: after a conflict, or to look whether there are any.
+    /// Persons of whom the newer commits alone were loaded, after a conflict.
     pub tails: u64,
-    /// Persons who were brought up to date by what was followed.
-    pub followed: u64,
     /// Persons whose commits met conflict after conflict.
     pub replay_loops: u64,
 }
@@ -112,7 +110,6 @@ impl Counts {
         self.cache_misses += other.cache_misses;
         self.loads += other.loads;
         self.tails += other.tails;
-        self.followed += other.followed;
         self.replay_loops += other.replay_loops;
     }
 }

@@ -157,6 +157,11 @@ impl Connection {
         self.session().vitals().subscription_denied()
     }
 
+    /// The name of the cluster of the servers that were last looked at; empty where they are in none.
+    pub fn cluster(&self) -> String {
+        self.shared.dialer.cluster()
+    }
+
     /// Something was written: one of the flushing threads is to send it off.
     pub fn mark_dirty(&self) {
         self.session().mark_dirty();

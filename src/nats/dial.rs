@@ -43,15 +43,22 @@ pub(super) struct Dialer {
     /// Servers of the cluster, as those that we spoke to named them: a service that knows one of three comes back by the
     /// others when that one is gone.
     discovered: Mutex<Vec<String>>,
+    /// The name of their cluster.
+    cluster: Mutex<String>,
 }
 
 impl Dialer {
     pub(super) fn new(config: &config::Nats, name: &str) -> Self {
-        Self { config: config.clone(), name: name.to_owned(), discovered: Mutex::default() }
+        Self { config: config.clone(), name: name.to_owned(), discovered: Mutex::default(), cluster: Mutex::default() }
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// See [`Connection::cluster`](super::Connection::cluster).
+    pub(super) fn cluster(&self) -> String {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tries once.
@@ -60,6 +67,7 @@ impl Dialer {
         let options = sign_in::options(&self.config)?;
         let seen = probe::look_at_all(&self.targets())?;
         self.remember(&seen.others);
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&seen.cluster);
         let options = sign_in::with_authorities(options, &self.config, seen.with_tls)?;
         let options = options.with_name(&format!("person-service {}", self.name));
         let urls = choose(&seen, SILENCES.recent(Instant::now()));
@@ -218,7 +226,7 @@ mod tests {
     fn after_silence_servers_are_tried_one_at_a_time() {
         let [refuses, a, b] = ["refuses", "a", "b"].map(str::to_owned);
         let (safe, greet) = (vec![refuses, a.clone(), b.clone()], vec![a, b]);
-        let seen = probe::Seen { safe, greet, with_tls: false, away: Vec::new(), others: Vec::new() };
+        let seen = probe::Seen { safe, greet, with_tls: false, away: Vec::new(), others: Vec::new(), cluster: String::new() };
         let chosen = [0, 1, 2, 3].map(|silences| choose(&seen, silences));
         assert_eq!(chosen, ["refuses,a,b", "a", "b", "a"]);
     }

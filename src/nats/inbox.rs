@@ -80,6 +80,32 @@ impl Inbox {
         (0..lacking).filter_map(|_| session.subscribe(&session.client().new_inbox(), None).ok()).collect()
     }
 
+    /// A way to ask without waiting: the answers are taken by [`Inbox::next_answer`], by whoever has the inbox.
+    pub fn post(&self) -> Post {
+        Post { store: self.store.clone(), prefix: self.prefix.clone() }
+    }
+
+    /// The next answer to anything that was [sent](Post::send), with its number, waited for no longer than this.
+    pub fn next_answer(&mut self, within: Duration) -> Option<(u64, Incoming)> {
+        self.listen_on_present_session();
+        let Some(receiver) = self.subscription.receiver() else {
+            std::thread::sleep(within);
+            return None;
+        };
+        match receiver.recv_timeout(within) {
+            Ok(message) => {
+                let message = Incoming::new(message);
+                number_of(&message).map(|number| (number, message))
+            }
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => None,
+            // The session is over, and another one is about to take its place.
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(within);
+                None
+            }
+        }
+    }
+
     /// The connection that it asks over.
     pub fn store(&self) -> &Store {
         &self.store
@@ -199,6 +225,29 @@ impl std::fmt::Debug for Inbox {
 
 /// Which question of those from `first` on the message answers.
 fn index_of(message: &Incoming, first: u64) -> Option<usize> {
+    usize::try_from(number_of(message)?.checked_sub(first)?).ok()
+}
+
+fn number_of(message: &Incoming) -> Option<u64> {
     let (_, number) = message.subject().rsplit_once('.')?;
-    usize::try_from(number.parse::<u64>().ok()?.checked_sub(first)?).ok()
+    number.parse().ok()
+}
+
+/// Sends questions whose answers arrive in an inbox of somebody else's.
+#[derive(Debug, Clone)]
+pub struct Post {
+    store: Store,
+    prefix: String,
+}
+
+impl Post {
+    /// Sends a question whose answer is to bear this number.
+    pub fn send(&self, subject: &str, number: u64, payload: &[u8]) -> Result<(), NotSent> {
+        self.store.publish(subject, Some(&format!("{}.{number}", self.prefix)), &[], payload)
+    }
+
+    /// Sends off what was sent.
+    pub fn mark_dirty(&self) {
+        self.store.mark_dirty();
+    }
 }

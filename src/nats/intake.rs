@@ -1,5 +1,4 @@
-//! The intake: the connection that receives what strangers send, and the commits that a replica follows
-//! ([`super::feed`]), some of which strangers may have stored.
+//! The intake: the connection that receives what strangers send, and what replicas say and hand to each other.
 //!
 //! A message with malformed headers, or with a white space of some script in its subject, makes the client drop the
 //! connection that brought it, and whoever may send commands may send that. So this connection does nothing but receive
@@ -34,12 +33,6 @@ impl Intake {
         self.connection.health()
     }
 
-    /// Tells which of its lives the connection is in.
-    pub fn generations(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
-        let connection = Arc::clone(&self.connection);
-        Arc::new(move || connection.generation())
-    }
-
     /// The connection itself, for what the server denied on it.
     pub fn connection(&self) -> &Connection {
         &self.connection
@@ -53,6 +46,19 @@ impl Intake {
         let subscription = session.subscribe(subjects, queue_group).map_err(|_| NotSent::Away)?;
         session.mark_dirty();
         Ok(Group { subscription })
+    }
+
+    /// Says something to whoever listens; nobody is told where it cannot be said.
+    pub fn say(&self, subject: &str, payload: &[u8]) {
+        let session = self.connection.session();
+        if session.vitals().health().connected && session.client().publish(subject, payload).is_ok() {
+            session.mark_dirty();
+        }
+    }
+
+    /// The name of the cluster of the servers that it was opened with; empty for a server that is in none.
+    pub fn cluster(&self) -> String {
+        self.connection.cluster()
     }
 
     /// Waits until the server knows of all that was joined so far; false when it does not within this time.
@@ -182,15 +188,31 @@ impl Arrivals {
         self.0.try_recv().map(Incoming::new)
     }
 
-    /// Takes what has arrived, at most so many; if that is little, also the next one, waited for no longer than this.
-    pub fn take_run(&self, len_max: usize, within: Duration, mut take: impl FnMut(Incoming)) -> Result<(), Dry> {
+    /// Takes what has arrived, at most so many, then has a `rest`; if it was little, also the next one, waited for no longer
+    /// than this.
+    pub fn take_run(
+        &self,
+        len_max: usize,
+        within: Duration,
+        mut take: impl FnMut(Incoming),
+        mut rest: impl FnMut(),
+    ) -> Result<(), Dry> {
         let taken = self.0.try_iter().take(len_max).map(|message| take(Incoming::new(message))).count();
+        if taken > 0 {
+            rest();
+        }
         if taken >= NAP_RUN_MIN {
             nap();
             return Ok(());
         }
         match self.0.recv_timeout(within) {
-            Ok(message) => take(Incoming::new(message)),
+            Ok(message) => {
+                take(Incoming::new(message));
+                // Most often it is alone.
+                if self.0.is_empty() {
+                    rest();
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Dry),
         }

@@ -58,6 +58,12 @@ impl Incoming {
         }
     }
 
+    /// All headers, one entry for each value.
+    pub fn all_headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.0.headers.iter().flat_map(|headers| headers.iter());
+        all.flat_map(|(name, values)| values.iter().map(move |value| (name.as_str(), value.as_str())))
+    }
+
     /// The bytes.
     pub fn payload(&self) -> &[u8] {
         &self.0.data

@@ -64,6 +64,8 @@ pub(super) struct Seen {
     pub(super) away: Vec<String>,
     /// The servers of their cluster, as they name them: host and port.
     pub(super) others: Vec<String>,
+    /// The name of their cluster, of the first that has one.
+    pub(super) cluster: String,
 }
 
 /// Looks at all servers at once and returns those that the client may try without hanging: those that answered, and
@@ -80,6 +82,9 @@ pub(super) fn look_at_all(urls: &[String]) -> Result<Seen, OpenError> {
             Sight::Greets(info) => {
                 seen.greet.push(url.clone());
                 seen.others.extend(others(&info));
+                if let Some(cluster) = info["cluster"].as_str().filter(|_| seen.cluster.is_empty()) {
+                    cluster.clone_into(&mut seen.cluster);
+                }
                 seen.with_tls |= demands_tls(url) || is_on(&info, "tls_required");
                 seen.safe.push(url.clone());
             }

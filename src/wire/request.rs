@@ -17,6 +17,9 @@ pub const COMMAND_ID_CHARS_MAX: usize = 128;
 /// The longest `Correlation-Id`, `Actor` and `traceparent`, in characters.
 pub const HEADER_CHARS_MAX: usize = 256;
 
+/// So far into a payload its person is looked for without decoding it, in bytes.
+const HINT_BYTES_MAX: usize = 1024;
+
 /// The headers of a message, as far as the service looks at them.
 pub trait Headers {
     /// The value of a header, by its name in any case: clients and what stands between write them as they please.
@@ -39,8 +42,8 @@ pub enum Header<'a> {
 pub struct Stamp {
     /// When it arrived, by the wall clock.
     pub at: Timestamp,
-    /// Random; the ids of the request's events are derived from it.
-    pub nonce: u128,
+    /// A UUIDv7 of that time: the command id, if the client gave none. The ids of the request's events are derived from it.
+    pub id: Uuid,
 }
 
 /// Commands for one person that are decided and stored all-or-nothing, with what came in the headers.
@@ -80,7 +83,7 @@ impl Request {
 pub struct CommandId {
     /// As it stands in replies and commits.
     pub text: String,
-    /// Whether the service made it: then it is not remembered, since no retry can bear it.
+    /// Whether the service made it, and nobody else knows it: then it is not remembered, since no retry can bear it.
     pub generated: bool,
     /// The digest of the text, by which it is remembered.
     pub digest: Digest,
@@ -116,6 +119,19 @@ pub struct NotARequest {
     pub person: Option<PersonId>,
     /// What is wrong with it.
     pub problem: Problem,
+}
+
+/// The person that a message is for, as far as its bytes show it without being decoded: a hint. Where the subject names
+/// nobody it is the first `person_id` of the payload.
+pub fn person_hinted(subjects: &Subjects, subject: &str, payload: &[u8]) -> Option<PersonId> {
+    const NAME: &[u8] = br#""person_id""#;
+    subjects.person_named_by(subject).or_else(|| {
+        let head = payload.get(..HINT_BYTES_MAX).unwrap_or(payload);
+        let behind = head.windows(NAME.len()).position(|bytes| bytes == NAME)? + NAME.len();
+        let value = head.get(behind..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+        let id = value.split(|byte| *byte == b'"').next()?;
+        str::from_utf8(id).ok()?.parse().ok()
+    })
 }
 
 /// Decodes, checks and normalises one message.
@@ -235,7 +251,7 @@ fn addressed_person(
 
 fn command_id(headers: &impl Headers, stamp: Stamp) -> Result<CommandId, Problem> {
     let text = match single(headers, "Nats-Msg-Id")? {
-        None => return Ok(CommandId::new(generated_id(stamp), true)),
+        None => return Ok(CommandId::new(stamp.id.to_string(), true)),
         Some(text) => text,
     };
     let fits = (1..=COMMAND_ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -244,13 +260,6 @@ fn command_id(headers: &impl Headers, stamp: Stamp) -> Result<CommandId, Problem
         return Err(Problem::new(Code::Invalid, rule));
     }
     Ok(CommandId::new(text.to_owned(), false))
-}
-
-fn generated_id(stamp: Stamp) -> String {
-    let millis = u64::try_from(stamp.at.as_micros() / 1000).unwrap_or(0);
-    let mut random = [0; 10];
-    random.iter_mut().zip(stamp.nonce.to_le_bytes()).for_each(|(to, from)| *to = from);
-    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
 }
 
 /// The headers that do not name the command.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use crate::domain::PersonId;
+use crate::wire::beacon::ReplicaId;
 use crate::wire::service::ALL_SERVICES;
 
 /// The queue group in which the replicas share commands and queries, and the service's name in the NATS services
@@ -31,6 +32,16 @@ impl Subjects {
     /// What the replicas subscribe to for queries.
     pub fn all_queries(&self) -> String {
         format!("{}.queries.>", self.prefix)
+    }
+
+    /// Where replicas say that they are there.
+    pub fn beacon(&self) -> String {
+        format!("{}.intake.beacon", self.prefix)
+    }
+
+    /// Where a replica takes what others hand over to it.
+    pub fn intake_of(&self, replica: ReplicaId) -> String {
+        format!("{}.intake.{replica}", self.prefix)
     }
 
     /// All commits, which the stream captures.

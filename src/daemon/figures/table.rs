@@ -122,20 +122,37 @@ pub static FIGURES: &[Figure] = &[
     .minute("loads"),
     figure(
         "tails_total",
-        "Persons in memory whose newer commits were read: after a conflict, or to look whether there are any.",
+        "Persons in memory whose newer commits were read, after a conflict.",
         Counter,
         Commands,
         |now| one(now.tally.turns.tails),
     )
     .minute("tails"),
+    figure("members", "Replicas that share the persons, this one included.", Gauge, Commands, |now| {
+        one(now.tally.members)
+    })
+    .minute("members")
+    .status("members"),
     figure(
-        "followed_total",
-        "Persons in memory who were brought up to date by commits of other replicas that had been followed.",
+        "handed_over_total",
+        "Commands that were handed to the homes of their persons, which are other replicas.",
         Counter,
         Commands,
-        |now| one(now.tally.turns.followed),
+        |now| one(now.tally.handed_over),
     )
-    .minute("followed"),
+    .minute("handed over"),
+    figure("taken_over_total", "Commands that other replicas handed over to this one.", Counter, Commands, |now| {
+        one(now.tally.taken_over)
+    })
+    .minute("taken over"),
+    figure(
+        "taken_back_total",
+        "Commands that were handed over, were not taken in time, and were carried out where they had arrived.",
+        Counter,
+        Commands,
+        |now| one(now.tally.taken_back),
+    )
+    .minute("taken back"),
     figure(
         "replay_loops_total",
         "Times that one person's commands met conflict after conflict, and it was loaded again and again.",

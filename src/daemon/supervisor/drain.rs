@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::{LEAVE_WAIT, Membership, Supervisor};
+use crate::daemon::door::Doorkeeper;
 use crate::daemon::figures;
 use crate::daemon::monitor::Phase;
 use crate::daemon::service::Service;
 use crate::daemon::signals::Signal;
 use crate::daemon::threads::join_until;
 use crate::exit::ExitStatus;
+use crate::wire::beacon::Standing;
 
 /// Which part of the time to drain that may take at most.
 const LEAVE_DIVISOR: u32 = 4;
@@ -48,8 +50,16 @@ impl Supervisor<'_> {
         else {
             return true;
         };
-        keepers.leave(LEAVE_WAIT.min(self.config.drain_timeout / LEAVE_DIVISOR));
-        self.wait_until(deadline, |_| keepers.have_left())
+        let within = LEAVE_WAIT.min(self.config.drain_timeout / LEAVE_DIVISOR);
+        // First the others hear of it. What they hand over until then is taken.
+        self.service.sharer.stand(Standing::Leaving);
+        keepers.of_clients.iter().for_each(|keeper| keeper.leave(within));
+        let no_more_clients = self.wait_until(deadline, |_| keepers.of_clients.iter().all(Doorkeeper::has_left));
+        keepers.leave(within);
+        no_more_clients
+            && self.wait_until(deadline, |_| keepers.have_left())
+            // Each parcel is taken, or taken back.
+            && self.wait_until(deadline, |service| service.sharer.is_at_rest())
     }
 
     fn finish_workers(&mut self, deadline: Instant) -> bool {
@@ -57,6 +67,7 @@ impl Supervisor<'_> {
         self.service.query_door = None;
         self.service.checkups = None;
         self.service.besides = None;
+        self.service.sharing = None;
         let workers_ended = self.wait_until(deadline, |service| {
             service.answering.retain(|thread| !thread.is_finished());
             service.answering.is_empty()

@@ -177,7 +177,7 @@ impl Supervisor<'_> {
             // suspicion, upon which to forget what is cached costs a few reads.
             let suspect_since = *self.stream_suspect_since.get_or_insert_with(|| {
                 log::warn!("the stream seems to have lost its newest part; if so, it is confirmed within seconds");
-                self.service.forget_everything();
+                self.service.pool.forget_everything();
                 Instant::now()
             });
             if suspect_since.elapsed() < DEPOSED_MAX {
@@ -193,7 +193,7 @@ impl Supervisor<'_> {
             found.last_sequence,
             self.service.stream.created,
         );
-        self.service.forget_everything();
+        self.service.pool.forget_everything();
         self.service.statistics.forget_sequences();
         self.service.stream = found;
     }

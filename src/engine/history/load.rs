@@ -115,12 +115,6 @@ impl Loading {
         (self.is_tail() && !self.is_begun()).then_some(self.reader.sink)
     }
 
-    /// Where this was a look whether what was in memory is still the newest: whether it was not.
-    pub fn found_stale(&self) -> Option<bool> {
-        let is_look = self.is_tail() && self.freshness() == Freshness::Guess && self.end == Some(Ok(()));
-        is_look.then_some(self.reader.sink.version > self.base_version)
-    }
-
     /// The person, and what people should be told; call it when [`run`](super::run) says that it is over.
     pub fn finish(self, notices: &mut Vec<Notice>) -> Result<Box<Aggregate>, NotLoaded> {
         let person = self.person();

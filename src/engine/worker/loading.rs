@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::{Command, PersonId, TargetState};
 use crate::engine::aggregate::Aggregate;
 use crate::engine::draft::MergeTargets;
-use crate::engine::followed::Caught;
 use crate::engine::history::{self, Compared, Errand, Found, Freshness, LoadError, Loading, NotLoaded, Search, What};
 use crate::engine::link::Standing;
 use crate::engine::ports::{Tip, Unavailable};
@@ -26,7 +25,6 @@ impl Worker {
         let freshness = |work: &Work| work.reload.unwrap_or(Freshness::Guess);
         loadings.extend(cold.into_iter().map(|(person, work)| Loading::cold(*person, freshness(work))));
         let (done, open) = self.read(loadings);
-        done.iter().filter_map(Loading::found_stale).for_each(|is_stale| self.found(is_stale));
         done.into_iter().for_each(|loading| self.take_loaded(loading, turn));
         for Errand { owner, what } in std::mem::take(&mut self.taken_back) {
             match what {
@@ -57,12 +55,10 @@ impl Worker {
         history::run(self.log.as_mut(), self.snapshots.as_mut(), histories, &self.limits.reading)
     }
 
-    /// What is cached is brought up to date by what was heard, and needs no loading then, or a tail alone. Where it was
-    /// stale so often lately that a look is cheaper than the conflicts, there may be one, unless what is heard is enough. A
-    /// person that is to be created is presumed not to exist: the append will tell.
+    /// What is cached needs no loading, or the tail alone where it is known to be stale. A person that is to be created is
+    /// presumed not to exist. The append will tell.
     fn extend_or_presume(&mut self, turn: &mut Turn) -> Vec<Loading> {
         let mut loadings = Vec::new();
-        let looks_first = self.staleness.is_high() && !self.trusts_what_it_hears();
         for (person, work) in self.desk.iter_mut().filter(|(_, work)| work.wants_aggregate()) {
             if work.aggregate.is_none() {
                 work.aggregate = self.cache.take(*person);
@@ -70,32 +66,11 @@ impl Worker {
                 // Who is to be loaded anew was counted when that was first tried.
                 turn.counts.cache_misses += u64::from(work.aggregate.is_none() && work.reload.is_none());
             }
-            if let Some(aggregate) = &mut work.aggregate {
-                match self.followed.catch_up(aggregate) {
-                    Caught::Nothing => {}
-                    Caught::Up => {
-                        turn.counts.followed += 1;
-                        self.staleness.note(true);
-                    }
-                    Caught::Gap(sequence) => work.reload = Some(work.reload.unwrap_or(Freshness::Reaching(sequence))),
-                }
-                if let Some(Freshness::Reaching(sequence)) = work.reload
-                    && aggregate.sequence >= sequence
-                {
-                    work.reload = None;
-                }
-            }
             match (work.aggregate.take(), work.reload) {
                 (Some(aggregate), Some(freshness)) if aggregate.version > 0 => {
                     loadings.push(Loading::from_cached(aggregate, freshness));
                 }
-                (Some(aggregate), None) if aggregate.version > 0 && looks_first => {
-                    loadings.push(Loading::from_cached(aggregate, Freshness::Guess));
-                }
-                (Some(aggregate), None) => {
-                    work.aggregate = Some(aggregate);
-                    work.is_unread = true;
-                }
+                (Some(aggregate), None) => work.aggregate = Some(aggregate),
                 (None, None) if work.begins_with_creation() => {
                     work.aggregate = Some(Box::new(Aggregate::absent(*person)));
                 }
@@ -126,7 +101,6 @@ impl Worker {
                     turn.snapshots.extend(DueSnapshot::of(&aggregate));
                 }
                 work.aggregate = Some(aggregate);
-                work.is_unread = false;
                 work.reload = None;
             }
             // The next turn goes on with what there is, for as long as there is time.

@@ -17,16 +17,11 @@ use crate::domain::{PersonId, TargetState};
 use crate::engine::aggregate::Aggregate;
 use crate::engine::cache::Cache;
 use crate::engine::draft::{Draft, Held, MergeTargets, Sealed, Verdict};
-use crate::engine::followed::{Caught, Followed};
 use crate::engine::history::{Errand, Freshness};
 use crate::engine::link::Link;
-use crate::engine::ports::{EventLog, SnapshotStore, StoredCommit, Unavailable};
-use crate::engine::staleness::Staleness;
+use crate::engine::ports::{EventLog, SnapshotStore, Unavailable};
 use crate::engine::turn::{Limits, Moment, Task, Turn};
 use crate::wire::reply::{Code, Outcome, Problem};
-
-/// The part of the memory for persons that commits may take on top which were heard of and not folded yet.
-const FOLLOWED_DIVISOR: usize = 8;
 
 /// Owns the persons whose ids hash to it.
 pub struct Worker {
@@ -34,12 +29,6 @@ pub struct Worker {
     snapshots: Box<dyn SnapshotStore + Send>,
     limits: Limits,
     cache: Cache,
-    staleness: Staleness,
-    followed: Followed,
-    /// How often that was not enough.
-    missed: Staleness,
-    /// How often a rival was quicker, on whatever a commit was decided.
-    rivalry: Staleness,
     /// What waits, by person; in the order of the ids, so that the same turn is the same each time it is run.
     desk: BTreeMap<PersonId, Box<Work>>,
     /// What was read outside the turn, for the next one.
@@ -79,8 +68,6 @@ struct Work {
     unconfirmed: Vec<(Task, Outcome)>,
     /// What is known of the person, while the turn works on it.
     aggregate: Option<Box<Aggregate>>,
-    /// Whether that was in memory before, with what was heard of, and nobody looked in this turn whether it is still the newest.
-    is_unread: bool,
     /// Set when the aggregate is known to be stale.
     reload: Option<Freshness>,
     /// Whether the history is being read outside the turn.
@@ -97,8 +84,6 @@ struct Work {
 struct Attempt {
     sealed: Sealed,
     decided: Vec<(Task, Held)>,
-    /// Whether it was decided on what was in memory, unread.
-    is_on_memory: bool,
     /// Whether to hand it to the log in this turn.
     send: bool,
     /// Whether an append of it got no answer: then it may be stored, whatever a later append says.
@@ -111,18 +96,12 @@ impl Worker {
     /// A worker with an empty cache.
     pub fn new(log: Box<dyn EventLog + Send>, snapshots: Box<dyn SnapshotStore + Send>, limits: Limits) -> Self {
         let cache = Cache::new(limits.cache_bytes);
-        let followed = Followed::new(limits.cache_bytes / FOLLOWED_DIVISOR);
-        let [staleness, missed, rivalry] = [Staleness::default(); 3];
         let (desk, taken_back, read_outside, targets) = (BTreeMap::new(), Vec::new(), BTreeSet::new(), BTreeMap::new());
         Self {
             log,
             snapshots,
             limits,
             cache,
-            staleness,
-            followed,
-            missed,
-            rivalry,
             desk,
             taken_back,
             read_outside,
@@ -141,7 +120,6 @@ impl Worker {
         self.decide(&targets, &mut turn);
         self.append(&mut turn);
         self.confirm(&mut turn);
-        self.followed.turn_ended(turn.newest_stored);
         self.clear_desk();
         turn
     }
@@ -149,60 +127,6 @@ impl Worker {
     /// Takes back what was read outside the turn, to its end or not; the next turn goes on with it.
     pub fn take_back(&mut self, errand: Errand) {
         self.taken_back.push(errand);
-    }
-
-    /// Takes in a commit that somebody stored, maybe this worker: for one who is in memory it may be the next. Commits may
-    /// be left out, and a person's come in the order of the log.
-    pub fn hear(&mut self, person: PersonId, commit: StoredCommit) {
-        self.followed.heard_of(commit.sequence);
-        let is_wanted = match self.cache.newest_of(person) {
-            Some(newest) => newest < commit.sequence,
-            None => self.desk.contains_key(&person),
-        };
-        if is_wanted && !self.followed.keep(person, commit) {
-            self.let_all_catch_up();
-        }
-    }
-
-    /// No room is left for what was heard: everybody in memory is brought up to date at once.
-    fn let_all_catch_up(&mut self) {
-        for person in self.followed.persons() {
-            // Who misses something will be found stale when asked for.
-            let mut caught = Caught::Nothing;
-            self.cache.change(person, |aggregate| caught = self.followed.catch_up(aggregate));
-            if caught == Caught::Up {
-                self.staleness.note(true);
-            }
-            self.followed.give_up(person);
-        }
-    }
-
-    /// Whether it would help to [`hear`](Self::hear) what others store.
-    pub fn wants_to_follow(&self) -> bool {
-        self.staleness.is_high() || self.rivalry.is_high()
-    }
-
-    /// Whether what it hears is up to date.
-    pub fn is_current(&self) -> bool {
-        self.followed.is_current()
-    }
-
-    /// Whether what it hears is worth deciding on without a look.
-    fn trusts_what_it_hears(&self) -> bool {
-        self.followed.is_current() && !self.missed.is_the_rule()
-    }
-
-    /// Takes in whether what was in memory, with all that was heard, was stale.
-    fn found(&mut self, is_stale: bool) {
-        self.staleness.note(is_stale);
-        if self.followed.is_current() {
-            self.missed.note(is_stale);
-        }
-    }
-
-    /// Forgets what it heard: it may be of a log that is no more.
-    pub fn forget_what_was_heard(&mut self) {
-        self.followed.forget();
     }
 
     /// Whether nobody waits for a next turn.
@@ -226,7 +150,6 @@ impl Worker {
         self.cache.clear();
         self.read_outside.clear();
         self.targets.clear();
-        self.forget_what_was_heard();
         for work in self.desk.values_mut() {
             match &mut work.attempt {
                 // Whether the new stream has it is still to be found out.
@@ -284,15 +207,7 @@ impl Worker {
             }
             match draft.seal() {
                 Ok(Some(sealed)) => {
-                    let is_on_memory = work.is_unread && sealed.append.expected > 0;
-                    work.attempt = Some(Attempt {
-                        sealed,
-                        decided,
-                        is_on_memory,
-                        send: true,
-                        may_be_stored: false,
-                        is_void: false,
-                    });
+                    work.attempt = Some(Attempt { sealed, decided, send: true, may_be_stored: false, is_void: false });
                 }
                 Ok(None) => work.unconfirmed = decided.into_iter().map(without_commit).collect(),
                 Err(problem) => {

@@ -52,14 +52,7 @@ impl Worker {
         let appended = self.log.append(&appends);
         for (append, appended) in appends.iter().zip(appended) {
             if let Some(work) = self.desk.get_mut(&append.person) {
-                let (met_rival, is_on_memory) = (work.met_rival(&appended), work.is_on_memory());
                 work.settle(append.person, appended, &self.limits, turn);
-                if let Some(met_rival) = met_rival {
-                    self.rivalry.note(met_rival);
-                    if is_on_memory {
-                        self.found(met_rival);
-                    }
-                }
             }
         }
     }
@@ -90,22 +83,8 @@ fn newest_of(page: &Page) -> Option<Freshness> {
 }
 
 impl Work {
-    fn is_on_memory(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| attempt.is_on_memory)
-    }
-
     fn append_to_send(&self) -> Option<Append> {
         self.attempt.as_ref().filter(|attempt| attempt.send).map(|attempt| attempt.sealed.append.clone())
-    }
-
-    /// Whether a rival was quicker, as the first append of a commit tells; a later one says nothing.
-    fn met_rival(&self, appended: &Appended) -> Option<bool> {
-        self.attempt.as_ref().filter(|attempt| !attempt.may_be_stored)?;
-        match appended {
-            Appended::Stored(_) => Some(false),
-            Appended::Conflict(_) => Some(true),
-            Appended::Unavailable(_) | Appended::Refused(_) | Appended::Unknown => None,
-        }
     }
 
     /// Takes what the leader has where the unsettled commit would be.
