@@ -5,19 +5,19 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::daemon::clock::{Clock, micros, stamp};
 use crate::daemon::pool::Pool;
 use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
 use crate::daemon::sharing::Sharer;
 use crate::daemon::threads::{self, Poison};
+use crate::domain::Timestamp;
 use crate::engine::turn::{Moment, Task};
 use crate::log_limit::RateLimited;
 use crate::nats::{Arrivals, Group, Incoming, Left};
+use crate::wire::parcel::Item;
 use crate::wire::reply::{Code, Problem};
-use crate::wire::request::{self, Headers, NotARequest, Stamp};
+use crate::wire::request::{self, NotARequest, Request};
 use crate::wire::subject::Subjects;
 
 /// How soon a request to leave is noticed when nothing arrives.
@@ -77,25 +77,13 @@ pub struct Door {
     pub command_timeout: Duration,
 }
 
-/// A command, without its headers.
-pub struct Sent<'a> {
-    /// The subject that it was sent to.
-    pub subject: &'a str,
-    /// Where its client waits for the reply.
-    pub reply_to: Option<&'a str>,
-    /// Its payload.
-    pub payload: &'a [u8],
-    /// Of one that was handed over: the id that was made for it where it arrived, and the microseconds since.
-    pub handed_over: Option<(Uuid, u64)>,
-}
-
 impl Entrance for Door {
     fn take(&self, message: &Incoming) {
         let Ok(reply_to) = self.replier.permitted(message.reply()) else { return };
         let stamp = stamp();
         if !self.sharer.hand_over(message, reply_to, &stamp) {
-            let sent = Sent { subject: message.subject(), reply_to, payload: message.payload(), handed_over: None };
-            self.decode(message, &sent, stamp);
+            let request = request::decode(&self.subjects, message.subject(), message, message.payload(), stamp);
+            self.submit(request, reply_to, message.payload(), self.clock.now());
         }
     }
 
@@ -119,31 +107,24 @@ impl Entrance for Door {
 }
 
 impl Door {
-    /// Carries out a command that came in a parcel, wherever that was filled.
-    pub fn carry_out(&self, headers: &impl Headers, sent: Sent<'_>) {
+    /// Carries out a command that came in a parcel of this age, wherever that was filled.
+    pub fn carry_out(&self, item: &Item<'_>, age_micros: u64) {
         // Whoever fills a parcel may be a stranger.
-        if self.replier.permitted(sent.reply_to).is_ok() {
-            self.decode(headers, &sent, stamp());
-        }
+        let Ok(reply_to) = self.replier.permitted(item.reply_to) else { return };
+        let arrived = Moment(self.clock.now().0.saturating_sub(age_micros));
+        self.submit(item.request(&self.subjects, Timestamp::now()), reply_to, item.payload, arrived);
     }
 
-    fn decode(&self, headers: &impl Headers, sent: &Sent<'_>, mut stamp: Stamp) {
-        let mut arrived = self.clock.now();
-        if let Some((id, micros_ago)) = sent.handed_over {
-            (stamp.id, arrived) = (id, Moment(arrived.0.saturating_sub(micros_ago)));
-        }
-        match request::decode(&self.subjects, sent.subject, headers, sent.payload, stamp) {
-            Ok(mut request) => {
-                // It may be carried out at two places, and is to have one effect.
-                request.command_id.generated &= sent.handed_over.is_none();
+    fn submit(&self, decoded: Result<Request, NotARequest>, reply_to: Option<&str>, payload: &[u8], arrived: Moment) {
+        match decoded {
+            Ok(request) => {
                 let deadline = Moment(arrived.0.saturating_add(micros(self.command_timeout)));
-                let (request, reply_to) = (Box::new(request), sent.reply_to.map(str::to_owned));
-                let task = Task { request, reply_to, arrived, deadline };
-                if let Err(full) = self.pool.submit(task, task_bytes(sent.payload)) {
+                let (request, reply_to) = (Box::new(request), reply_to.map(str::to_owned));
+                if let Err(full) = self.pool.submit(Task { request, reply_to, arrived, deadline }, task_bytes(payload)) {
                     self.refuse_overload(full.0);
                 }
             }
-            Err(refused) => self.replier.refuse(sent.reply_to, refused),
+            Err(refused) => self.replier.refuse(reply_to, refused),
         }
     }
 

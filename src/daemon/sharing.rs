@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use crate::daemon::clock::{Clock, micros};
-use crate::daemon::door::{Door, Entrance, Sent};
+use crate::daemon::door::{Door, Entrance};
 use crate::daemon::pulse::Pulse;
 use crate::daemon::statistics::Statistics;
 use crate::engine::sharing::{Parcel, Sharing, TakenBack};
@@ -142,7 +142,7 @@ impl Sharer {
             self.statistics.taken_back(commands);
             TAKEN_BACK.warn(format_args!("replica {home} did not take {commands} commands: they are carried out here"));
             let Ok((_, items)) = parcel::decode(&bytes) else { unreachable!("a parcel that this replica packed") };
-            items.iter().for_each(|item| door.carry_out(item, sent(item, away_micros)));
+            items.iter().for_each(|item| door.carry_out(item, away_micros));
         }
     }
 
@@ -158,11 +158,6 @@ impl Sharer {
     fn sharing(&self) -> MutexGuard<'_, Sharing> {
         self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A command out of a parcel, which is this old.
-fn sent<'a>(item: &Item<'a>, age_micros: u64) -> Sent<'a> {
-    Sent { subject: item.subject, reply_to: item.reply_to, payload: item.payload, handed_over: Some((item.id(), age_micros)) }
 }
 
 /// Where beacons arrive.
@@ -201,7 +196,7 @@ impl Parcels {
         let Some(age_micros) = self.sharer.sharing().age(&head, self.sharer.clock.now()) else {
             return refused(Refused::Late);
         };
-        items.iter().for_each(|item| self.door.carry_out(item, sent(item, age_micros)));
+        items.iter().for_each(|item| self.door.carry_out(item, age_micros));
         self.sharer.statistics.taken_over(items.len());
         Receipt::Taken { commands: items.len() }
     }

@@ -119,6 +119,11 @@ impl Sharing {
         }
     }
 
+    /// This replica.
+    pub fn id(&self) -> ReplicaId {
+        self.own
+    }
+
     /// How many replicas share the persons, this one included; 1 for one that serves alone.
     pub fn members(&self) -> usize {
         self.homes.len().max(1)

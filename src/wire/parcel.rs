@@ -7,7 +7,9 @@ use bincode::{BorrowDecode, Decode, Encode};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::wire::request::{Header, Headers};
+use crate::domain::Timestamp;
+use crate::wire::request::{self, Header, Headers, NotARequest, Request, Stamp};
+use crate::wire::subject::Subjects;
 
 /// The form of parcels and beacons. Replicas with another one hand each other nothing.
 pub const PROTOCOL: u8 = 1;
@@ -57,9 +59,16 @@ pub struct Item<'a> {
 pub struct NoParcel;
 
 impl Item<'_> {
-    /// Its id as a UUID.
-    pub fn id(&self) -> Uuid {
-        Uuid::from_u128(self.made_id)
+    /// Decodes, checks and normalises it, as [`request::decode`] does, by whoever carries it out at this time. It may be
+    /// carried out at two places, and is to have one effect: so the id that was made for it is remembered as any other.
+    ///
+    /// # Errors
+    /// It is no request.
+    pub fn request(&self, subjects: &Subjects, at: Timestamp) -> Result<Request, NotARequest> {
+        let stamp = Stamp { at, id: Uuid::from_u128(self.made_id) };
+        let mut request = request::decode(subjects, self.subject, self, self.payload, stamp)?;
+        request.command_id.generated = false;
+        Ok(request)
     }
 
     /// Adds it to the body of a parcel.

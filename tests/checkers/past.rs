@@ -94,6 +94,7 @@ pub struct Spot {
 /// A request that was carried out.
 pub struct Carried {
     pub key: String,
+    pub command_id: String,
     pub digest: Digest,
     pub generated: bool,
     pub events: Vec<EventRecord>,
@@ -140,7 +141,7 @@ impl<'a> Past<'a> {
         for change in &record.log {
             match &change.what {
                 Change::Stored { person, sequence, payload } => {
-                    lines.entry(*person).or_insert_with(Line::empty).store(change, *sequence, payload);
+                    lines.entry(*person).or_insert_with(Line::empty).store(change, *sequence, payload, &past.by_key);
                 }
                 Change::LostAfter { sequence, known_at } => {
                     let at = change.at.unwrap_or(0);
@@ -194,7 +195,7 @@ impl<'a> Past<'a> {
 
 impl<'a> Sent<'a> {
     fn of(delivery: &'a Delivery) -> Self {
-        let stamp = Stamp { at: delivery.stamped_at, nonce: 0 };
+        let stamp = Stamp { at: delivery.stamped_at, id: uuid::Uuid::nil() };
         let subjects = Subjects::new("person");
         let request = request::decode(&subjects, &delivery.subject, delivery, &delivery.payload, stamp);
         let key = delivery.header("Nats-Msg-Id").or_else(|| delivery.header("Correlation-Id"));
@@ -257,7 +258,13 @@ impl Line {
         self.spots.iter().enumerate().filter(move |(_, spot)| spot.begin <= to && spot.end >= from)
     }
 
-    fn store(&mut self, change: &LogChange, sequence: u64, payload: &[u8]) {
+    fn store(
+        &mut self,
+        change: &LogChange,
+        sequence: u64,
+        payload: &[u8],
+        by_key: &BTreeMap<String, Vec<usize>>,
+    ) {
         let (decoded, digest) = (commit::decode(payload), Digest::of(payload));
         let before = self.last().clone();
         let at = change.at.unwrap_or(0);
@@ -276,9 +283,12 @@ impl Line {
             let is_end = number + 1 == len;
             (spot.begin, spot.end) = (at, if is_end || change.at.is_none() { Time::MAX } else { at });
             (spot.chain, spot.sequence) = (is_end.then_some(digest), sequence);
-            let correlation = events.first().map(|record| record.correlation_id.clone());
+            // Nobody sent an id that the service made.
+            let is_sent = !command.generated && by_key.contains_key(&command.command_id);
+            let sent_id = if is_sent { Some(&command.command_id) } else { events.first().map(|one| &one.correlation_id) };
             self.carried.push(Carried {
-                key: if command.generated { correlation.unwrap_or_default() } else { command.command_id.clone() },
+                key: sent_id.cloned().unwrap_or_default(),
+                command_id: command.command_id.clone(),
                 digest: command.digest,
                 generated: command.generated,
                 events: events.to_vec(),

@@ -129,8 +129,9 @@ impl Judgement<'_> {
 
     /// What stands under this request's id in the history of a spot.
     fn known<'l>(&'l self, line: &'l Line, place: usize) -> impl Iterator<Item = &'l Carried> {
-        let is_named = self.sent.delivery.header("Nats-Msg-Id").is_some();
-        line.carried.iter().filter(move |known| is_named && known.key == self.sent.key && known.is_known_at(place))
+        line.carried
+            .iter()
+            .filter(move |known| !known.generated && known.key == self.sent.key && known.is_known_at(place))
     }
 
     /// Whether the answer is what has to be said in this state; if asked for, only if it could never be overturned.
@@ -401,7 +402,7 @@ fn snapshot_fault(line: &Line, person: PersonId, bytes: &[u8]) -> Option<String>
     let forgotten = known.len().saturating_sub(remembered.len());
     let is_it = |(known, receipt): (&&Carried, &snapshot::Receipt)| {
         let kinds = known.events.iter().map(|record| record.event.kind());
-        cim_domain_person::wire::digest::Digest::of(known.key.as_bytes()) == receipt.command
+        cim_domain_person::wire::digest::Digest::of(known.command_id.as_bytes()) == receipt.command
             && (known.digest, known.version(), known.sequence) == (receipt.digest, receipt.version, receipt.sequence)
             && kinds.eq(receipt.events.iter().copied())
     };

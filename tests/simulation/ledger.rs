@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cim_domain_person::domain::{PersonId, Timestamp};
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, StoredCommit, Tip,
+    Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, Tip,
     Unavailable,
 };
 use cim_domain_person::memory::MemoryLog;
@@ -106,18 +106,6 @@ impl Ledger {
             Change::Stored { .. } => None,
         });
         losses.filter(|known_at| **known_at == Time::MAX).for_each(|known_at| *known_at = at);
-    }
-
-    /// What was stored since so many changes, and how many there are now.
-    pub fn stored_since(&self, seen: usize) -> (Vec<(PersonId, StoredCommit)>, usize) {
-        let inner = self.lock();
-        let stored = inner.changes.iter().skip(seen).filter_map(|change| match &change.what {
-            Change::Stored { person, sequence, payload } => {
-                Some((*person, StoredCommit { sequence: *sequence, payload: Arc::clone(payload) }))
-            }
-            Change::LostAfter { .. } => None,
-        });
-        (stored.collect(), inner.changes.len())
     }
 
     /// All that happened.

@@ -18,6 +18,7 @@ mod mutations;
 mod plan;
 mod replica;
 mod seat;
+mod sharing;
 mod troubles;
 mod workload;
 mod world;

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::history::Errand;
 use cim_domain_person::engine::inquiry::Inquiry;
-use cim_domain_person::engine::ports::{Appended, Page, StoredCommit, Tip, Unavailable};
+use cim_domain_person::engine::ports::{Appended, Page, Tip, Unavailable};
+use cim_domain_person::engine::sharing::Sharing;
 use cim_domain_person::engine::turn::{DueSnapshot, Task};
 
 use super::seat::{Answered, Call, Done, Seat};
@@ -27,6 +27,9 @@ pub struct Replica {
     /// Long histories, each with the worker that wants it.
     pub long: Vec<(usize, Errand)>,
     pub inquiry: Inquiry,
+    /// What it knows of the others, and when its clock began, in microseconds before everything.
+    pub sharing: Sharing,
+    pub clock_began: u64,
 }
 
 /// A worker with what waits for it.
@@ -36,9 +39,6 @@ pub struct Desk {
     pub doing: Doing,
     pub is_idle: bool,
     pub taken_back: Vec<Errand>,
-    /// What it is told that was stored, and how many of the changes of the log were considered for that.
-    pub heard: VecDeque<(PersonId, StoredCommit)>,
-    pub changes_seen: usize,
     /// From which step on it is to forget everything.
     pub forget_at: Option<u64>,
     /// The rest of this turn reaches nobody.
@@ -80,8 +80,6 @@ impl Desk {
             doing: Doing::Nothing,
             is_idle: true,
             taken_back: Vec::new(),
-            heard: VecDeque::new(),
-            changes_seen: 0,
             forget_at: None,
             is_cut: false,
         }
@@ -95,7 +93,7 @@ impl Desk {
 
 impl Replica {
     pub fn is_at_rest(&self) -> bool {
-        self.desks.iter().all(Desk::is_at_rest) && self.long.is_empty()
+        self.desks.iter().all(Desk::is_at_rest) && self.long.is_empty() && self.sharing.is_at_rest()
     }
 }
 

@@ -7,8 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::history;
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, EventLog, Page, Read, SnapshotStore, SnapshotStored, StoredCommit, Tip,
-    Unavailable,
+    Append, Appended, AppendedTogether, EventLog, Page, Read, SnapshotStore, SnapshotStored, Tip, Unavailable,
 };
 use cim_domain_person::engine::turn::{Limits, Moment, Task, Turn};
 use cim_domain_person::engine::worker::Worker;
@@ -29,7 +28,6 @@ pub struct Errand {
     pub now: Moment,
     pub arrivals: Vec<Task>,
     pub taken_back: Vec<history::Errand>,
-    pub heard: Vec<(PersonId, StoredCommit)>,
     pub forget: bool,
 }
 
@@ -117,7 +115,6 @@ impl Port {
                     worker.forget_everything();
                 }
                 errand.taken_back.into_iter().for_each(|read| worker.take_back(read));
-                errand.heard.into_iter().for_each(|(person, commit)| worker.hear(person, commit));
                 worker.turn(errand.now, errand.arrivals)
             }));
             let done = match turn {

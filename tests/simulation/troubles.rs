@@ -2,7 +2,6 @@
 
 use cim_domain_person::domain::PersonId;
 use cim_domain_person::engine::ports::{Append, Appended, Consistency, SnapshotStore, Unavailable};
-use cim_domain_person::engine::router::worker_of;
 use cim_domain_person::engine::turn::Turn;
 
 use super::replica::{Doing, Part, Pending};
@@ -24,6 +23,8 @@ impl World {
         if self.chance.in_1000(self.plan.drains) && !self.replicas[at].is_draining {
             self.tell(None, || format!("replica {number} is told to leave"));
             self.replicas[at].is_draining = true;
+            let lost = self.plan.beats_lost;
+            self.beat(at, lost);
         }
         if self.chance.in_1000(self.plan.sleeps) {
             let steps = self.chance.draw(400);
@@ -156,7 +157,7 @@ impl World {
         match std::mem::replace(&mut self.replicas[at].desks[worker].doing, Doing::Nothing) {
             Doing::Nothing => self.begin_turn(at, worker),
             Doing::Asking(pending) if pending.left.is_empty() => {
-                self.hand_over(at, worker, Order::Answer(pending.answered()));
+                self.order(at, worker, Order::Answer(pending.answered()));
             }
             Doing::Asking(mut pending) => {
                 for _ in 0..=self.chance.place(pending.left.len()) {
@@ -180,39 +181,18 @@ impl World {
 
     fn begin_turn(&mut self, at: usize, worker: usize) {
         let (steps, now) = (self.steps, self.moment());
-        self.hear(at, worker);
         let desk = &mut self.replicas[at].desks[worker];
         let len = desk.queue.len().min(self.plan.turn_tasks_max);
         let arrivals = desk.queue.drain(..len).collect();
         let forget = desk.forget_at.take_if(|at| *at <= steps).is_some();
         let taken_back = std::mem::take(&mut desk.taken_back);
         if forget {
-            // What was stored before may be of another log.
-            desk.heard.clear();
-        }
-        // The rest is still on its way.
-        let told = self.chance.place(desk.heard.len() + 1);
-        let heard = desk.heard.drain(..told).collect();
-        if forget {
             self.all_may_know();
         }
-        self.hand_over(at, worker, Order::Turn(Errand { now, arrivals, taken_back, heard, forget }));
+        self.order(at, worker, Order::Turn(Errand { now, arrivals, taken_back, forget }));
     }
 
-    /// What was stored since is on its way to the worker, or a part of it.
-    fn hear(&mut self, at: usize, worker: usize) {
-        let is_away = self.replicas[at].cut_until > self.steps;
-        let desk = &mut self.replicas[at].desks[worker];
-        let (stored, changes_seen) = self.ledger.stored_since(desk.changes_seen);
-        desk.changes_seen = changes_seen;
-        for (person, commit) in stored {
-            if worker_of(person, self.plan.workers) == worker && !is_away && self.chance.in_1000(self.plan.heard) {
-                desk.heard.push_back((person, commit));
-            }
-        }
-    }
-
-    fn hand_over(&mut self, at: usize, worker: usize, order: Order) {
+    fn order(&mut self, at: usize, worker: usize, order: Order) {
         let number = self.replicas[at].number;
         let doing = match self.replicas[at].desks[worker].seat.go_on(order) {
             Event::Called(call) => {

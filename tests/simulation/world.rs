@@ -8,12 +8,14 @@ use cim_domain_person::engine::history::{self, Budget};
 use cim_domain_person::engine::inquiry::Inquiry;
 use cim_domain_person::engine::ports::{Append, SnapshotStore};
 use cim_domain_person::engine::router::worker_of;
+use cim_domain_person::engine::sharing::Sharing;
 use cim_domain_person::engine::turn::{DueSnapshot, Limits, Moment, Task};
 use cim_domain_person::engine::worker::Worker;
 use cim_domain_person::memory::MemorySnapshots;
+use cim_domain_person::wire::beacon::ReplicaId;
 use cim_domain_person::wire::query::{Get, Query, RecordedAt};
 use cim_domain_person::wire::reply::{self, Code, Outcome, Problem};
-use cim_domain_person::wire::request::{self, Request, Stamp};
+use cim_domain_person::wire::request::{self, NotARequest, Request, Stamp};
 use cim_domain_person::wire::subject::Subjects;
 
 use super::chance::Chance;
@@ -21,6 +23,7 @@ use super::ledger::{Lagging, Ledger};
 use super::plan::{CLOCK_OFFSET_MAX, Plan};
 use super::replica::{Desk, Doing, Replica};
 use super::seat::{Event, Order, Seat};
+use super::sharing::Mail;
 use super::workload::{Clients, Letter, person};
 use crate::checkers::record::{self, Delivery, Record, Reply, Time, WrittenSnapshot};
 
@@ -68,6 +71,9 @@ pub struct World {
     letter_of: Vec<usize>,
     /// Deliveries on their way, and the step before which they do not arrive.
     in_flight: Vec<(usize, u64)>,
+    /// What is on its way between replicas, and the deliveries that were carried out from parcels.
+    pub mail: Vec<Mail>,
+    pub carried_out: BTreeSet<usize>,
     /// Appends of which nobody expects an answer any more, and which may still arrive.
     pub limbo: Vec<Append>,
     /// A replica whose append got no answer, and what that builds on, which is to be lost.
@@ -80,7 +86,7 @@ pub struct World {
     tells: bool,
     tick: Time,
     pub steps: u64,
-    micros: u64,
+    pub micros: u64,
     incarnations: u32,
     /// How often a replica's clock was set further off than is allowed.
     wrong_clocks: u32,
@@ -98,6 +104,8 @@ impl World {
             letters: Vec::new(),
             letter_of: Vec::new(),
             in_flight: Vec::new(),
+            mail: Vec::new(),
+            carried_out: BTreeSet::new(),
             limbo: Vec::new(),
             loss_due: None,
             written: Vec::new(),
@@ -127,10 +135,14 @@ impl World {
                 due: Default::default(),
                 long: Vec::new(),
                 inquiry: world.inquiry(),
+                sharing: Sharing::new(ReplicaId::from_u128(0), ""),
+                clock_began: 0,
             };
             world.replicas.push(replica);
             world.begin_anew(world.replicas.len() - 1);
         }
+        (0..plan.replicas).for_each(|at| world.beat(at, plan.beats_lost));
+        (0..plan.replicas).for_each(|at| world.beat(at, plan.beats_lost));
         world
     }
 
@@ -186,6 +198,7 @@ impl World {
     fn work(&mut self) {
         for _ in 0..=self.chance.draw(3) {
             self.deliver_something();
+            self.share();
         }
         let ready = self.ready();
         if !ready.is_empty() {
@@ -212,7 +225,7 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.in_flight.is_empty() && self.replicas.iter().all(Replica::is_at_rest)
+        self.in_flight.is_empty() && self.mail.is_empty() && self.replicas.iter().all(Replica::is_at_rest)
     }
 
     // Clients and network.
@@ -282,28 +295,41 @@ impl World {
         self.arrive(number, at);
     }
 
-    fn stamp(&mut self, number: usize, skew_micros: i64) -> Stamp {
+    pub fn stamp(&mut self, number: usize, skew_micros: i64) -> Stamp {
         let wall = self.wall();
         let at = wall.plus_micros(skew_micros);
         let delivery = &mut self.record.deliveries[number];
         (delivery.stamped_at, delivery.arrived_at) = (at, wall);
-        Stamp { at, nonce: u128::from(self.chance.next()) << 64 | u128::from(self.chance.next()) }
+        let millis = u64::try_from(at.as_micros() / 1000).unwrap();
+        let random = (u128::from(self.chance.next()) << 64 | u128::from(self.chance.next())).to_le_bytes();
+        let random = std::array::from_fn(|byte| random[byte]);
+        Stamp { at, id: uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid() }
     }
 
     fn arrive(&mut self, number: usize, at: usize) {
         let stamp = self.stamp(number, self.replicas[at].skew_micros);
         let taken_by = self.replicas[at].number;
         self.record.deliveries[number].taken_by = Some(taken_by);
-        let Some(request) = self.decode(number, stamp) else { return };
-        let who = request.person;
+        if self.hand_over(number, at, &stamp) {
+            return;
+        }
+        if let Some(request) = self.decode(number, stamp) {
+            self.take_on(number, at, request, 0);
+        }
+    }
+
+    /// A replica takes a request on that arrived so long ago.
+    pub fn take_on(&mut self, number: usize, at: usize, request: Request, micros_ago: u64) {
+        let (who, taken_by) = (request.person, self.replicas[at].number);
         self.tell(Some(who), || format!("#{number} arrives at replica {taken_by}"));
+        self.record.deliveries[number].taken_by = Some(taken_by);
         let worker = worker_of(who, self.plan.workers);
         if self.replicas[at].desks[worker].queue.len() >= self.plan.queue_len_max {
             let id = request.command_id.text;
             let problem = Problem::new(Code::Overloaded, "no room");
             return self.answer(number, Some(&id), Some(who), &Outcome::Problem(problem));
         }
-        let task = self.task(number, request);
+        let task = self.task(number, request, micros_ago);
         self.replicas[at].desks[worker].queue.push_back(task);
     }
 
@@ -313,16 +339,28 @@ impl World {
         match request::decode(&subjects, &delivery.subject, delivery, &delivery.payload, stamp) {
             Ok(request) => Some(request),
             Err(not) => {
-                self.answer(number, not.command_id.as_deref(), not.person, &Outcome::Problem(not.problem));
+                self.refuse(number, not);
                 None
             }
         }
     }
 
-    fn task(&self, number: usize, request: Request) -> Task {
+    pub fn refuse(&mut self, number: usize, not: NotARequest) {
+        self.answer(number, not.command_id.as_deref(), not.person, &Outcome::Problem(not.problem));
+    }
+
+    /// The same delivery once more, as if it had been sent again at the same time.
+    pub fn post_again(&mut self, number: usize) -> usize {
+        let again = Delivery { replies: Vec::new(), ..self.record.deliveries[number].clone() };
+        self.record.deliveries.push(again);
+        self.letter_of.push(self.letter_of[number]);
+        self.record.deliveries.len() - 1
+    }
+
+    fn task(&self, number: usize, request: Request, micros_ago: u64) -> Task {
         let time_micros = self.letters[self.letter_of[number]].time_micros;
-        let arrived = Moment(self.micros);
-        let deadline = Moment(self.micros + time_micros);
+        let arrived = Moment(self.micros.saturating_sub(micros_ago));
+        let deadline = Moment(arrived.0 + time_micros);
         Task { request: request.into(), reply_to: Some(number.to_string()), arrived, deadline }
     }
 
@@ -354,7 +392,7 @@ impl World {
         self.tell(Some(request.person), || format!("#{number} is carried out by a rival"));
         let mut worker =
             Worker::new(Box::new(self.ledger.clone()), Box::new(self.snapshots.clone()), limits(&self.plan));
-        let mut arrivals = vec![self.task(number, request)];
+        let mut arrivals = vec![self.task(number, request, 0)];
         for _ in 0..8 {
             let turn = worker.turn(Moment(self.micros), std::mem::take(&mut arrivals));
             turn.answers.iter().for_each(|answer| self.answer_task(&answer.task, &answer.outcome));
@@ -428,8 +466,9 @@ impl World {
     pub fn begin_anew(&mut self, at: usize) {
         self.incarnations += 1;
         let inquiry = self.inquiry();
-        let (_, changes) = self.ledger.stored_since(usize::MAX);
+        let (sharing, clock_began) = self.sharing_of(self.incarnations);
         let replica = &mut self.replicas[at];
+        (replica.sharing, replica.clock_began) = (sharing, clock_began);
         for desk in &mut replica.desks {
             match desk.seat.go_on(Order::Crash) {
                 Event::Crashed => {}
@@ -437,9 +476,6 @@ impl World {
             }
             desk.queue.clear();
             desk.taken_back.clear();
-            // Who begins anew hears of what is stored from then on.
-            desk.heard.clear();
-            desk.changes_seen = changes;
             (desk.doing, desk.is_idle, desk.is_cut) = (Doing::Nothing, true, false);
             // Whoever begins with nothing in memory has nothing to forget.
             desk.forget_at = None;
@@ -479,6 +515,7 @@ impl World {
             replica.desks.iter_mut().for_each(|desk| desk.forget_at = desk.forget_at.map(|_| 0));
         }
         self.in_flight.iter_mut().for_each(|(_, not_before)| *not_before = 0);
+        self.mail.iter_mut().for_each(Mail::hurry);
         for append in std::mem::take(&mut self.limbo) {
             if self.chance.in_1000(500) {
                 self.tick();
@@ -486,6 +523,7 @@ impl World {
             }
         }
         self.come_to_rest();
+        self.all_count_all();
         self.record.healed_at = Some(self.tick());
         let known: Vec<usize> = (0..self.letters.len()).filter(|at| self.letters[*at].has_id()).collect();
         for _ in 0..known.len().min(40) {
