@@ -44,8 +44,8 @@ pub enum Need {
     Work,
     /// Keep snapshots, without which long histories are read whole.
     Snapshots,
-    /// Follow what other replicas store, instead of reading it.
-    Following,
+    /// Share the persons with other replicas.
+    Sharing,
 }
 
 /// What came of one trial.
@@ -93,6 +93,9 @@ pub struct There {
     pub with_snapshots: bool,
     /// A stream would have to be created.
     pub to_create: bool,
+    /// The connection is for this trial alone: that a subscription is denied stays with a connection. Where it is not, the
+    /// subscriptions that the service can do without are not tried.
+    pub is_alone: bool,
 }
 
 /// What the trial of everything showed.
@@ -108,8 +111,9 @@ impl Trial {
     /// Tries everything that the service does.
     pub fn run(examiner: &mut Examiner, layout: &Layout, subjects: &Subjects, there: There) -> Self {
         let nobody = PersonId::from_uuid(Uuid::new_v4());
-        let mut tried = subscriptions(examiner, subjects);
-        let (prepared, questions): (Vec<Tried>, Vec<Question>) = questions(layout, nobody, there).into_iter().unzip();
+        let mut tried = subscriptions(examiner, subjects, there);
+        let questions = questions(layout, subjects, nobody, there);
+        let (prepared, questions): (Vec<Tried>, Vec<Question>) = questions.into_iter().unzip();
         let answers = examiner.ask_within(&questions, TRIAL_WAIT);
         tried.extend(prepared.into_iter().zip(&answers).map(|(one, said)| Tried { outcome: outcome(said), ..one }));
         if let Some(crowded) = examiner.crowded() {
@@ -135,12 +139,15 @@ impl Trial {
 /// The first obstacle with which the service does not start.
 pub fn stand(store: &Store, config: &Config, prepared: &mut Prepared) -> Result<Vec<Obstacle>, Obstacle> {
     let mut examiner = Examiner::over(store.clone(), TRIAL_WAIT)?;
-    let there = There { jetstream: true, commits: true, with_snapshots: prepared.snapshots, to_create: false };
+    let there = There { jetstream: true, commits: true, with_snapshots: prepared.snapshots, to_create: false, is_alone: false };
     let trial = Trial::run(&mut examiner, &Layout::new(config), &Subjects::new(&config.subject_prefix), there);
     for lacking in trial.lacking(Need::Snapshots) {
         prepared.snapshots = false;
         prepared.bucket_denied = true;
         prepared.warnings.push(format!("no snapshots: this user may not {lacking}"));
+    }
+    for lacking in trial.lacking(Need::Sharing) {
+        prepared.warnings.push(format!("beside other replicas it serves alone: this user may not {lacking}"));
     }
     let (hinders, ends): (Vec<Obstacle>, Vec<Obstacle>) =
         trial.obstacles.into_iter().partition(|found| found.cause.consequence() == Consequence::GoesOn);
@@ -232,26 +239,28 @@ struct StatePart {
     messages: u64,
 }
 
-fn subscriptions(examiner: &mut Examiner, subjects: &Subjects) -> Vec<Tried> {
+fn subscriptions(examiner: &mut Examiner, subjects: &Subjects, there: There) -> Vec<Tried> {
     let token = format!("trial-{}", Uuid::new_v4());
     let below = |all: &str| all.replace('>', &format!("{token}.>"));
     let wanted = [
-        ("take commands", subjects.all_commands(), Some(SERVICE_NAME)),
-        ("take queries", subjects.all_queries(), Some(SERVICE_NAME)),
-        ("be discovered", ALL_SERVICES.to_owned(), None),
+        (Need::Work, "take commands", subjects.all_commands(), Some(SERVICE_NAME)),
+        (Need::Work, "take queries", subjects.all_queries(), Some(SERVICE_NAME)),
+        (Need::Work, "be discovered", ALL_SERVICES.to_owned(), None),
+        (Need::Sharing, "take what replicas hand over", subjects.all_intakes(), None),
     ];
     wanted
         .into_iter()
-        .map(|(what, subject, group)| {
+        .filter(|(need, ..)| there.is_alone || *need == Need::Work)
+        .map(|(need, what, subject, group)| {
             let may = examiner.may_listen(&below(&subject), group);
             let outcome = if may { Outcome::Possible } else { Outcome::Denied };
-            Tried { what, right: format!("subscribe to {subject}"), need: Need::Work, outcome }
+            Tried { what, right: format!("subscribe to {subject}"), need, outcome }
         })
         .collect()
 }
 
 /// What the service does, each as a question that changes nothing.
-fn questions(layout: &Layout, nobody: PersonId, there: There) -> Vec<(Tried, Question)> {
+fn questions(layout: &Layout, subjects: &Subjects, nobody: PersonId, there: There) -> Vec<(Tried, Question)> {
     let mut questions = Vec::new();
     if !there.jetstream {
         return questions;
@@ -272,9 +281,8 @@ fn questions(layout: &Layout, nobody: PersonId, there: There) -> Vec<(Tried, Que
     add(Need::Work, "store commits", Question { headers, ..Question::new(subject, "") });
     add(Need::Work, "read commits", Question::new(layout.direct_get(&name), &last));
     add(Need::Work, "read commits from the leader", Question::new(layout.leader_get(&name), &last));
-    // No definition at all: it is refused as soon as it is read.
-    let subject = layout.api(&format!("CONSUMER.CREATE.{name}.{nobody}"));
-    add(Need::Following, "follow commits", Question::new(subject, "none"));
+    let hand_over = subjects.all_intakes().replace('>', &nobody.to_string());
+    add(Need::Sharing, "hand over to other replicas", Question::new(hand_over, ""));
     if there.with_snapshots {
         let name = layout.bucket_stream();
         let last = json!({"last_by_subj": layout.snapshot_subject(nobody)});

@@ -34,6 +34,11 @@ impl Subjects {
         format!("{}.queries.>", self.prefix)
     }
 
+    /// What belongs to the replicas alone.
+    pub fn all_intakes(&self) -> String {
+        format!("{}.intake.>", self.prefix)
+    }
+
     /// Where replicas say that they are there.
     pub fn beacon(&self) -> String {
         format!("{}.intake.beacon", self.prefix)

@@ -8,7 +8,6 @@
 mod ceilings;
 mod compare;
 #[cfg(feature = "rivals")]
-mod follow;
 #[cfg(feature = "rivals")]
 mod instructions;
 #[cfg(feature = "rivals")]
@@ -37,9 +36,6 @@ enum Peer {
     /// The instructions of the steps of a command, counted by valgrind's callgrind
     #[cfg(feature = "rivals")]
     Instructions(instructions::Instructions),
-    /// What it would cost a replica to follow the commits of all others
-    #[cfg(feature = "rivals")]
-    Follow(follow::Follow),
     /// Measures service, ceilings and rivals in turn, and writes tables and plots
     Compare(compare::Compare),
 }
@@ -52,8 +48,6 @@ fn main() -> ExitCode {
         Peer::Rival(it) => it.run(),
         #[cfg(feature = "rivals")]
         Peer::Instructions(it) => it.run(),
-        #[cfg(feature = "rivals")]
-        Peer::Follow(it) => it.run(),
         Peer::Compare(it) => it.run(),
     };
     match done {

@@ -101,7 +101,7 @@ fn ask(subjects: &Subjects, person: PersonId, number: u64) -> Result<Request, Bo
         _ => format!(r#"{{"UpdateName":{{"person_id":"{person}","name":{name}}}}}"#),
     };
     let id = format!("0197c5a0-5b3c-7d3e-9a52-{number:012x}");
-    let stamp = Stamp { at: Timestamp::from_micros(1_800_000_000_000_000), nonce: u128::from(number) };
+    let stamp = Stamp { at: Timestamp::from_micros(1_800_000_000_000_000), id: uuid::Uuid::from_u128(u128::from(number)) };
     let subject = subjects.commands(person);
     request::decode(subjects, &subject, &CommandId(&id), payload.as_bytes(), stamp)
         .map_err(|refused| format!("{refused:?}").into())

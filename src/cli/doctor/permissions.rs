@@ -12,6 +12,7 @@ pub fn try_all(place: &mut Place<'_>, found: &Found, report: &mut Report) {
         commits: found.commits,
         with_snapshots: place.config.snapshot_frequency > 0,
         to_create: place.config.store.create && !(found.commits && found.snapshots),
+        is_alone: true,
     };
     let trial = Trial::run(&mut place.examiner, &place.layout, &place.subjects, there);
     for obstacle in &trial.obstacles {
@@ -26,9 +27,9 @@ pub fn try_all(place: &mut Place<'_>, found: &Found, report: &mut Report) {
     for lacking in trial.lacking(Need::Snapshots) {
         report.warning("permissions", format!("no snapshots: this user may not {lacking}"));
     }
-    for lacking in trial.lacking(Need::Following) {
-        let instead = "what other replicas store is read instead, which costs more";
-        report.note("permissions", format!("this user may not {lacking}: {instead}"));
+    for lacking in trial.lacking(Need::Sharing) {
+        let instead = "beside others it serves alone, and they get in each other's way";
+        report.warning("permissions", format!("this user may not {lacking}: {instead}"));
     }
     for silent in trial.tried.iter().filter(|one| one.outcome == Outcome::Silent && one.need != Need::Work) {
         report.warning("permissions", format!("no answer when trying to {silent}"));

@@ -71,7 +71,7 @@ const MARKER_WITH_BELL: &str = "Zxq7marker\u{7}";
 const _: () = assert!(MARKER.len() + 1 == MARKER_WITH_BELL.len());
 
 fn received(message: &Incoming, headers: &impl Headers) -> Result<Request, NotARequest> {
-    let stamp = Stamp { at: Timestamp::from_micros(1_770_000_000_000_000), nonce: 7 };
+    let stamp = Stamp { at: Timestamp::from_micros(1_770_000_000_000_000), id: uuid::Uuid::from_u128(7) };
     decode(&Subjects::new("person"), message.subject(), headers, message.payload(), stamp)
 }
 

@@ -70,7 +70,7 @@ fn check_commands(made: &[Made]) {
             versions.insert(one.origin, before + u64::try_from(commands.len()).unwrap());
         }
         // The service takes it or says why not.
-        let stamp = Stamp { at: Timestamp::from_micros(1_700_000_000_000_000), nonce: 1 };
+        let stamp = Stamp { at: Timestamp::from_micros(1_700_000_000_000_000), id: uuid::Uuid::from_u128(1) };
         let taken = decode(&Subjects::new("person"), &one.subject, &OnlyId(&one.id), &one.payload, stamp);
         if let Ok(request) = taken {
             assert_eq!(request.commands.len(), commands.len());

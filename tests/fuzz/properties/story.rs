@@ -201,7 +201,7 @@ fn request(shape: [u8; 2], bytes: &[u8], index: usize, life: &Life) -> Option<Re
         actor: (shape[0] & 32 > 0).then(|| "clerk".to_owned()),
         expected_version: (shape[0] & 0xc0 == 0xc0).then_some(u64::from(shape[1] & 7)),
         traceparent: None,
-        stamp: Stamp { at, nonce: u128::from(shape[1]) },
+        stamp: Stamp { at, id: uuid::Uuid::from_u128(u128::from(shape[1])) },
     })
 }
 

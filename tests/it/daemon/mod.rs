@@ -7,7 +7,6 @@ mod clocks;
 mod contract;
 mod drain;
 pub mod flood;
-mod following;
 mod latency;
 mod monitoring;
 mod outages;

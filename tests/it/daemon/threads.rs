@@ -12,7 +12,6 @@ use std::time::Duration;
 use cim_domain_person::daemon::admission::Bounds;
 use cim_domain_person::daemon::background::{Background, Inlets};
 use cim_domain_person::daemon::clock::{Clock, stamp};
-use cim_domain_person::daemon::follower::{Ear, Follower};
 use cim_domain_person::daemon::notices::Notices;
 use cim_domain_person::daemon::pool::{Pool, Seat, Surroundings, work};
 use cim_domain_person::daemon::pulse::Pulses;
@@ -123,8 +122,7 @@ impl Threads {
         let (pulses, shared) = (Pulses::new(clock), MemoryLog::new());
         let reading = Budget::of_a_turn(1 << 20);
         let limits = Limits { cache_bytes: 1 << 20, snapshot_frequency: 0, append_micros_max: 1, reading };
-        let (_, ears) = Follower::new(workers, Arc::new(|| 0));
-        let start = |(number, (seat, ear)): (usize, (Seat, Ear))| {
+        let start = |(number, seat): (usize, Seat)| {
             let log = Jittery {
                 log: shared.clone(),
                 chance: StdRng::seed_from_u64(seed * 100 + number as u64),
@@ -133,9 +131,9 @@ impl Threads {
             };
             let worker = Worker::new(Box::new(log), Box::new(MemorySnapshots::new()), limits);
             let (pulse, around, stages) = (pulses.add("worker"), around.clone(), StageClock::default());
-            threads::start("worker", &poison, move || work(worker, &seat, &ear, &stages, &pulse, &around)).unwrap()
+            threads::start("worker", &poison, move || work(worker, &seat, &stages, &pulse, &around)).unwrap()
         };
-        let workers = seats.into_iter().zip(ears).enumerate().map(start).collect();
+        let workers = seats.into_iter().enumerate().map(start).collect();
         Self { pool: Arc::new(pool), workers, poison, clock, _inlets: inlets }
     }
 }

@@ -340,20 +340,3 @@ fn the_store_may_be_away_for_a_while() {
     assert_eq!(replica.tell([ask("4", create(BOB))]), ["accepted v1 #3 PersonCreated"]);
     assert_eq!(world.history(ANN).commands, ["1", "2"]);
 }
-
-/// Persons who had just been read, and second tries, were counted as memory that proved fresh: where they were many, a
-/// replica whose memory was always stale never looked.
-#[test]
-fn only_what_was_decided_on_memory_says_how_stale_memory_is() {
-    let (world, mut replica) = stale(&[ask("1", create(ANN))], &[]);
-    for round in 0..100_u128 {
-        let cold: Vec<String> =
-            (1..6).map(|number| uuid::Uuid::from_u128(round * 10 + number).hyphenated().to_string()).collect();
-        world.given(cold.iter().map(|person| ask("", create(person))));
-        world.given([ask("", rename(ANN, &format!("Rival{round}")))]);
-        let own = ask("", rename(ANN, &format!("Own{round}")));
-        let told = replica.tell(cold.iter().map(|person| ask("", rename(person, "Cold"))).chain([own]));
-        assert!(told.iter().all(|told| told.starts_with("accepted")), "{told:?}");
-    }
-    assert!(replica.counts.conflicts < 50, "{} conflicts", replica.counts.conflicts);
-}

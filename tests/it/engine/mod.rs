@@ -9,7 +9,6 @@ mod damage;
 mod deadlines;
 pub mod faults;
 mod folding;
-mod followed;
 mod freshness;
 mod merges;
 mod outages;
@@ -56,7 +55,7 @@ pub struct World {
     pub log: MemoryLog,
     pub snapshots: MemorySnapshots,
     micros: Arc<AtomicU64>,
-    nonces: Arc<AtomicU64>,
+    asked: Arc<AtomicU64>,
 }
 
 impl World {
@@ -65,7 +64,7 @@ impl World {
             log: MemoryLog::new(),
             snapshots: MemorySnapshots::new(),
             micros: Arc::default(),
-            nonces: Arc::default(),
+            asked: Arc::default(),
         };
         world.pass(MINUTE);
         world
@@ -115,8 +114,8 @@ impl World {
     }
 
     fn request(&self, ask: &Ask) -> Request {
-        let nonce = u128::from(self.nonces.fetch_add(1, Ordering::Relaxed)) << 64 | 7;
-        let stamp = Stamp { at: self.now().plus_micros(ask.skew_micros), nonce };
+        let id = Uuid::from_u128(u128::from(self.asked.fetch_add(1, Ordering::Relaxed)) << 64 | 7);
+        let stamp = Stamp { at: self.now().plus_micros(ask.skew_micros), id };
         let payload = serde_json::to_vec(&ask.commands).unwrap();
         request::decode(&Subjects::new("person"), "person.commands.x", ask, &payload, stamp)
             .unwrap_or_else(|not| panic!("{:?}: {:?}", ask.commands, not.problem))

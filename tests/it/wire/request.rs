@@ -32,7 +32,7 @@ impl Headers for Sent<'_> {
 }
 
 fn stamp() -> Stamp {
-    Stamp { at: time(NOW), nonce: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef }
+    Stamp { at: time(NOW), id: uuid::Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef) }
 }
 
 fn received(subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<Request, NotARequest> {

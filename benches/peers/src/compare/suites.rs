@@ -29,8 +29,6 @@ enum Who {
     Service(usize),
     /// The service, with so many commits in an atomic batch.
     Batched(u64),
-    /// One replica, and so many that follow its commits.
-    Followed(usize),
     /// A loop on this client.
     Loop(&'static str),
     /// Raw publish, with so many messages in an atomic batch.
@@ -45,7 +43,6 @@ impl Who {
             Self::Service(1) => "person-service".to_owned(),
             Self::Service(replicas) => format!("person-service × {replicas}"),
             Self::Batched(batch) => format!("person-service, batches of {batch}"),
-            Self::Followed(followers) => format!("person-service and {followers} that follow"),
             Self::Loop("nats") => "bare loop".to_owned(),
             Self::Loop("queued") => "bare loop behind a queue".to_owned(),
             Self::Loop("async") => "async-nats loop".to_owned(),
@@ -116,7 +113,7 @@ impl Field {
                     self.load("uniform, 512 in flight", "--in-flight 512"),
                     self.load("one person, 512 in flight", "--distribution one --in-flight 512"),
                 ];
-                let replicas = [Who::Service(1), Who::Service(3), Who::Service(5), Who::Followed(3), Who::Followed(5)];
+                let replicas = [1, 3, 5].map(Who::Service);
                 self.interleaved(&replicas, &ground(later, 1, loads))
             }
             Suite::Persons => self.persons(),
@@ -180,15 +177,6 @@ impl Field {
             Who::Batched(batch) => {
                 let settings = [("STREAM_REPLICAS", copies.as_str()), ("STREAM_BATCH", &batch.to_string())];
                 (vec![children::service(&self.binaries, servers, &settings)?.0], None)
-            }
-            Who::Followed(followers) => {
-                let settings = [("STREAM_REPLICAS", copies.as_str())];
-                let mut all = vec![children::service(&self.binaries, servers, &settings)?.0];
-                let address = servers.address();
-                for _ in 0..followers {
-                    all.push(children::peer(&who.name(), &["follow", "--server", &address])?);
-                }
-                (all, None)
             }
             Who::Loop(client) => {
                 let address = servers.address();
