@@ -120,7 +120,8 @@ impl Door {
             Ok(request) => {
                 let deadline = Moment(arrived.0.saturating_add(micros(self.command_timeout)));
                 let (request, reply_to) = (Box::new(request), reply_to.map(str::to_owned));
-                if let Err(full) = self.pool.submit(Task { request, reply_to, arrived, deadline }, task_bytes(payload)) {
+                if let Err(full) = self.pool.submit(Task { request, reply_to, arrived, deadline }, task_bytes(payload))
+                {
                     self.refuse_overload(full.0);
                 }
             }
@@ -264,7 +265,8 @@ fn keep(group: Group, leave: &OnceLock<Duration>, pulse: &Pulse, entrance: &impl
         }
         is_paused = pause_or_resume(&group, is_paused, &crowd, entrance);
         let is_over = group.is_over();
-        let run = arrivals.take_run(RUN_MAX, if is_paused { PAUSED_LOOK_UP } else { LOOK_UP }, take, || entrance.rest());
+        let run =
+            arrivals.take_run(RUN_MAX, if is_paused { PAUSED_LOOK_UP } else { LOOK_UP }, take, || entrance.rest());
         if run.is_err() || is_over && arrivals.is_empty() {
             return;
         }

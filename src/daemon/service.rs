@@ -158,11 +158,7 @@ impl Service {
             answering: Vec::new(),
             background: Vec::new(),
             discovery: Arc::new(Discovery {
-                instance: Instance {
-                    id: id.to_string(),
-                    started: Timestamp::now(),
-                    subjects: door.subjects.clone(),
-                },
+                instance: Instance { id: id.to_string(), started: Timestamp::now(), subjects: door.subjects.clone() },
                 replier: replier.clone(),
                 monitor: Arc::clone(monitor),
             }),
@@ -265,12 +261,7 @@ impl Service {
         Ok(())
     }
 
-    fn start_workers(
-        &mut self,
-        ports: &Ports,
-        seats: Vec<Seat>,
-        around: &Surroundings,
-    ) -> io::Result<()> {
+    fn start_workers(&mut self, ports: &Ports, seats: Vec<Seat>, around: &Surroundings) -> io::Result<()> {
         for (number, seat) in seats.into_iter().enumerate() {
             let name = format!("worker-{number}");
             let stages = Arc::new(StageClock::default());

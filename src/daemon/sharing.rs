@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
@@ -128,7 +128,7 @@ impl Sharer {
         let parcels = self.change(Sharing::send);
         self.statistics.handed_over(parcels.iter().map(|parcel| parcel.commands).sum());
         for Parcel { number, home, bytes, .. } in parcels {
-            if self.post.send(&self.subjects.intake_of(home), number, &bytes).is_err() {
+            if self.post.send(number, &self.subjects.intake_of(home), &[], &bytes).is_err() {
                 let taken_back = self.change(|sharing, now| sharing.answered(number, None, now));
                 self.carry_out(taken_back, door);
             }
@@ -244,7 +244,8 @@ pub fn run(sharer: &Sharer, door: &Door, mut answers: Inbox, over: &Receiver<()>
         } else {
             LOOK_UP
         };
-        let answer = answers.next_answer(within);
+        answers.listen_on_present_session();
+        let answer = answers.next_answer(Instant::now() + within);
         pulse.while_busy(|| {
             let taken_back = answer.and_then(|(number, message)| {
                 let receipt = Receipt::decode(message.payload());

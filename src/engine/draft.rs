@@ -355,7 +355,9 @@ fn command_of(request: &Request) -> CommitCommand {
 /// version again makes the same id.
 fn event_id(request: Uuid, version: u64, at: Timestamp) -> Uuid {
     let mut seed = [0; 24];
-    seed.iter_mut().zip(request.into_bytes().into_iter().chain(version.to_le_bytes())).for_each(|(to, from)| *to = from);
+    seed.iter_mut()
+        .zip(request.into_bytes().into_iter().chain(version.to_le_bytes()))
+        .for_each(|(to, from)| *to = from);
     let derived = Digest::of(&seed).to_bytes();
     let mut random = [0; 10];
     random.iter_mut().zip(derived).for_each(|(to, from)| *to = from);

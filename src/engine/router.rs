@@ -59,7 +59,8 @@ mod tests {
     fn only_the_persons_of_one_who_comes_or_goes_move() {
         let five = replicas(5);
         for person in persons() {
-            let (with, without) = (home_of(person, five.iter().copied()), home_of(person, five.iter().copied().take(4)));
+            let (with, without) =
+                (home_of(person, five.iter().copied()), home_of(person, five.iter().copied().take(4)));
             assert!(with == without || with == five.last().copied());
         }
     }

@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::{Connection, OpenError};
+use super::inbox::{Inbox, Post};
 use super::message::Incoming;
-use super::session::Subscribed;
 use super::store::{NotSent, Store};
 use crate::config;
 
 /// A client's connection, with its own place for answers.
 pub struct Caller {
-    store: Store,
-    subscription: Subscribed,
-    prefix: String,
+    inbox: Inbox,
+    post: Post,
     next: u64,
 }
 
@@ -37,48 +36,39 @@ impl Caller {
 
     /// Over a connection that is open.
     pub(super) fn over(store: Store) -> Result<Self, OpenError> {
-        let session = store.connection().session();
-        let prefix = session.client().new_inbox();
-        let subscription = session.subscribe(&format!("{prefix}.*"), None);
-        let subscription = subscription.map_err(|error| OpenError::Away(error.to_string()))?;
-        Ok(Self { store, subscription, prefix, next: 0 })
+        let inbox = store.inbox().map_err(|error| OpenError::Away(error.to_string()))?;
+        Ok(Self { post: inbox.post(), inbox, next: 0 })
     }
 
     /// Asks, and returns the question's number, which its answer will bear. Numbers only grow.
     pub fn call(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<u64, NotSent> {
-        self.subscription.move_to(&self.store.connection().session());
+        self.inbox.listen_on_present_session();
         let number = self.next;
         self.next += 1;
-        self.store.publish(subject, Some(&format!("{}.{number}", self.prefix)), headers, payload)?;
-        self.store.mark_dirty();
+        self.post.send(number, subject, headers, payload)?;
+        self.post.mark_dirty();
         Ok(number)
     }
 
     /// The next answer, to whichever question, waited for until then.
     pub fn next_answer(&self, deadline: Instant) -> Option<(u64, Answer)> {
-        loop {
-            let message = Incoming::new(self.subscription.receiver()?.recv_deadline(deadline).ok()?);
-            let number = message.subject().rsplit_once('.').and_then(|(_, number)| number.parse().ok());
-            if let Some(number) = number {
-                let nobody = message.is_no_responders();
-                return Some((number, if nobody { Answer::NobodyListens } else { Answer::Message(message) }));
-            }
-        }
+        let (number, message) = self.inbox.next_answer(deadline)?;
+        Some((number, if message.is_no_responders() { Answer::NobodyListens } else { Answer::Message(message) }))
     }
 
     /// Where it asks.
     pub(super) fn store(&self) -> &Store {
-        &self.store
+        self.inbox.store()
     }
 
     /// Where answers to it go: the subject of its subscription.
     pub(super) fn inbox(&self) -> &str {
-        self.subscription.subjects()
+        self.inbox.subjects()
     }
 
     /// How many connections were lost so far. When it changes, answers that were under way are lost.
     pub fn generation(&self) -> u64 {
-        self.store.connection().health().generation
+        self.store().connection().health().generation
     }
 }
 

@@ -226,7 +226,8 @@ mod tests {
     fn after_silence_servers_are_tried_one_at_a_time() {
         let [refuses, a, b] = ["refuses", "a", "b"].map(str::to_owned);
         let (safe, greet) = (vec![refuses, a.clone(), b.clone()], vec![a, b]);
-        let seen = probe::Seen { safe, greet, with_tls: false, away: Vec::new(), others: Vec::new(), cluster: String::new() };
+        let seen =
+            probe::Seen { safe, greet, with_tls: false, away: Vec::new(), others: Vec::new(), cluster: String::new() };
         let chosen = [0, 1, 2, 3].map(|silences| choose(&seen, silences));
         assert_eq!(chosen, ["refuses,a,b", "a", "b", "a"]);
     }

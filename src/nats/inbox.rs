@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::RecvTimeoutError;
+
 use super::intake::nap;
 use super::message::Incoming;
 use super::session::Subscribed;
@@ -67,7 +69,7 @@ impl Inbox {
 
     /// Listens on the session that the connection has now. Answers to earlier questions may come there too, and are known
     /// by their numbers.
-    fn listen_on_present_session(&mut self) {
+    pub fn listen_on_present_session(&mut self) {
         self.subscription.move_to(&self.store.connection().session());
     }
 
@@ -85,25 +87,30 @@ impl Inbox {
         Post { store: self.store.clone(), prefix: self.prefix.clone() }
     }
 
-    /// The next answer to anything that was [sent](Post::send), with its number, waited for no longer than this.
-    pub fn next_answer(&mut self, within: Duration) -> Option<(u64, Incoming)> {
-        self.listen_on_present_session();
-        let Some(receiver) = self.subscription.receiver() else {
-            std::thread::sleep(within);
-            return None;
-        };
-        match receiver.recv_timeout(within) {
-            Ok(message) => {
-                let message = Incoming::new(message);
-                number_of(&message).map(|number| (number, message))
-            }
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => None,
-            // The session is over, and another one is about to take its place.
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(within);
-                None
+    /// The next answer to anything that was [sent](Post::send), with its number, waited for until then.
+    pub fn next_answer(&self, deadline: Instant) -> Option<(u64, Incoming)> {
+        let receiver = self.subscription.receiver()?;
+        loop {
+            match receiver.recv_deadline(deadline) {
+                Ok(message) => {
+                    let message = Incoming::new(message);
+                    if let Some(number) = number_of(&message) {
+                        return Some((number, message));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return None,
+                // The session is over, and another one is about to take its place.
+                Err(RecvTimeoutError::Disconnected) => {
+                    std::thread::sleep(LOOK_INTERVAL.min(deadline.saturating_duration_since(Instant::now())));
+                    return None;
+                }
             }
         }
+    }
+
+    /// Where answers go: the subject of its subscription.
+    pub(super) fn subjects(&self) -> &str {
+        self.subscription.subjects()
     }
 
     /// The connection that it asks over.
@@ -210,8 +217,8 @@ impl Inbox {
             match receiver.recv_deadline(until) {
                 Ok(message) => return Some(Incoming::new(message)),
                 Err(_) if over => return None,
-                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return None,
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
@@ -242,8 +249,8 @@ pub struct Post {
 
 impl Post {
     /// Sends a question whose answer is to bear this number.
-    pub fn send(&self, subject: &str, number: u64, payload: &[u8]) -> Result<(), NotSent> {
-        self.store.publish(subject, Some(&format!("{}.{number}", self.prefix)), &[], payload)
+    pub fn send(&self, number: u64, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<(), NotSent> {
+        self.store.publish(subject, Some(&format!("{}.{number}", self.prefix)), headers, payload)
     }
 
     /// Sends off what was sent.

@@ -139,7 +139,8 @@ impl Trial {
 /// The first obstacle with which the service does not start.
 pub fn stand(store: &Store, config: &Config, prepared: &mut Prepared) -> Result<Vec<Obstacle>, Obstacle> {
     let mut examiner = Examiner::over(store.clone(), TRIAL_WAIT)?;
-    let there = There { jetstream: true, commits: true, with_snapshots: prepared.snapshots, to_create: false, is_alone: false };
+    let there =
+        There { jetstream: true, commits: true, with_snapshots: prepared.snapshots, to_create: false, is_alone: false };
     let trial = Trial::run(&mut examiner, &Layout::new(config), &Subjects::new(&config.subject_prefix), there);
     for lacking in trial.lacking(Need::Snapshots) {
         prepared.snapshots = false;

@@ -125,8 +125,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Head, Vec<Item<'_>>), NoParcel> {
     let mut rest = rest.get(read..).unwrap_or_default();
     let mut items = Vec::new();
     while !rest.is_empty() {
-        let (item, read): (Item<'_>, usize) =
-            bincode::borrow_decode_from_slice(rest, CONFIG).map_err(|_| NoParcel)?;
+        let (item, read): (Item<'_>, usize) = bincode::borrow_decode_from_slice(rest, CONFIG).map_err(|_| NoParcel)?;
         if items.len() == PARCEL_COMMANDS_MAX || item.headers.len() > PARCEL_HEADERS_MAX {
             return Err(NoParcel);
         }
@@ -203,7 +202,10 @@ mod tests {
         let items = [item(), Item { reply_to: None, headers: Vec::new(), ..item() }];
         let bytes = parcel(&items);
         assert_eq!(decode(&bytes), Ok((HEAD, items.to_vec())));
-        assert_eq!([item().get("Nats-Msg-Id"), item().get("Actor"), item().get("x")], [Header::One("1"), Header::Several, Header::Absent]);
+        assert_eq!(
+            [item().get("Nats-Msg-Id"), item().get("Actor"), item().get("x")],
+            [Header::One("1"), Header::Several, Header::Absent]
+        );
     }
 
     #[test]

@@ -128,7 +128,8 @@ pub fn person_hinted(subjects: &Subjects, subject: &str, payload: &[u8]) -> Opti
     subjects.person_named_by(subject).or_else(|| {
         let head = payload.get(..HINT_BYTES_MAX).unwrap_or(payload);
         let behind = head.windows(NAME.len()).position(|bytes| bytes == NAME)? + NAME.len();
-        let value = head.get(behind..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+        let value =
+            head.get(behind..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
         let id = value.split(|byte| *byte == b'"').next()?;
         str::from_utf8(id).ok()?.parse().ok()
     })

@@ -258,13 +258,7 @@ impl Line {
         self.spots.iter().enumerate().filter(move |(_, spot)| spot.begin <= to && spot.end >= from)
     }
 
-    fn store(
-        &mut self,
-        change: &LogChange,
-        sequence: u64,
-        payload: &[u8],
-        by_key: &BTreeMap<String, Vec<usize>>,
-    ) {
+    fn store(&mut self, change: &LogChange, sequence: u64, payload: &[u8], by_key: &BTreeMap<String, Vec<usize>>) {
         let (decoded, digest) = (commit::decode(payload), Digest::of(payload));
         let before = self.last().clone();
         let at = change.at.unwrap_or(0);
@@ -285,7 +279,8 @@ impl Line {
             (spot.chain, spot.sequence) = (is_end.then_some(digest), sequence);
             // Nobody sent an id that the service made.
             let is_sent = !command.generated && by_key.contains_key(&command.command_id);
-            let sent_id = if is_sent { Some(&command.command_id) } else { events.first().map(|one| &one.correlation_id) };
+            let sent_id =
+                if is_sent { Some(&command.command_id) } else { events.first().map(|one| &one.correlation_id) };
             self.carried.push(Carried {
                 key: sent_id.cloned().unwrap_or_default(),
                 command_id: command.command_id.clone(),

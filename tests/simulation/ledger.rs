@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cim_domain_person::domain::{PersonId, Timestamp};
 use cim_domain_person::engine::ports::{
-    Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, Tip,
-    Unavailable,
+    Append, Appended, AppendedTogether, CommitHeaders, Consistency, EventLog, Page, Read, Sequence, Tip, Unavailable,
 };
 use cim_domain_person::memory::MemoryLog;
 use cim_domain_person::wire::commit::COMMIT_BYTES_MAX;

@@ -97,16 +97,7 @@ impl Worker {
     pub fn new(log: Box<dyn EventLog + Send>, snapshots: Box<dyn SnapshotStore + Send>, limits: Limits) -> Self {
         let cache = Cache::new(limits.cache_bytes);
         let (desk, taken_back, read_outside, targets) = (BTreeMap::new(), Vec::new(), BTreeSet::new(), BTreeMap::new());
-        Self {
-            log,
-            snapshots,
-            limits,
-            cache,
-            desk,
-            taken_back,
-            read_outside,
-            targets,
-        }
+        Self { log, snapshots, limits, cache, desk, taken_back, read_outside, targets }
     }
 
     /// Takes what arrived, and what was left over, through one turn.

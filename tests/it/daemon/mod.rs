@@ -17,6 +17,7 @@ mod readiness;
 mod reconnect;
 mod replies;
 mod reply_subjects;
+mod sharing;
 mod storm;
 mod stream_changed;
 mod stream_conflicts;

@@ -114,7 +114,7 @@ impl World {
     }
 
     fn request(&self, ask: &Ask) -> Request {
-        let id = Uuid::from_u128(u128::from(self.asked.fetch_add(1, Ordering::Relaxed)) << 64 | 7);
+        let id = uuid::Uuid::from_u128(u128::from(self.asked.fetch_add(1, Ordering::Relaxed)) << 64 | 7);
         let stamp = Stamp { at: self.now().plus_micros(ask.skew_micros), id };
         let payload = serde_json::to_vec(&ask.commands).unwrap();
         request::decode(&Subjects::new("person"), "person.commands.x", ask, &payload, stamp)

@@ -36,8 +36,10 @@ impl Place {
 
     /// How many replicas each of them counts.
     fn members(&mut self) -> Vec<u64> {
-        let told = self.operator.ask_all("$SRV.STATS.person-service", b"");
-        told.iter().map(|stats| stats["endpoints"][0]["data"]["members"].as_u64().expect("a number")).collect()
+        let reply = self.operator.new_reply();
+        self.operator.publish("$SRV.STATS.person-service", &reply, &[], b"");
+        let told = (0..2).map(|_| self.operator.next(PATIENCE).expect("two answer").json());
+        told.map(|stats| stats["endpoints"][0]["data"]["members"].as_u64().expect("a number")).collect()
     }
 
     fn make_reader(&mut self) {
@@ -390,7 +392,9 @@ fn without_the_rights_of_the_intake_each_serves_alone() {
         place.client.accepted(&person, &create(&person));
         eventually(&format!("{members} members, and a word about it"), || {
             let is_told = services.iter().all(|service| {
-                service.log().contains("beside other replicas it serves alone: this user may not hand over to other replicas")
+                service
+                    .log()
+                    .contains("beside other replicas it serves alone: this user may not hand over to other replicas")
                     && service.log().contains("this replica serves alone, since it does not hear its own beacons")
             });
             is_told == (members == 1) && place.members() == [members; 2]

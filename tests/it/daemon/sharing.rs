@@ -1,0 +1,193 @@
+//! Replicas share the persons: each person has a home, and whatever becomes of a home no command is lost.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::client::{Client, Command};
+use super::flood::Flood;
+use super::process::Service;
+use super::{check_answer, checked_history, create, record, rename, somebody};
+use crate::support::nats_server::NatsServer;
+use crate::support::raw::Raw;
+use crate::support::{PATIENCE, eventually};
+
+/// What each replica says of itself, in no order.
+fn told(client: &mut Client, replicas: usize) -> Vec<Value> {
+    let reply = client.new_reply();
+    client.publish("$SRV.STATS.person-service", &reply, &[], b"");
+    let mut told = Vec::new();
+    while told.len() < replicas {
+        let stats = client.answer_to(&reply, PATIENCE).expect("each answers").json();
+        told.push(stats["endpoints"][0]["data"].clone());
+    }
+    told
+}
+
+/// A figure, over all of them.
+fn total(client: &mut Client, replicas: usize, figure: &str) -> u64 {
+    told(client, replicas).iter().map(|data| data[figure].as_u64().expect("a number")).sum()
+}
+
+/// So many replicas that all count each other.
+fn together(server: &NatsServer, client: &mut Client, replicas: usize) -> Vec<Service> {
+    let services: Vec<Service> = (0..replicas).map(|_| Service::start(&server.url(), &[])).collect();
+    eventually("all count all", || total(client, replicas, "members") == (replicas * replicas) as u64);
+    services
+}
+
+/// With every replica getting any command, each met the others' commits as conflicts, or had to read or to be told what
+/// they were. With a home for each person there is nobody to meet.
+#[test]
+fn a_person_has_one_home_and_no_conflicts() {
+    let server = NatsServer::start();
+    let mut client = Client::connect(server.port());
+    let mut services = together(&server, &mut client, 3);
+    let persons: Vec<String> = (0..30).map(|_| somebody()).collect();
+    let rounds =
+        (0..20).flat_map(|number| persons.iter().map(move |person| record(person, &number.to_string())).zip(&persons));
+    let creations = persons.iter().map(|person| (create(person), person));
+    let commands: Vec<Command> = creations.chain(rounds).map(|(body, person)| Command::new(person, &body)).collect();
+    let flooded = client.flood(&commands, Flood::careless(64), |_| {});
+    let history = checked_history(&mut client);
+    for (command, answer) in commands.iter().zip(flooded.all_accepted()) {
+        check_answer(&history, &command.id, answer);
+    }
+    let figures = ["conflicts", "taken_back", "handed_over", "taken_over"];
+    let [conflicts, taken_back, handed_over, taken_over] = figures.map(|figure| total(&mut client, 3, figure));
+    println!("{conflicts} conflicts, {handed_over} of {} handed over, {taken_back} taken back", commands.len());
+    assert_eq!(handed_over - taken_back, taken_over);
+    assert!(taken_over > 0 && conflicts <= taken_back);
+    services.iter_mut().for_each(Service::stop);
+    assert!(services.iter().all(|service| !service.log().contains("ERROR")));
+}
+
+/// Whose subject names nobody is known by its payload; who gave no id is remembered by the one that was made.
+#[test]
+fn commands_without_id_or_person_in_the_subject_are_handed_over_too() {
+    let server = NatsServer::start();
+    let mut client = Client::connect(server.port());
+    let _services = together(&server, &mut client, 2);
+    let persons: Vec<String> = (0..20).map(|_| somebody()).collect();
+    for person in &persons {
+        let reply = client.ask("person.commands.any", &[], create(person).to_string().as_bytes(), PATIENCE);
+        let reply = reply.expect("an answer").json();
+        assert_eq!(reply["status"], "accepted", "{reply}");
+        assert!(uuid::Uuid::try_parse(reply["command_id"].as_str().expect("an id")).is_ok());
+    }
+    assert!(total(&mut client, 2, "taken_over") > 0);
+    let generated =
+        |commit: &Value| commit["commands"].as_array().expect("commands").iter().any(|one| one["generated"] == true);
+    let commits: Vec<Value> = client.stored("PERSON_EVENTS").iter().map(|message| message.json()).collect();
+    assert_eq!(commits.len(), persons.len());
+    let handed_over = total(&mut client, 2, "handed_over") as usize;
+    assert_eq!(commits.iter().filter(|commit| generated(commit)).count(), persons.len() - handed_over);
+}
+
+/// A home that stands still takes nothing, and what it finds when it goes on was carried out by others long ago.
+#[test]
+fn a_home_that_freezes_loses_nothing_and_does_nothing_twice() {
+    let server = NatsServer::start();
+    let mut client = Client::connect(server.port());
+    let services = together(&server, &mut client, 3);
+    let persons: Vec<String> = (0..60).map(|_| somebody()).collect();
+    let commands: Vec<Command> = persons.iter().map(|person| Command::new(person, &create(person))).collect();
+    client.flood(&commands, Flood::careful(32), |_| {}).all_accepted();
+    let more =
+        (0..40).flat_map(|number| persons.iter().map(move |person| (person, rename(person, &format!("Ada {number}")))));
+    let more: Vec<Command> = more.map(|(person, body)| Command::new(person, &body)).collect();
+    let frozen = &services[0];
+    let flooded = client.flood(&more, Flood::careful(32), |done| match done {
+        300 => frozen.signal("STOP"),
+        2_000 => frozen.signal("CONT"),
+        _ => {}
+    });
+    flooded.all_accepted();
+    eventually("it is counted again", || total(&mut client, 3, "members") == 9);
+    let history = checked_history(&mut client);
+    assert!(history.versions.values().all(|version| *version == 41), "each command once");
+    assert!(total(&mut client, 3, "taken_back") > 0);
+}
+
+/// A client that never sends anything twice, and replicas that are replaced one after the other.
+#[test]
+fn all_are_replaced_and_every_command_is_answered() {
+    let server = NatsServer::start();
+    let mut client = Client::connect(server.port());
+    let mut services = together(&server, &mut client, 3);
+    let persons: Vec<String> = (0..100).map(|_| somebody()).collect();
+    let each = (0..60).flat_map(|number| persons.iter().map(move |person| (person, number)));
+    let command = |(person, number): (&String, u32)| match number {
+        0 => Command::new(person, &create(person)),
+        _ => Command::new(person, &record(person, &number.to_string())),
+    };
+    let commands: Vec<Command> = each.map(command).collect();
+    let url = server.url();
+    let flooded = client.flood(&commands, Flood::careless(64), |done| {
+        if let Some(number @ 0..3) = done.checked_sub(500).filter(|done| done % 1_500 == 0).map(|done| done / 1_500) {
+            let fresh = Service::start(&url, &[]);
+            let mut old = std::mem::replace(&mut services[number], fresh);
+            old.signal("TERM");
+            std::thread::spawn(move || assert_eq!(old.wait(PATIENCE).0, 0, "{}", old.log()));
+        }
+    });
+    assert_eq!(flooded.failures, Vec::<Value>::new());
+    flooded.all_accepted();
+    let history = checked_history(&mut client);
+    assert_eq!(history.commands.len(), commands.len());
+}
+
+/// Beacons of another release or cluster, of nobody at all, and bytes that are none.
+#[test]
+fn strangers_on_the_intake_do_no_harm() {
+    let server = NatsServer::start();
+    let mut client = Client::connect(server.port());
+    let services = together(&server, &mut client, 1);
+    let mut raw = Raw::connect(server.port());
+    let beacon = |protocol: u8, cluster: &str| {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        json!({"replica": id, "version": "9", "protocol": protocol, "cluster": cluster, "state": "serving", "beat": 1})
+    };
+    for strange in [beacon(2, ""), beacon(1, "elsewhere")] {
+        raw.publish("person.intake.beacon", "", strange.to_string().as_bytes());
+    }
+    let own = client.ask("$SRV.PING.person-service", &[], b"", PATIENCE).expect("it answers").json()["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    raw.publish("person.intake.beacon", "", b"\xff{");
+    let intake = format!("person.intake.{own}");
+    for bytes in [&b""[..], b"\x01", b"{}", &[1; 4096]] {
+        let answer = client.ask(&intake, &[], bytes, PATIENCE).expect("it answers").json();
+        assert_eq!(answer, json!({"status": "refused", "reason": "malformed"}));
+    }
+    assert_eq!(total(&mut client, 1, "members"), 1);
+    // One that speaks as a replica does and takes nothing: what is handed to it comes back, each second anew.
+    let begun = Instant::now();
+    let mut number = 0;
+    eventually("a command comes back", || {
+        raw.publish("person.intake.beacon", "", beacon(1, "").to_string().as_bytes());
+        raw.sync();
+        number += 1;
+        let person = somebody();
+        client.accepted(&person, &create(&person));
+        total(&mut client, 1, "taken_back") > 0
+    });
+    println!("{number} commands in {:?}", begun.elapsed());
+    assert!(!services[0].log().contains("panicked"));
+}
+
+/// A hand-over cannot be told from the outside but by its figures: with nobody else there is none.
+#[test]
+fn who_is_alone_hands_nothing_over() {
+    let server = NatsServer::start();
+    let mut client = Client::connect(server.port());
+    let mut services = together(&server, &mut client, 2);
+    services.pop().expect("two").stop();
+    eventually("it is alone", || total(&mut client, 1, "members") == 1);
+    let before = total(&mut client, 1, "handed_over");
+    let commands: Vec<Command> =
+        (0..50).map(|_| somebody()).map(|person| Command::new(&person, &create(&person))).collect();
+    client.flood(&commands, Flood::careless(16), |_| {}).all_accepted();
+    assert_eq!(total(&mut client, 1, "handed_over"), before);
+}
