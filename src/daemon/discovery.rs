@@ -6,6 +6,7 @@ use crate::daemon::door::Entrance;
 use crate::daemon::figures;
 use crate::daemon::monitor::Monitor;
 use crate::daemon::replier::Replier;
+use crate::daemon::sharing::Sharer;
 use crate::nats::Incoming;
 use crate::wire::service::{Instance, verb};
 
@@ -15,6 +16,8 @@ pub struct Discovery {
     pub instance: Instance,
     /// The way back.
     pub replier: Replier,
+    /// Who else is there.
+    pub sharer: Arc<Sharer>,
     /// How it went.
     pub monitor: Arc<Monitor>,
 }
@@ -24,7 +27,7 @@ impl Entrance for Discovery {
     fn take(&self, message: &Incoming) {
         let Some(verb) = verb(message.subject(), &self.instance.id) else { return };
         let Ok(Some(reply_to)) = self.replier.permitted(message.reply()) else { return };
-        let answer = self.instance.answer(verb, || {
+        let answer = self.instance.answer(verb, &self.sharer.metadata(), || {
             let now = self.monitor.read();
             [figures::commands_endpoint(&now), figures::queries_endpoint(&now)]
         });

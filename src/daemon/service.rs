@@ -35,10 +35,10 @@ use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
 use crate::memory::MemorySnapshots;
 use crate::nats::{
-    BucketCheckup, BucketGate, Checkup, Inbox, Intake, Layout, NatsLog, NatsSnapshots, NotSent, ReplyRule, Store,
-    StreamState,
+    BucketCheckup, BucketGate, Checkup, Inbox, Intake, Layout, NatsLog, NatsSnapshots, NotSent, Obstacle, ReplyRule,
+    Store, StreamState,
 };
-use crate::wire::beacon::{ReplicaId, Standing};
+use crate::wire::beacon::Standing;
 use crate::wire::salt::IdentifierSalt;
 use crate::wire::service::{ALL_SERVICES, Instance};
 use crate::wire::snapshot::claimed_version;
@@ -119,10 +119,7 @@ impl Service {
     /// Starts all threads but those that take commands in.
     pub fn start(config: &Config, connected: Connected, monitor: &Arc<Monitor>) -> io::Result<Self> {
         let Connected { store, intake, prepared, hindrances } = connected;
-        for obstacle in &hindrances {
-            log::error!(error_code = Reason::Cause(obstacle.cause).name(); "{obstacle}");
-        }
-        prepared.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        log_found(&hindrances, &prepared.warnings);
         let clock = Clock::start();
         let (pool, seats) = Pool::new(config.workers, bounds(config));
         let statistics = Arc::new(Statistics::default());
@@ -130,10 +127,9 @@ impl Service {
         let replier = Replier::new(store.clone(), reply_rule, Arc::clone(&statistics));
         let pool = Arc::new(pool);
         monitor.connect(Sources { statistics: Arc::clone(&statistics), pool: Arc::clone(&pool) });
-        let (id, intake) = (ReplicaId::from_u128(uuid::Uuid::new_v4().as_u128()), Arc::new(intake));
-        let subjects = Subjects::new(&config.subject_prefix);
+        let (intake, subjects) = (Arc::new(intake), Subjects::new(&config.subject_prefix));
         let receipts = store.inbox().map_err(away)?;
-        let sharer = Arc::new(Sharer::new(id, &subjects, &receipts, &intake, &statistics, clock));
+        let sharer = Arc::new(Sharer::new(&subjects, &receipts, &intake, &statistics, clock));
         let door = Arc::new(Door {
             subjects,
             pool: Arc::clone(&pool),
@@ -158,8 +154,13 @@ impl Service {
             answering: Vec::new(),
             background: Vec::new(),
             discovery: Arc::new(Discovery {
-                instance: Instance { id: id.to_string(), started: Timestamp::now(), subjects: door.subjects.clone() },
+                instance: Instance {
+                    id: sharer.id().to_string(),
+                    started: Timestamp::now(),
+                    subjects: door.subjects.clone(),
+                },
                 replier: replier.clone(),
+                sharer: Arc::clone(&sharer),
                 monitor: Arc::clone(monitor),
             }),
             sharer,
@@ -328,6 +329,14 @@ impl Service {
         self.background.push(threads::start("histories", &self.poison, body)?);
         Ok(())
     }
+}
+
+/// Says what was found at the start and does not keep from serving.
+fn log_found(hindrances: &[Obstacle], warnings: &[String]) {
+    for obstacle in hindrances {
+        log::error!(error_code = Reason::Cause(obstacle.cause).name(); "{obstacle}");
+    }
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
 }
 
 /// What each thread's own ports are made from.

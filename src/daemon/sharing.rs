@@ -16,8 +16,9 @@ use crate::engine::turn::Moment;
 use crate::log_limit::RateLimited;
 use crate::nats::{Inbox, Incoming, Intake, Post};
 use crate::wire::beacon::{Beacon, ReplicaId, Standing};
-use crate::wire::parcel::{self, Item, Receipt, Refused};
+use crate::wire::parcel::{self, Item, PROTOCOL, Receipt, Refused};
 use crate::wire::request::{Stamp, person_hinted};
+use crate::wire::service::Metadata;
 use crate::wire::subject::Subjects;
 
 /// How often a replica says that it is there, and up to how much sooner.
@@ -48,15 +49,15 @@ pub struct Sharer {
 }
 
 impl Sharer {
-    /// A replica of this id that does not serve yet, and the inbox for [`run`].
+    /// A replica that does not serve yet, with an id of its own. The homes' answers go to this inbox, which is for [`run`].
     pub fn new(
-        own: ReplicaId,
         subjects: &Subjects,
         inbox: &Inbox,
         intake: &Arc<Intake>,
         statistics: &Arc<Statistics>,
         clock: Clock,
     ) -> Self {
+        let own = ReplicaId::from_u128(uuid::Uuid::new_v4().as_u128());
         Self {
             own,
             sharing: Mutex::new(Sharing::new(own, &intake.cluster())),
@@ -85,6 +86,15 @@ impl Sharer {
     pub fn beat(&self) {
         let beacon = self.change(|sharing, now| sharing.beat(self.intake.cluster(), now));
         self.intake.say(&self.subjects.beacon(), &beacon.encode());
+    }
+
+    /// What is told of it.
+    pub fn metadata(&self) -> Metadata {
+        Metadata {
+            cluster: self.intake.cluster(),
+            protocol: PROTOCOL.to_string(),
+            members: self.sharing().members().to_string(),
+        }
     }
 
     /// Whether nothing is on its way to another replica.

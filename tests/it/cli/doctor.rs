@@ -124,7 +124,7 @@ fn a_healthy_system_is_found_healthy_and_left_as_it_is() {
         ("stream", "holds 1 commit of 1 person in"),
         ("stream", "PERSON_EVENTS is configured as the service would have it"),
         ("bucket", "KV_PERSON_EVENTS_SNAPSHOTS is configured as the service would have it"),
-        ("permissions", "may do all 10 things"),
+        ("permissions", "may do all 11 things"),
         ("round trips", "a read of the leader"),
         ("clock", "the server's, give or take"),
         ("replicas", &format!("1 replica runs: 1 of version {0}; this is {0}", env!("CARGO_PKG_VERSION"))),
@@ -223,11 +223,11 @@ const PUBLISH: [&str; 9] = [
     "$JS.API.STREAM.CREATE.*",
     "$JS.API.STREAM.MSG.GET.*",
     "$JS.API.DIRECT.GET.*",
-    "$JS.API.CONSUMER.CREATE.PERSON_EVENTS.*",
+    "person.intake.>",
     "_INBOX.>",
 ];
-const SUBSCRIBE: [&str; 4] =
-    ["person.commands.> person-service", "person.queries.> person-service", "$SRV.>", "_INBOX.>"];
+const SUBSCRIBE: [&str; 5] =
+    ["person.commands.> person-service", "person.queries.> person-service", "$SRV.>", "person.intake.>", "_INBOX.>"];
 
 /// A user with all rights who makes the streams, and one with these.
 fn server_for(publish: &[&str], subscribe: &[&str]) -> NatsServer {
@@ -252,7 +252,7 @@ const SOME: [(&str, &str); 2] = [("NATS_USER", "some"), ("NATS_PASSWORD", "some"
 #[test]
 fn every_permission_that_is_lacking_is_named_and_no_other() {
     let found = Found::on(&server_for(&PUBLISH, &SUBSCRIBE), &SOME).ended(0);
-    found.says("ok", "permissions", "may do all 10 things");
+    found.says("ok", "permissions", "may do all 11 things");
     for (lacking, about, words) in [
         ("person.events.*", "permissions", "store commits (publish to person.events.*)"),
         ("$JS.API.INFO", "jetstream", "ask for the account's limits (publish to $JS.API.INFO)"),
@@ -274,9 +274,12 @@ fn every_permission_that_is_lacking_is_named_and_no_other() {
     let found = Found::on(&server_for(&cacheless, &SUBSCRIBE), &SOME).ended(1);
     found.says("warning", "permissions", "no snapshots: this user may not store snapshots (publish to $KV.");
     let apart = [&PUBLISH[..7], &PUBLISH[8..]].concat();
-    let found = Found::on(&server_for(&apart, &SUBSCRIBE), &SOME).ended(0);
-    found.says("note", "permissions", "follow commits (publish to $JS.API.CONSUMER.CREATE.PERSON_EVENTS.*)");
-    let deaf: Vec<&str> = SUBSCRIBE[..3].to_vec();
+    let found = Found::on(&server_for(&apart, &SUBSCRIBE), &SOME).ended(1);
+    found.says("warning", "permissions", "hand over to other replicas (publish to person.intake.*)");
+    let apart = [&SUBSCRIBE[..3], &SUBSCRIBE[4..]].concat();
+    let found = Found::on(&server_for(&PUBLISH, &apart), &SOME).ended(1);
+    found.says("warning", "permissions", "take what replicas hand over (subscribe to person.intake.>)");
+    let deaf: Vec<&str> = SUBSCRIBE[..4].to_vec();
     let found = Found::on(&server_for(&PUBLISH, &deaf), &SOME).ended(77);
     found.says("wrong", "permissions", "receive answers (subscribe to _INBOX.>)");
     let silent: Vec<&str> = PUBLISH[..8].to_vec();
@@ -419,7 +422,7 @@ fn a_cluster_is_healthy_and_with_a_server_away_it_is_a_warning() {
     let found = Found::with(&environment);
     assert!(text(&info(&found)["says"]).contains("when 2 of 3 servers have it in a file"));
     found.says("ok", "server", "nats-server ");
-    found.says("ok", "permissions", "may do all 10 things");
+    found.says("ok", "permissions", "may do all 11 things");
     let servers = found.all("ok").iter().filter(|line| line.contains("cluster trio")).count();
     assert_eq!(servers, 3, "{:#}", found.json);
 

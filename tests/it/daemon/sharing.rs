@@ -1,16 +1,19 @@
 //! Replicas share the persons: each person has a home, and whatever becomes of a home no command is lost.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::client::{Client, Command};
 use super::flood::Flood;
 use super::process::Service;
-use super::{check_answer, checked_history, create, record, rename, somebody};
+use super::{check_answer, checked_history, create, record, somebody};
 use crate::support::nats_server::NatsServer;
 use crate::support::raw::Raw;
 use crate::support::{PATIENCE, eventually};
+
+/// Longer than parcels are waited for, and than a silent replica counts.
+const FROZEN: Duration = Duration::from_secs(5);
 
 /// What each replica says of itself, in no order.
 fn told(client: &mut Client, replicas: usize) -> Vec<Value> {
@@ -36,6 +39,12 @@ fn together(server: &NatsServer, client: &mut Client, replicas: usize) -> Vec<Se
     services
 }
 
+/// So many commands for each of them, each of which makes an event.
+fn rounds(persons: &[String], len: u32) -> Vec<Command> {
+    let command = |person: &String, number: u32| Command::new(person, &record(person, &number.to_string()));
+    (0..len).flat_map(|number| persons.iter().map(move |person| command(person, number))).collect()
+}
+
 /// With every replica getting any command, each met the others' commits as conflicts, or had to read or to be told what
 /// they were. With a home for each person there is nobody to meet.
 #[test]
@@ -44,20 +53,21 @@ fn a_person_has_one_home_and_no_conflicts() {
     let mut client = Client::connect(server.port());
     let mut services = together(&server, &mut client, 3);
     let persons: Vec<String> = (0..30).map(|_| somebody()).collect();
-    let rounds =
-        (0..20).flat_map(|number| persons.iter().map(move |person| record(person, &number.to_string())).zip(&persons));
-    let creations = persons.iter().map(|person| (create(person), person));
-    let commands: Vec<Command> = creations.chain(rounds).map(|(body, person)| Command::new(person, &body)).collect();
-    let flooded = client.flood(&commands, Flood::careless(64), |_| {});
+    let creations: Vec<Command> = persons.iter().map(|person| Command::new(person, &create(person))).collect();
+    let others = rounds(&persons, 20);
+    let floods = [&creations, &others].map(|commands| client.flood(commands, Flood::careless(64), |_| {}));
     let history = checked_history(&mut client);
-    for (command, answer) in commands.iter().zip(flooded.all_accepted()) {
-        check_answer(&history, &command.id, answer);
+    for (commands, flooded) in [&creations, &others].into_iter().zip(&floods) {
+        let answers = commands.iter().zip(flooded.all_accepted());
+        answers.for_each(|(command, answer)| check_answer(&history, &command.id, answer));
     }
     let figures = ["conflicts", "taken_back", "handed_over", "taken_over"];
     let [conflicts, taken_back, handed_over, taken_over] = figures.map(|figure| total(&mut client, 3, figure));
-    println!("{conflicts} conflicts, {handed_over} of {} handed over, {taken_back} taken back", commands.len());
-    assert_eq!(handed_over - taken_back, taken_over);
-    assert!(taken_over > 0 && conflicts <= taken_back);
+    println!("{conflicts} conflicts, {handed_over} handed over, {taken_back} taken back");
+    // What came back may have been taken as well: on a busy machine an answer is late.
+    assert!((handed_over - taken_back..=handed_over).contains(&taken_over) && taken_over > 0);
+    // By NATS's own chance it was one of eight.
+    assert!(conflicts * 20 < others.len() as u64, "{conflicts} conflicts");
     services.iter_mut().for_each(Service::stop);
     assert!(services.iter().all(|service| !service.log().contains("ERROR")));
 }
@@ -93,14 +103,18 @@ fn a_home_that_freezes_loses_nothing_and_does_nothing_twice() {
     let persons: Vec<String> = (0..60).map(|_| somebody()).collect();
     let commands: Vec<Command> = persons.iter().map(|person| Command::new(person, &create(person))).collect();
     client.flood(&commands, Flood::careful(32), |_| {}).all_accepted();
-    let more =
-        (0..40).flat_map(|number| persons.iter().map(move |person| (person, rename(person, &format!("Ada {number}")))));
-    let more: Vec<Command> = more.map(|(person, body)| Command::new(person, &body)).collect();
+    let more = rounds(&persons, 40);
     let frozen = &services[0];
-    let flooded = client.flood(&more, Flood::careful(32), |done| match done {
-        300 => frozen.signal("STOP"),
-        2_000 => frozen.signal("CONT"),
-        _ => {}
+    let flooded = std::thread::scope(|scope| {
+        client.flood(&more, Flood::careful(32), |done| {
+            if done == 300 {
+                frozen.signal("STOP");
+                scope.spawn(|| {
+                    std::thread::sleep(FROZEN);
+                    frozen.signal("CONT");
+                });
+            }
+        })
     });
     flooded.all_accepted();
     eventually("it is counted again", || total(&mut client, 3, "members") == 9);
@@ -116,12 +130,9 @@ fn all_are_replaced_and_every_command_is_answered() {
     let mut client = Client::connect(server.port());
     let mut services = together(&server, &mut client, 3);
     let persons: Vec<String> = (0..100).map(|_| somebody()).collect();
-    let each = (0..60).flat_map(|number| persons.iter().map(move |person| (person, number)));
-    let command = |(person, number): (&String, u32)| match number {
-        0 => Command::new(person, &create(person)),
-        _ => Command::new(person, &record(person, &number.to_string())),
-    };
-    let commands: Vec<Command> = each.map(command).collect();
+    let creations: Vec<Command> = persons.iter().map(|person| Command::new(person, &create(person))).collect();
+    client.flood(&creations, Flood::careful(64), |_| {}).all_accepted();
+    let commands = rounds(&persons, 60);
     let url = server.url();
     let flooded = client.flood(&commands, Flood::careless(64), |done| {
         if let Some(number @ 0..3) = done.checked_sub(500).filter(|done| done % 1_500 == 0).map(|done| done / 1_500) {
@@ -134,7 +145,7 @@ fn all_are_replaced_and_every_command_is_answered() {
     assert_eq!(flooded.failures, Vec::<Value>::new());
     flooded.all_accepted();
     let history = checked_history(&mut client);
-    assert_eq!(history.commands.len(), commands.len());
+    assert_eq!(history.commands.len(), creations.len() + commands.len());
 }
 
 /// Beacons of another release or cluster, of nobody at all, and bytes that are none.

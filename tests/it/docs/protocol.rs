@@ -17,7 +17,7 @@ use cim_domain_person::wire::reply::Code;
 use cim_domain_person::wire::request::{
     COMMAND_ID_CHARS_MAX, COMMANDS_MAX, HEADER_CHARS_MAX, PAYLOAD_BYTES_MAX, decode_commands,
 };
-use cim_domain_person::wire::service::{ALL_SERVICES, EndpointStats, Instance, Verb};
+use cim_domain_person::wire::service::{ALL_SERVICES, EndpointStats, Instance, Metadata, Verb};
 use cim_domain_person::wire::snapshot::FORMAT;
 use cim_domain_person::wire::subject::{SERVICE_NAME, Subjects};
 use serde_json::{Value, json};
@@ -280,13 +280,14 @@ fn the_services_protocol_answers_as_shown() {
         average_processing_time,
         data,
     };
+    let metadata = Metadata { cluster: String::new(), protocol: "1".to_owned(), members: "1".to_owned() };
     for (kind, verb) in [("service PING", Verb::Ping), ("service STATS", Verb::Stats)] {
         let data = [json!({"commands_accepted": 11, "queue_commands": 0}), json!({"queries_answered": 2})];
         let both = || {
             let [commands, queries] = data;
             [stats(12, 1, "already_exists", 800_000, commands), stats(2, 0, "", 300_000, queries)]
         };
-        let mut answer: Value = serde_json::from_slice(&instance.answer(verb, both)).unwrap();
+        let mut answer: Value = serde_json::from_slice(&instance.answer(verb, &metadata, both)).unwrap();
         let mut shown = values(kind).remove(0);
         // The version goes on; the example stays.
         [&mut answer, &mut shown].into_iter().for_each(|json| json["version"] = json!(""));
@@ -303,6 +304,7 @@ fn every_subject_is_named() {
     for subject in [
         subjects.all_commands(),
         subjects.all_queries(),
+        subjects.all_intakes(),
         subjects.query("get"),
         subjects.query("history"),
         of_anybody(subjects.events(somebody)),

@@ -14,6 +14,7 @@ mod merges;
 mod outages;
 mod outcomes;
 mod receipts;
+mod sharing;
 mod snapshots;
 mod unsettled;
 
