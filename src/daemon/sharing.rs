@@ -132,10 +132,16 @@ impl Sharer {
 
     /// Sends off what was packed. What cannot be sent is carried out here.
     pub fn send_off(&self, door: &Door) {
-        if !self.is_packed.swap(false, Relaxed) {
+        if self.is_packed.swap(false, Relaxed) {
+            self.send(door);
+        }
+    }
+
+    fn send(&self, door: &Door) {
+        let parcels = self.change(Sharing::send);
+        if parcels.is_empty() {
             return;
         }
-        let parcels = self.change(Sharing::send);
         self.statistics.handed_over(parcels.iter().map(|parcel| parcel.commands).sum());
         for Parcel { number, home, bytes, .. } in parcels {
             if self.post.send(number, &self.subjects.intake_of(home), &[], &bytes).is_err() {
@@ -214,7 +220,8 @@ impl Parcels {
     /// Replicas ask from inboxes, whatever is configured for clients.
     fn answer(&self, message: &Incoming, receipt: Receipt) {
         if let Some(to) = message.reply().filter(|to| to.starts_with("_INBOX.")) {
-            self.door.replier.tell(to, &receipt.encode());
+            // The first replies to what was taken are about to leave, and each flush costs a round trip.
+            self.door.replier.tell_along(to, &receipt.encode());
         }
     }
 }
@@ -257,13 +264,14 @@ pub fn run(sharer: &Sharer, door: &Door, mut answers: Inbox, over: &Receiver<()>
         answers.listen_on_present_session();
         let answer = answers.next_answer(Instant::now() + within);
         pulse.while_busy(|| {
-            let taken_back = answer.and_then(|(number, message)| {
+            if let Some((number, message)) = answer {
                 let receipt = Receipt::decode(message.payload());
-                sharer.change(|sharing, now| sharing.answered(number, receipt, now))
-            });
-            sharer.carry_out(taken_back, door);
+                let taken_back = sharer.change(|sharing, now| sharing.answered(number, receipt, now));
+                sharer.carry_out(taken_back, door);
+            }
             let overdue = sharer.change(Sharing::overdue);
             sharer.carry_out(overdue, door);
+            sharer.send(door);
         });
     }
 }

@@ -229,16 +229,17 @@ impl Sharing {
         true
     }
 
-    /// The parcels that are filled, to be sent now: each counts as sent.
+    /// The parcels that are to be sent now: each counts as sent. One is under way to each home; what comes meanwhile goes
+    /// together when that is answered, so that a lone command waits for nobody and a crowd shares the costs.
     pub fn send(&mut self, now: Moment) -> Vec<Parcel> {
+        let mut ready = std::mem::take(&mut self.full);
+        let waits = |home: &ReplicaId| self.on_their_way.values().any(|on_its_way| on_its_way.parcel.home == *home);
+        let (waiting, others) = std::mem::take(&mut self.drafts).into_iter().partition(|(home, _)| waits(home));
+        self.drafts = waiting;
+        ready.extend::<BTreeMap<_, _>>(others);
         let patience_micros = self.answer_time.patience_micros();
-        let filled = std::mem::take(&mut self.full).into_iter().chain(std::mem::take(&mut self.drafts));
-        let parcels = filled.map(|(home, Draft { body, commands })| {
-            let (beat, heard) = self.others.get(&home).map_or((0, now), |member| (member.beat, member.heard));
-            let head = Head { beat, beat_age_micros: now.0.saturating_sub(heard.0), patience_micros };
-            self.parcels += 1;
-            let parcel = Parcel { number: self.parcels, home, commands, bytes: parcel::encode(head, &body).into() };
-            self.on_its_way_bytes += parcel.bytes.len() - body.len();
+        let parcels = ready.into_iter().map(|(home, draft)| {
+            let parcel = self.close(home, draft, patience_micros, now);
             let overdue = Moment(now.0.saturating_add(patience_micros));
             self.on_their_way.insert(parcel.number, OnItsWay { parcel: parcel.clone(), sent: now, overdue });
             parcel
@@ -246,17 +247,27 @@ impl Sharing {
         parcels.collect()
     }
 
-    /// Takes in a home's answer to a parcel, `None` for whatever is none. What is not taken is to be carried out here, and
-    /// its home does not count until it is heard again.
-    pub fn answered(&mut self, number: u64, receipt: Option<Receipt>, now: Moment) -> Option<TakenBack> {
+    fn close(&mut self, home: ReplicaId, draft: Draft, patience_micros: u64, now: Moment) -> Parcel {
+        let Draft { body, commands } = draft;
+        let (beat, heard) = self.others.get(&home).map_or((0, now), |member| (member.beat, member.heard));
+        let head = Head { beat, beat_age_micros: now.0.saturating_sub(heard.0), patience_micros };
+        self.parcels += 1;
+        let parcel = Parcel { number: self.parcels, home, commands, bytes: parcel::encode(head, &body).into() };
+        self.on_its_way_bytes += parcel.bytes.len() - body.len();
+        parcel
+    }
+
+    /// Takes in a home's answer to a parcel, `None` for whatever is none. What is not taken is to be carried out here, with
+    /// all else that waits for that home, which does not count until it is heard again.
+    pub fn answered(&mut self, number: u64, receipt: Option<Receipt>, now: Moment) -> Vec<TakenBack> {
         let is_taken = |parcel: &Parcel| receipt == Some(Receipt::Taken { commands: parcel.commands });
-        let on_its_way = self.on_their_way.get(&number)?;
+        let Some(on_its_way) = self.on_their_way.get(&number) else { return Vec::new() };
         if !is_taken(&on_its_way.parcel) {
             return self.take_back(number, now);
         }
         self.answer_time.note(now.0.saturating_sub(on_its_way.sent.0));
         self.remove(number);
-        None
+        Vec::new()
     }
 
     /// What was not answered in time: to be carried out here.
@@ -264,7 +275,7 @@ impl Sharing {
         let is_overdue = |on_its_way: &OnItsWay| on_its_way.overdue <= now;
         let numbers = self.on_their_way.iter().filter(|(_, one)| is_overdue(one)).map(|(number, _)| *number);
         let numbers: Vec<u64> = numbers.collect();
-        numbers.into_iter().filter_map(|number| self.take_back(number, now)).collect()
+        numbers.into_iter().flat_map(|number| self.take_back(number, now)).collect()
     }
 
     /// When the next parcel will be overdue.
@@ -272,13 +283,21 @@ impl Sharing {
         self.on_their_way.values().map(|on_its_way| on_its_way.overdue).min()
     }
 
-    fn take_back(&mut self, number: u64, now: Moment) -> Option<TakenBack> {
-        let OnItsWay { parcel, sent, .. } = self.remove(number)?;
-        if let Some(member) = self.others.get_mut(&parcel.home) {
+    fn take_back(&mut self, number: u64, now: Moment) -> Vec<TakenBack> {
+        let Some(OnItsWay { parcel, sent, .. }) = self.remove(number) else { return Vec::new() };
+        let home = parcel.home;
+        if let Some(member) = self.others.get_mut(&home) {
             member.counts = false;
         }
         self.count_homes(now);
-        Some(TakenBack { parcel, away_micros: now.0.saturating_sub(sent.0) })
+        let mut back = vec![TakenBack { parcel, away_micros: now.0.saturating_sub(sent.0) }];
+        let waiting: Vec<_> = self.full.extract_if(.., |(full, _)| *full == home).map(|(_, draft)| draft).collect();
+        for draft in waiting.into_iter().chain(self.drafts.remove(&home)) {
+            let parcel = self.close(home, draft, 0, now);
+            self.on_its_way_bytes -= parcel.bytes.len();
+            back.push(TakenBack { parcel, away_micros: 0 });
+        }
+        back
     }
 
     fn remove(&mut self, number: u64) -> Option<OnItsWay> {

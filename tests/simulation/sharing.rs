@@ -172,9 +172,8 @@ impl World {
             return;
         }
         let now = self.own_moment(at);
-        if let Some(taken_back) = self.replicas[at].sharing.answered(mail.parcel.number, receipt, now) {
-            self.take_back(at, taken_back);
-        }
+        let taken_back = self.replicas[at].sharing.answered(mail.parcel.number, receipt, now);
+        taken_back.into_iter().for_each(|taken_back| self.take_back(at, taken_back));
     }
 
     fn take_back(&mut self, at: usize, taken_back: TakenBack) {

@@ -106,9 +106,9 @@ fn a_parcel_is_kept_until_it_is_taken() {
     let parcel = send(&mut a, at(0));
     assert_eq!((parcel.home, a.is_at_rest(), a.next_overdue()), (b.id(), false, Some(at(PATIENCE_MICROS_MAX))));
     let taken = Receipt::Taken { commands: 1 };
-    assert!(a.answered(parcel.number, Some(taken), at(700)).is_none());
+    assert!(a.answered(parcel.number, Some(taken), at(700)).is_empty());
     assert!(a.is_at_rest() && a.overdue(at(SECOND)).is_empty() && a.members() == 2);
-    assert!(a.answered(parcel.number, None, at(SECOND)).is_none(), "the word of late is nobody's");
+    assert!(a.answered(parcel.number, None, at(SECOND)).is_empty(), "the word of late is nobody's");
     // By now it knows how quick homes are.
     send(&mut a, at(SECOND));
     assert_eq!(a.next_overdue(), Some(at(SECOND + PATIENCE_MICROS_MIN)));
