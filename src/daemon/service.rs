@@ -123,8 +123,7 @@ impl Service {
         let clock = Clock::start();
         let (pool, seats) = Pool::new(config.workers, bounds(config));
         let statistics = Arc::new(Statistics::default());
-        let reply_rule = ReplyRule::new(&config.reply_subjects);
-        let replier = Replier::new(store.clone(), reply_rule, Arc::clone(&statistics));
+        let replier = Replier::new(store.clone(), ReplyRule::new(&config.reply_subjects), Arc::clone(&statistics));
         let pool = Arc::new(pool);
         monitor.connect(Sources { statistics: Arc::clone(&statistics), pool: Arc::clone(&pool) });
         let (intake, subjects) = (Arc::new(intake), Subjects::new(&config.subject_prefix));

@@ -65,12 +65,7 @@ pub struct Plan {
     pub drains: u64,
     pub sleeps: u64,
     pub rivals: u64,
-    /// How often a replica says that it is there, and how often another one does not hear it.
-    pub beats: u64,
-    pub beats_lost: u64,
-    pub parcels_lost: u64,
-    pub parcels_doubled: u64,
-    pub parcels_late: u64,
+    pub between: Between,
     /// How far the replicas' clocks are off, and may jump, in microseconds.
     pub clock_skew_micros: i64,
     pub clock_jumps: u64,
@@ -101,6 +96,30 @@ pub struct Plan {
     pub snapshot_frequency: u64,
     pub queue_len_max: usize,
     pub turn_tasks_max: usize,
+}
+
+/// What becomes of what replicas say and hand to each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Between {
+    /// How often a replica says that it is there, and how often another one does not hear it.
+    pub beats: u64,
+    pub unheard: u64,
+    /// Parcels, and the answers to them.
+    pub lost: u64,
+    pub doubled: u64,
+    pub late: u64,
+}
+
+impl Between {
+    fn of(chance: &mut Chance, fault: impl Fn(&mut Chance, u64) -> u64) -> Self {
+        Self {
+            beats: *chance.pick(&[0, 20, 100]),
+            unheard: fault(chance, 500),
+            lost: fault(chance, 300),
+            doubled: fault(chance, 100),
+            late: fault(chance, 300),
+        }
+    }
 }
 
 /// With `ALL_AGE` set every run is one in which a person ages: other runs than those of the same seeds without it.
@@ -155,11 +174,7 @@ impl Plan {
             drains: fault(chance, 10),
             sleeps: fault(chance, 20),
             rivals: fault(chance, 60),
-            beats: *chance.pick(&[0, 20, 100]),
-            beats_lost: fault(chance, 500),
-            parcels_lost: fault(chance, 300),
-            parcels_doubled: fault(chance, 100),
-            parcels_late: fault(chance, 300),
+            between: Between::of(chance, fault),
             clock_skew_micros: *chance.pick(if is_wild { &WRONG_CLOCKS } else { &RIGHT_CLOCKS }),
             clock_jumps: fault(chance, 20),
             acks_lost: fault(chance, 250),
@@ -231,10 +246,7 @@ impl Plan {
             drains: 0,
             sleeps: 0,
             rivals: 0,
-            beats_lost: 0,
-            parcels_lost: 0,
-            parcels_doubled: 0,
-            parcels_late: 0,
+            between: Between { unheard: 0, lost: 0, doubled: 0, late: 0, ..self.between },
             clock_jumps: 0,
             lulls: 0,
             acks_lost: 0,

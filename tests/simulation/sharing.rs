@@ -86,9 +86,9 @@ impl World {
 
     /// Parcels leave, arrive, are answered and taken back.
     pub fn share(&mut self) {
-        if self.chance.in_1000(self.plan.beats) {
+        if self.chance.in_1000(self.plan.between.beats) {
             let at = self.chance.place(self.replicas.len());
-            let lost = self.plan.beats_lost;
+            let lost = self.plan.between.unheard;
             self.beat(at, lost);
         }
         for at in 0..self.replicas.len() {
@@ -135,22 +135,19 @@ impl World {
     /// The network loses it, doubles it, or takes its time.
     fn post_mail(&mut self, mail: Mail) {
         let copies = match () {
-            () if self.chance.in_1000(self.plan.parcels_lost) => 0,
-            () if self.chance.in_1000(self.plan.parcels_doubled) => 2,
+            () if self.chance.in_1000(self.plan.between.lost) => 0,
+            () if self.chance.in_1000(self.plan.between.doubled) => 2,
             () => 1,
         };
         for _ in 0..copies {
-            let late = if self.chance.in_1000(self.plan.parcels_late) { self.chance.draw(400) } else { 0 };
+            let late = if self.chance.in_1000(self.plan.between.late) { self.chance.draw(400) } else { 0 };
             self.mail.push(Mail { not_before: self.steps + late, ..mail.clone() });
         }
     }
 
     fn arrive_at_home(&mut self, mail: Mail) {
-        let receipt = match self.home_of(&mail.parcel) {
-            // Nobody listens there any more.
-            None => None,
-            Some(home) => Some(self.take(home, &mail)),
-        };
+        // Where nobody listens any more the server says so.
+        let receipt = self.home_of(&mail.parcel).map(|home| self.take(home, &mail));
         self.post_mail(Mail { what: What::Answer(receipt), ..mail });
     }
 

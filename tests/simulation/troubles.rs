@@ -23,7 +23,7 @@ impl World {
         if self.chance.in_1000(self.plan.drains) && !self.replicas[at].is_draining {
             self.tell(None, || format!("replica {number} is told to leave"));
             self.replicas[at].is_draining = true;
-            let lost = self.plan.beats_lost;
+            let lost = self.plan.between.unheard;
             self.beat(at, lost);
         }
         if self.chance.in_1000(self.plan.sleeps) {

@@ -141,8 +141,8 @@ impl World {
             world.replicas.push(replica);
             world.begin_anew(world.replicas.len() - 1);
         }
-        (0..plan.replicas).for_each(|at| world.beat(at, plan.beats_lost));
-        (0..plan.replicas).for_each(|at| world.beat(at, plan.beats_lost));
+        (0..plan.replicas).for_each(|at| world.beat(at, plan.between.unheard));
+        (0..plan.replicas).for_each(|at| world.beat(at, plan.between.unheard));
         world
     }
 

@@ -115,18 +115,39 @@ fn a_parcel_is_kept_until_it_is_taken() {
 }
 
 #[test]
+fn one_parcel_is_under_way_to_each_home_and_what_comes_meanwhile_goes_together() {
+    let [mut a, mut b] = [1, 2].map(replica);
+    meet(&mut [&mut a, &mut b], at(0));
+    let first = send(&mut a, at(0));
+    let (_, home) = foreign(&a);
+    (0..3).for_each(|_| assert!(a.pack(home, &item(b"{}"))));
+    assert!(a.send(at(1)).is_empty());
+    assert!(a.answered(first.number, Some(Receipt::Taken { commands: 1 }), at(2)).is_empty());
+    let commands: Vec<usize> = a.send(at(2)).iter().map(|parcel| parcel.commands).collect();
+    assert_eq!(commands, [3]);
+}
+
+#[test]
 fn what_is_not_taken_is_carried_out_here_and_its_home_does_not_count_until_it_is_heard_again() {
-    let refused = Receipt::Refused { reason: Refused::Late };
-    for answer in [None, Some(refused), Some(Receipt::Taken { commands: 2 })] {
+    let refused = Some(Receipt::Refused { reason: Refused::Late });
+    let too_many = Some(Receipt::Taken { commands: 2 });
+    // No answer at all, the server's word that nobody listens, and answers that are none.
+    for answer in [None, Some(None), Some(refused), Some(too_many)] {
         let [mut a, mut b] = [1, 2].map(replica);
         meet(&mut [&mut a, &mut b], at(0));
-        let (first, second) = (send(&mut a, at(0)), send(&mut a, at(0)));
-        let back = a.answered(first.number, answer, at(30)).expect("it comes back");
-        assert_eq!((back.parcel.bytes, back.away_micros, a.members()), (first.bytes, 30, 1));
-        assert!(a.overdue(at(PATIENCE_MICROS_MAX - 1)).is_empty());
-        let overdue = a.overdue(at(PATIENCE_MICROS_MAX));
-        assert_eq!(overdue.iter().map(|back| back.parcel.number).collect::<Vec<_>>(), [second.number]);
-        assert!(a.is_at_rest() && a.is_alone());
+        let first = send(&mut a, at(0));
+        assert!(a.pack(first.home, &item(b"{}")), "it waits for the first");
+        let (back, after) = match answer {
+            Some(answer) => (a.answered(first.number, answer, at(30)), 30),
+            None => {
+                assert!(a.overdue(at(PATIENCE_MICROS_MAX - 1)).is_empty());
+                (a.overdue(at(PATIENCE_MICROS_MAX)), PATIENCE_MICROS_MAX)
+            }
+        };
+        let commands: Vec<(usize, u64)> = back.iter().map(|one| (one.parcel.commands, one.away_micros)).collect();
+        assert_eq!(commands, [(1, after), (1, 0)], "{answer:?}");
+        assert!(back.iter().all(|one| parcel::decode(&one.parcel.bytes).is_ok()));
+        assert!(a.is_at_rest() && a.is_alone() && a.members() == 1);
         meet(&mut [&mut a, &mut b], at(SECOND));
         assert_eq!(a.members(), 2);
     }
@@ -160,7 +181,8 @@ fn parcels_and_what_is_on_its_way_are_bounded() {
     meet(&mut [&mut a, &mut b], at(0));
     let (_, home) = foreign(&a);
     (0..=PARCEL_COMMANDS_MAX).for_each(|_| assert!(a.pack(home, &item(b"{}"))));
-    let commands: Vec<usize> = a.send(at(0)).iter().map(|parcel| parcel.commands).collect();
+    let full = a.send(at(0));
+    let commands: Vec<usize> = full.iter().map(|parcel| parcel.commands).collect();
     assert_eq!(commands, [PARCEL_COMMANDS_MAX, 1]);
     let large = vec![b'x'; PARCEL_BYTES_MAX / 4];
     let packed = (0..).take_while(|_| a.pack(home, &item(&large))).count();
