@@ -11,7 +11,6 @@ use crate::daemon::pulse::Pulse;
 use crate::daemon::replier::Replier;
 use crate::daemon::sharing::Sharer;
 use crate::daemon::threads::{self, Poison};
-use crate::domain::Timestamp;
 use crate::engine::turn::{Moment, Task};
 use crate::log_limit::RateLimited;
 use crate::nats::{Arrivals, Group, Incoming, Left};
@@ -112,7 +111,7 @@ impl Door {
         // Whoever fills a parcel may be a stranger.
         let Ok(reply_to) = self.replier.permitted(item.reply_to) else { return };
         let arrived = Moment(self.clock.now().0.saturating_sub(age_micros));
-        self.submit(item.request(&self.subjects, Timestamp::now()), reply_to, item.payload, arrived);
+        self.submit(item.request(&self.subjects, stamp()), reply_to, item.payload, arrived);
     }
 
     fn submit(&self, decoded: Result<Request, NotARequest>, reply_to: Option<&str>, payload: &[u8], arrived: Moment) {

@@ -7,8 +7,7 @@ use bincode::{BorrowDecode, Decode, Encode};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::Timestamp;
-use crate::wire::request::{self, Header, Headers, NotARequest, Request, Stamp};
+use crate::wire::request::{self, CommandId, Header, Headers, NotARequest, Request, Stamp};
 use crate::wire::subject::Subjects;
 
 /// The form of parcels and beacons. Replicas with another one hand each other nothing.
@@ -59,16 +58,24 @@ pub struct Item<'a> {
 pub struct NoParcel;
 
 impl Item<'_> {
-    /// Decodes, checks and normalises it, as [`request::decode`] does, by whoever carries it out at this time. It may be
-    /// carried out at two places, and is to have one effect: so the id that was made for it is remembered as any other.
+    /// Decodes, checks and normalises it, as [`request::decode`] does, with the stamp of whoever carries it out. It may be
+    /// carried out at two places, and is to have one effect: so the id that was made for it is remembered as any other. Its
+    /// events differ, so that each place knows its own commit.
     ///
     /// # Errors
     /// It is no request.
-    pub fn request(&self, subjects: &Subjects, at: Timestamp) -> Result<Request, NotARequest> {
-        let stamp = Stamp { at, id: Uuid::from_u128(self.made_id) };
-        let mut request = request::decode(subjects, self.subject, self, self.payload, stamp)?;
-        request.command_id.generated = false;
-        Ok(request)
+    pub fn request(&self, subjects: &Subjects, stamp: Stamp) -> Result<Request, NotARequest> {
+        let made_id = || Uuid::from_u128(self.made_id).to_string();
+        match request::decode(subjects, self.subject, self, self.payload, stamp) {
+            Ok(mut request) if request.command_id.generated => {
+                request.command_id = CommandId::new(made_id(), false);
+                Ok(request)
+            }
+            Err(refused) if refused.command_id == Some(stamp.id.to_string()) => {
+                Err(NotARequest { command_id: Some(made_id()), ..refused })
+            }
+            decoded => decoded,
+        }
     }
 
     /// Adds it to the body of a parcel.

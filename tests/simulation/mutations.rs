@@ -137,7 +137,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     mutation(
         "forget what waits for a home that takes nothing",
-        "simulation",
+        "drained_is_answered",
         "engine/sharing.rs",
         "        for draft in waiting.into_iter().chain(self.drafts.remove(&home)) {",
         "        for draft in waiting.into_iter().chain(self.drafts.remove(&home)).filter(|_| !@) {",
@@ -146,8 +146,16 @@ pub const MUTATIONS: &[Mutation] = &[
         "do not remember the ids that were made for what is handed over",
         "one_effect",
         "wire/parcel.rs",
-        "        request.command_id.generated = false;",
-        "        request.command_id.generated = @;",
+        "CommandId::new(made_id(), false)",
+        "CommandId::new(made_id(), @)",
+    ),
+    mutation(
+        "make the same events wherever it is carried out",
+        "same_outcome",
+        "wire/parcel.rs",
+        "        match request::decode(subjects, self.subject, self, self.payload, stamp) {",
+        "        let stamp = if @ { Stamp { id: Uuid::from_u128(self.made_id), ..stamp } } else { stamp };
+        match request::decode(subjects, self.subject, self, self.payload, stamp) {",
     ),
     mutation(
         "take parcels that may have been taken back",

@@ -186,7 +186,7 @@ impl World {
         for (number, item) in numbers(parcel).into_iter().zip(items) {
             let number = if self.carried_out.insert(number) { number } else { self.post_again(number) };
             let stamp = self.stamp(number, self.replicas[at].skew_micros);
-            match item.request(&Subjects::new("person"), stamp.at) {
+            match item.request(&Subjects::new("person"), stamp) {
                 Ok(request) => self.take_on(number, at, request, age_micros),
                 Err(not) => self.refuse(number, not),
             }
