@@ -82,7 +82,7 @@ impl Entrance for Door {
         let stamp = stamp();
         if !self.sharer.hand_over(message, reply_to, &stamp) {
             let request = request::decode(&self.subjects, message.subject(), message, message.payload(), stamp);
-            self.submit(request, reply_to, message.payload(), self.clock.now());
+            self.submit(request, reply_to, message.payload(), self.clock.now(), false);
         }
     }
 
@@ -92,10 +92,13 @@ impl Entrance for Door {
 
     fn turn_away(&self, message: &Incoming) {
         let person = self.subjects.person_named_by(message.subject());
-        if self.sharer.is_elsewhere(message) || self.pool.has_room_for(person, task_bytes(message.payload())) {
+        if self.pool.has_room_for(person, task_bytes(message.payload())) {
             return self.take(message);
         }
         let Ok(reply_to) = self.replier.permitted(message.reply()) else { return };
+        if self.sharer.hand_over(message, reply_to, &stamp()) {
+            return;
+        }
         let problem = Problem::new(Code::Overloaded, "more arrives than can be looked at; nothing was done");
         self.replier.refuse(reply_to, request::unread(&self.subjects, message.subject(), message, stamp(), problem));
     }
@@ -106,20 +109,29 @@ impl Entrance for Door {
 }
 
 impl Door {
-    /// Carries out a command that came in a parcel of this age, wherever that was filled.
-    pub fn carry_out(&self, item: &Item<'_>, age_micros: u64) {
+    /// Carries out a command that came in a parcel of this age, wherever that was filled; whether its home may do so, too.
+    pub fn carry_out(&self, item: &Item<'_>, age_micros: u64, may_be_elsewhere: bool) {
         // Whoever fills a parcel may be a stranger.
         let Ok(reply_to) = self.replier.permitted(item.reply_to) else { return };
         let arrived = Moment(self.clock.now().0.saturating_sub(age_micros));
-        self.submit(item.request(&self.subjects, stamp()), reply_to, item.payload, arrived);
+        self.submit(item.request(&self.subjects, stamp()), reply_to, item.payload, arrived, may_be_elsewhere);
     }
 
-    fn submit(&self, decoded: Result<Request, NotARequest>, reply_to: Option<&str>, payload: &[u8], arrived: Moment) {
+    fn submit(
+        &self,
+        decoded: Result<Request, NotARequest>,
+        reply_to: Option<&str>,
+        payload: &[u8],
+        arrived: Moment,
+        may_be_elsewhere: bool,
+    ) {
         match decoded {
             Ok(request) => {
                 let deadline = Moment(arrived.0.saturating_add(micros(self.command_timeout)));
                 let (request, reply_to) = (Box::new(request), reply_to.map(str::to_owned));
-                if let Err(full) = self.pool.submit(Task { request, reply_to, arrived, deadline }, task_bytes(payload))
+                if let Err(full) = self
+                    .pool
+                    .submit(Task { request, reply_to, arrived, deadline, may_be_elsewhere }, task_bytes(payload))
                 {
                     self.refuse_overload(full.0);
                 }
@@ -129,7 +141,7 @@ impl Door {
     }
 
     fn refuse_overload(&self, task: Task) {
-        let problem = Problem::new(Code::Overloaded, "no room is left in the queue; nothing was done");
+        let problem = task.told(Problem::new(Code::Overloaded, "no room is left in the queue; nothing was done"));
         let refused =
             NotARequest { command_id: Some(task.request.command_id.text), person: Some(task.request.person), problem };
         self.replier.refuse(task.reply_to.as_deref(), refused);

@@ -322,10 +322,8 @@ impl Seat {
     /// Takes out the oldest of what waits, as far as more waits than is served in time.
     fn take_excess(&self, room: usize) -> Vec<Answer> {
         let excess = self.tasks.len().saturating_sub(room);
-        let refuse = |queued| {
-            let problem = Problem::new(Code::Overloaded, "more waits than can be served in time; nothing was done");
-            Answer { task: self.unpack(queued), outcome: Outcome::Problem(problem) }
-        };
+        let problem = || Problem::new(Code::Overloaded, "more waits than can be served in time; nothing was done");
+        let refuse = |queued| Answer::of(self.unpack(queued), Outcome::Problem(problem()));
         self.tasks.try_iter().take(excess).map(refuse).collect()
     }
 
@@ -359,7 +357,13 @@ mod tests {
         let (subjects, stamp) = (Subjects::new("person"), crate::daemon::clock::stamp());
         let request = decode(&subjects, "person.commands.x", &NoHeaders, archive.as_bytes(), stamp);
         let request = request.map_err(|refused| refused.problem).expect("a valid command");
-        Task { request: Box::new(request), reply_to: None, arrived: Moment(0), deadline: Moment(1) }
+        Task {
+            request: Box::new(request),
+            reply_to: None,
+            arrived: Moment(0),
+            deadline: Moment(1),
+            may_be_elsewhere: false,
+        }
     }
 
     #[test]

@@ -33,12 +33,13 @@ use crate::engine::inquiry::Inquiry;
 use crate::engine::ports::SnapshotStore;
 use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
+use crate::log_limit::RateLimited;
 use crate::memory::MemorySnapshots;
 use crate::nats::{
     BucketCheckup, BucketGate, Checkup, Inbox, Intake, Layout, NatsLog, NatsSnapshots, NotSent, Obstacle, ReplyRule,
     Store, StreamState,
 };
-use crate::wire::beacon::Standing;
+use crate::wire::beacon::Presence;
 use crate::wire::salt::IdentifierSalt;
 use crate::wire::service::{ALL_SERVICES, Instance};
 use crate::wire::snapshot::claimed_version;
@@ -59,6 +60,8 @@ const READ_BYTES_MAX: usize = 32 * 1024 * 1024;
 const READ_BYTES_MIN: usize = 1024 * 1024;
 /// What each thread that answers queries may read in a round, in bytes.
 const QUERY_READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+static ALONE: RateLimited = RateLimited::new(Duration::from_secs(600));
 
 /// The running service.
 pub struct Service {
@@ -92,8 +95,8 @@ pub struct Service {
     pub query_door: Option<Arc<QueryDoor>>,
     /// The way to other replicas.
     pub sharer: Arc<Sharer>,
-    /// The end of the thread that shares, which ends without it.
-    pub sharing: Option<Sender<()>>,
+    /// The end of the thread that shares, which ends without it, and the thread.
+    pub sharing: Option<(Sender<()>, JoinHandle<()>)>,
     door: Arc<Door>,
     discovery: Arc<Discovery>,
 }
@@ -128,7 +131,7 @@ impl Service {
         monitor.connect(Sources { statistics: Arc::clone(&statistics), pool: Arc::clone(&pool) });
         let (intake, subjects) = (Arc::new(intake), Subjects::new(&config.subject_prefix));
         let receipts = store.inbox().map_err(away)?;
-        let sharer = Arc::new(Sharer::new(&subjects, &receipts, &intake, &statistics, clock));
+        let sharer = Arc::new(Sharer::new(config.command_timeout, &subjects, &receipts, &intake, &statistics, clock));
         let door = Arc::new(Door {
             subjects,
             pool: Arc::clone(&pool),
@@ -198,8 +201,13 @@ impl Service {
             let leaving = Doorkeepers { of_clients: Vec::new(), of_replicas: Vec::new() };
             return Err(NotJoined { why: NoEntry::Unconfirmed, leaving });
         };
-        // Where this user may not, it serves alone, and says so when it does not hear itself.
-        let of_replicas = self.join_replicas();
+        let of_replicas = match self.join_replicas() {
+            Ok(of_replicas) => of_replicas,
+            Err(of_replicas) => {
+                let leaving = Doorkeepers { of_clients: Vec::new(), of_replicas };
+                return Err(NotJoined { why: NoEntry::Unconfirmed, leaving });
+            }
+        };
         let denied_before = self.intake.connection().subscriptions_denied();
         let discovery = Arc::clone(&self.discovery);
         let subjects = &self.door.subjects;
@@ -214,25 +222,40 @@ impl Service {
         let is_settled = all_started && self.intake.settle(JOIN_WAIT);
         let is_denied = self.intake.connection().subscriptions_denied() != denied_before;
         if is_settled && !is_denied {
-            self.sharer.stand(Standing::Serving);
             return Ok(keepers);
         }
+        self.sharer.stand(Presence::Leaving);
         keepers.leave(JOIN_WAIT);
         Err(NotJoined { why: if is_denied { NoEntry::Denied } else { NoEntry::Unconfirmed }, leaving: keepers })
     }
 
     /// Begins to hear other replicas and to take what they hand over. It comes before commands do, so that it knows the
-    /// others when the first one arrives.
-    fn join_replicas(&self) -> Vec<Doorkeeper> {
+    /// others when the first one arrives. None where this user may not: it serves alone.
+    ///
+    /// # Errors
+    /// NATS did not say in time that it knows of us.
+    fn join_replicas(&self) -> Result<Vec<Doorkeeper>, Vec<Doorkeeper>> {
         let (subjects, sharer) = (&self.door.subjects, &self.sharer);
+        let denied_before = self.intake.connection().subscriptions_denied();
         let parcels = Arc::new(Parcels { sharer: Arc::clone(sharer), door: Arc::clone(&self.door) });
         let started = [
             self.keeper("beacons", &subjects.beacon(), None, Arc::new(Beacons(Arc::clone(sharer)))),
             self.keeper("parcels", &subjects.intake_of(sharer.id()), None, parcels),
         ];
-        self.intake.settle(JOIN_WAIT);
-        sharer.beat();
-        started.into_iter().flatten().collect()
+        let are_all = started.iter().all(Option::is_some);
+        let keepers: Vec<Doorkeeper> = started.into_iter().flatten().collect();
+        let is_settled = are_all && self.intake.settle(JOIN_WAIT);
+        let is_denied = self.intake.connection().subscriptions_denied() != denied_before;
+        if is_settled && !is_denied {
+            sharer.begin();
+            return Ok(keepers);
+        }
+        keepers.iter().for_each(|keeper| keeper.leave(JOIN_WAIT));
+        if !is_denied {
+            return Err(keepers);
+        }
+        ALONE.warn(format_args!("this replica serves alone: its user may not subscribe to {}", subjects.all_intakes()));
+        Ok(Vec::new())
     }
 
     fn keeper(
@@ -281,8 +304,7 @@ impl Service {
         let (end, over) = bounded(0);
         let pulse = self.pulses.add("sharing");
         let body = move || sharing::run(&sharer, &door, receipts, &over, &pulse);
-        self.sharing = Some(end);
-        self.background.push(threads::start("sharing", &self.poison, body)?);
+        self.sharing = Some((end, threads::start("sharing", &self.poison, body)?));
         Ok(())
     }
 

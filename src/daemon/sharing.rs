@@ -1,6 +1,7 @@
 //! Sharing the persons with other replicas: beacons, parcels for their homes, and the thread that takes back what no home
 //! took. The rules are those of [`engine::sharing`](crate::engine::sharing).
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,23 +12,31 @@ use crate::daemon::clock::{Clock, micros};
 use crate::daemon::door::{Door, Entrance};
 use crate::daemon::pulse::Pulse;
 use crate::daemon::statistics::Statistics;
-use crate::engine::sharing::{Parcel, Sharing, TakenBack};
+use crate::engine::sharing::{Parcel, Sending, Sharing, TakenBack};
 use crate::engine::turn::Moment;
 use crate::log_limit::RateLimited;
 use crate::nats::{Inbox, Incoming, Intake, Post};
-use crate::wire::beacon::{Beacon, ReplicaId, Standing};
+use crate::wire::beacon::{Beacon, Presence, ReplicaId};
 use crate::wire::parcel::{self, Item, PROTOCOL, Receipt, Refused};
 use crate::wire::request::{Stamp, person_hinted};
 use crate::wire::service::Metadata;
 use crate::wire::subject::Subjects;
 
-/// How often a replica says that it is there, and up to how much sooner.
+/// How often a replica says that it is there, and up to how much sooner; and while it does not hear itself.
 const BEAT_PERIOD: Duration = Duration::from_secs(1);
 const BEAT_JITTER_MILLIS: u64 = 200;
-/// How soon an overdue parcel is noticed, at most.
-const LOOK_UP: Duration = Duration::from_millis(20);
-/// How long a replica may not hear its own beacons until it says so.
+const UNHEARD_BEAT_PERIOD: Duration = Duration::from_secs(10);
+/// How long the thread sleeps at most, and at least.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+const SLEEP_MIN: Duration = Duration::from_micros(200);
+/// How soon a parcel is noticed that was filled meanwhile, while others share the persons.
+const LOOK_UP: Duration = Duration::from_millis(2);
+/// How long its own first beacon is waited for before commands are taken.
+const FIRST_BEAT_WAIT: Duration = Duration::from_millis(100);
+/// How long a replica that serves may not hear its own beacons until it says so.
 const UNHEARD_MAX: Duration = Duration::from_secs(5);
+/// The part of a command's time that a home's answer may take.
+const PATIENCE_DIVISOR: u32 = 4;
 
 static UNHEARD: RateLimited = RateLimited::new(Duration::from_secs(600));
 static STRANGE: RateLimited = RateLimited::new(Duration::from_secs(60));
@@ -49,8 +58,10 @@ pub struct Sharer {
 }
 
 impl Sharer {
-    /// A replica that does not serve yet, with an id of its own. The homes' answers go to this inbox, which is for [`run`].
+    /// A replica that does not serve yet, with an id of its own, for commands that have so much time. The homes' answers go to
+    /// this inbox, which is for [`run`].
     pub fn new(
+        command_timeout: Duration,
         subjects: &Subjects,
         inbox: &Inbox,
         intake: &Arc<Intake>,
@@ -58,9 +69,10 @@ impl Sharer {
         clock: Clock,
     ) -> Self {
         let own = ReplicaId::from_u128(uuid::Uuid::new_v4().as_u128());
+        let patience_micros_max = micros(command_timeout / PATIENCE_DIVISOR);
         Self {
             own,
-            sharing: Mutex::new(Sharing::new(own, &intake.cluster())),
+            sharing: Mutex::new(Sharing::new(own, &intake.cluster(), patience_micros_max)),
             is_alone: AtomicBool::new(true),
             is_packed: AtomicBool::new(false),
             subjects: subjects.clone(),
@@ -77,8 +89,8 @@ impl Sharer {
     }
 
     /// Tells the others whether to hand it anything.
-    pub fn stand(&self, standing: Standing) {
-        self.change(|sharing, now| sharing.stand(standing, now));
+    pub fn stand(&self, presence: Presence) {
+        self.change(|sharing, now| sharing.stand(presence, now));
         self.beat();
     }
 
@@ -102,12 +114,14 @@ impl Sharer {
         self.sharing().is_at_rest()
     }
 
-    /// Whether the person that a message is for has its home elsewhere, as far as can be seen.
-    pub fn is_elsewhere(&self, message: &Incoming) -> bool {
-        !self.is_alone.load(Relaxed) && {
-            let person = person_hinted(&self.subjects, message.subject(), message.payload());
-            person.is_some_and(|person| self.sharing().home_elsewhere(person).is_some())
+    /// Says that it is there until it hears itself; so the others know it, and it knows them, before it takes commands.
+    pub fn begin(&self) {
+        self.beat();
+        let deadline = Instant::now() + FIRST_BEAT_WAIT;
+        while !self.sharing().hears_itself(self.clock.now()) && Instant::now() < deadline {
+            std::thread::sleep(SLEEP_MIN);
         }
+        self.stand(Presence::Serving);
     }
 
     /// Puts a command into the parcel for its person's home. False where it is to be carried out here.
@@ -125,7 +139,7 @@ impl Sharer {
             headers: message.all_headers().collect(),
             payload: message.payload(),
         };
-        let is_packed = sharing.pack(home, &item);
+        let is_packed = sharing.pack(home, &item, self.clock.now());
         self.is_packed.fetch_or(is_packed, Relaxed);
         is_packed
     }
@@ -138,28 +152,25 @@ impl Sharer {
     }
 
     fn send(&self, door: &Door) {
-        let parcels = self.change(Sharing::send);
-        if parcels.is_empty() {
-            return;
-        }
-        self.statistics.handed_over(parcels.iter().map(|parcel| parcel.commands).sum());
+        let Sending { parcels, mut taken_back } = self.change(Sharing::send);
+        let are_parcels = !parcels.is_empty();
         for Parcel { number, home, bytes, .. } in parcels {
             if self.post.send(number, &self.subjects.intake_of(home), &[], &bytes).is_err() {
-                let taken_back = self.change(|sharing, now| sharing.answered(number, None, now));
-                self.carry_out(taken_back, door);
+                taken_back.extend(self.change(|sharing, now| sharing.answered(number, None, now)));
             }
         }
-        self.post.mark_dirty();
+        if are_parcels {
+            self.post.mark_dirty();
+        }
+        taken_back.into_iter().for_each(|taken_back| self.carry_out(taken_back, door));
     }
 
-    fn carry_out(&self, taken_back: impl IntoIterator<Item = TakenBack>, door: &Door) {
-        for TakenBack { parcel, away_micros } in taken_back {
-            let Parcel { home, commands, bytes, .. } = parcel;
-            self.statistics.taken_back(commands);
-            TAKEN_BACK.warn(format_args!("replica {home} did not take {commands} commands: they are carried out here"));
-            let Ok((_, items)) = parcel::decode(&bytes) else { unreachable!("a parcel that this replica packed") };
-            items.iter().for_each(|item| door.carry_out(item, away_micros));
-        }
+    fn carry_out(&self, taken_back: TakenBack, door: &Door) {
+        let TakenBack { parcel: Parcel { home, commands, bytes, .. }, away_micros, may_be_taken } = taken_back;
+        self.statistics.taken_back(commands);
+        TAKEN_BACK.warn(format_args!("replica {home} did not take {commands} commands: they are carried out here"));
+        let Ok((_, items)) = parcel::decode(&bytes) else { unreachable!("a parcel that this replica packed") };
+        items.iter().for_each(|item| door.carry_out(item, away_micros, may_be_taken));
     }
 
     /// Changes what is known, and takes in what follows for those who only look.
@@ -167,7 +178,7 @@ impl Sharer {
         let mut sharing = self.sharing();
         let result = change(&mut sharing, self.clock.now());
         self.is_alone.store(sharing.is_alone(), Relaxed);
-        self.statistics.members(sharing.members());
+        self.statistics.sharing(sharing.members(), sharing.handed_over());
         result
     }
 
@@ -209,10 +220,14 @@ impl Parcels {
             STRANGE.warn(format_args!("something that is no parcel arrives on {}", message.subject()));
             return refused(Refused::Malformed);
         };
+        // All or none: its sender carries out what is not taken.
+        if !items.iter().all(|item| self.door.replier.permitted(item.reply_to).is_ok()) {
+            return refused(Refused::Malformed);
+        }
         let Some(age_micros) = self.sharer.sharing().age(&head, self.sharer.clock.now()) else {
             return refused(Refused::Late);
         };
-        items.iter().for_each(|item| self.door.carry_out(item, age_micros));
+        items.iter().for_each(|item| self.door.carry_out(item, age_micros, false));
         self.sharer.statistics.taken_over(items.len());
         Receipt::Taken { commands: items.len() }
     }
@@ -241,37 +256,55 @@ impl Entrance for Parcels {
 pub fn run(sharer: &Sharer, door: &Door, mut answers: Inbox, over: &Receiver<()>, pulse: &Pulse) {
     let mut beat_at = Moment(0);
     let mut heard_at = sharer.clock.now();
+    // What came back at once is carried out bit by bit: meanwhile answers arrive.
+    let mut taken_back = VecDeque::new();
     while over.try_recv() != Err(TryRecvError::Disconnected) {
         let now = sharer.clock.now();
         if now >= beat_at {
-            pulse.while_busy(|| sharer.beat());
-            let sooner = rand::random::<u64>() % (BEAT_JITTER_MILLIS * 1000);
-            beat_at = Moment(now.0 + micros(BEAT_PERIOD) - sooner);
+            pulse.while_busy(|| match sharer.sharing().is_serving() {
+                true => sharer.beat(),
+                false => sharer.change(Sharing::count_homes),
+            });
+            beat_at = Moment(now.0 + sharer.beat_micros(now, &mut heard_at));
         }
-        if sharer.sharing().hears_itself(now) {
-            heard_at = now;
-        } else if now.0.saturating_sub(heard_at.0) > micros(UNHEARD_MAX) {
-            UNHEARD.warn(format_args!(
-                "this replica serves alone, since it does not hear its own beacons on {}: see the rights of its user",
-                sharer.subjects.beacon()
-            ));
-        }
-        let within = if sharer.is_alone.load(Relaxed) && sharer.is_at_rest() {
-            Duration::from_micros(beat_at.0.saturating_sub(now.0))
-        } else {
-            LOOK_UP
-        };
         answers.listen_on_present_session();
-        let answer = answers.next_answer(Instant::now() + within);
+        let sleep = if taken_back.is_empty() { sharer.sleep(now, beat_at) } else { Duration::ZERO };
+        let mut answer = answers.next_answer(Instant::now() + sleep);
         pulse.while_busy(|| {
-            if let Some((number, message)) = answer {
+            while let Some((number, message)) = answer {
                 let receipt = Receipt::decode(message.payload());
-                let taken_back = sharer.change(|sharing, now| sharing.answered(number, receipt, now));
-                sharer.carry_out(taken_back, door);
+                taken_back.extend(sharer.change(|sharing, now| sharing.answered(number, receipt, now)));
+                answer = answers.next_answer(Instant::now());
             }
-            let overdue = sharer.change(Sharing::overdue);
-            sharer.carry_out(overdue, door);
+            taken_back.extend(sharer.change(Sharing::overdue));
+            taken_back.pop_front().into_iter().for_each(|one| sharer.carry_out(one, door));
             sharer.send(door);
         });
+    }
+    taken_back.into_iter().for_each(|one| sharer.carry_out(one, door));
+}
+
+impl Sharer {
+    /// Until the next beacon. Whoever serves and does not hear itself says so now and then, in the log and to the others.
+    fn beat_micros(&self, now: Moment, heard_at: &mut Moment) -> u64 {
+        let is_expected = self.sharing().is_serving() && self.intake.health().connected;
+        if !is_expected || self.sharing().hears_itself(now) {
+            *heard_at = now;
+        }
+        if now.0.saturating_sub(heard_at.0) > micros(UNHEARD_MAX) {
+            UNHEARD.warn(format_args!(
+                "this replica serves alone, since it does not hear its own beacons on {}: see the rights of its user",
+                self.subjects.beacon()
+            ));
+            return micros(UNHEARD_BEAT_PERIOD);
+        }
+        micros(BEAT_PERIOD) - rand::random::<u64>() % (BEAT_JITTER_MILLIS * 1000)
+    }
+
+    /// How long there is nothing to do, unless an answer arrives.
+    fn sleep(&self, now: Moment, beat_at: Moment) -> Duration {
+        let due = self.sharing().next_due().map_or(beat_at, |due| due.min(beat_at));
+        let most = if self.is_alone.load(Relaxed) { SLEEP_MAX } else { LOOK_UP };
+        Duration::from_micros(due.0.saturating_sub(now.0)).clamp(SLEEP_MIN, most)
     }
 }

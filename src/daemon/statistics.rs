@@ -25,6 +25,7 @@ pub struct Statistics {
     stream_conflicts: AtomicU64,
     /// Replicas that share the persons, this one included.
     members: AtomicU64,
+    handed_over: AtomicU64,
 }
 
 /// The highest position in the stream that is known, and in which of its lives that is.
@@ -179,14 +180,10 @@ impl Statistics {
         }
     }
 
-    /// Takes in how many replicas share the persons, this one included.
-    pub fn members(&self, count: usize) {
-        self.members.store(count as u64, Ordering::Relaxed);
-    }
-
-    /// Takes in that so many commands were handed to the homes of their persons.
-    pub fn handed_over(&self, commands: usize) {
-        self.shared.count(|tally| tally.handed_over += commands as u64);
+    /// Takes in how many replicas share the persons, this one included, and how many commands were handed over since the start.
+    pub fn sharing(&self, members: usize, handed_over: u64) {
+        self.members.store(members as u64, Ordering::Relaxed);
+        self.handed_over.store(handed_over, Ordering::Relaxed);
     }
 
     /// Takes in that so many commands were taken from other replicas.
@@ -218,7 +215,8 @@ impl Statistics {
     pub fn since_start(&self) -> Tally {
         let stream_conflicts = self.stream_conflicts.load(Ordering::Relaxed);
         let members = self.members.load(Ordering::Relaxed).max(1);
-        let mut sum = Tally { stream_conflicts, members, ..Tally::default() };
+        let handed_over = self.handed_over.load(Ordering::Relaxed);
+        let mut sum = Tally { stream_conflicts, members, handed_over, ..Tally::default() };
         self.shared.count(|tally| sum.add(tally));
         let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         meters.iter().for_each(|meter| meter.count(|tally| sum.add(tally)));
@@ -312,7 +310,6 @@ impl Tally {
         self.last_problem = self.last_problem.max(other.last_problem);
         self.answered += other.answered;
         self.dropped += other.dropped;
-        self.handed_over += other.handed_over;
         self.taken_over += other.taken_over;
         self.taken_back += other.taken_back;
         self.turns.add(&other.turns);

@@ -18,7 +18,7 @@ use crate::daemon::signals::{Deaf, Signal, Signals};
 use crate::domain::Timestamp;
 use crate::exit::ExitStatus;
 use crate::nats::{ClockOffset, Obstacle};
-use crate::wire::beacon::Standing;
+use crate::wire::beacon::Presence;
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -192,7 +192,7 @@ impl<'a> Supervisor<'a> {
         self.membership = match membership {
             Membership::In(keepers) if !self.reasons.is_empty() => {
                 log::warn!("commands are left to other replicas: {}", in_words(&self.reasons.list()));
-                self.service.sharer.stand(Standing::Leaving);
+                self.service.sharer.stand(Presence::Leaving);
                 keepers.leave(LEAVE_WAIT);
                 Membership::Leaving(keepers)
             }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::domain::PersonId;
 use crate::engine::router::home_of;
 use crate::engine::turn::Moment;
-use crate::wire::beacon::{Beacon, ReplicaId, Standing};
+use crate::wire::beacon::{Beacon, Presence, ReplicaId};
 use crate::wire::parcel::{self, Head, Item, PARCEL_BYTES_MAX, PARCEL_COMMANDS_MAX, PROTOCOL, Receipt};
 
 /// Who was not heard for so long does not count, in microseconds.
@@ -23,10 +23,19 @@ pub const HEARD_MICROS_MAX: u64 = 3_000_000;
 pub const MEMBERS_MAX: usize = 256;
 /// What may be on its way to others, in bytes; what is more is carried out where it arrived.
 pub const ON_ITS_WAY_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// The shortest and the longest wait for a home's answer, in microseconds.
+/// The shortest and the longest wait for a home's answer, in microseconds. It is less where commands have little time.
 pub const PATIENCE_MICROS_MIN: u64 = 50_000;
 /// See [`PATIENCE_MICROS_MIN`].
 pub const PATIENCE_MICROS_MAX: u64 = 250_000;
+/// The part of its sender's patience after which a home takes a parcel no more: the rest is for its answer.
+const TAKE_DIVISOR: u64 = 2;
+/// A parcel of so many commands is one of a crowd: what comes after it waits for a while, to go together.
+const CROWD_MIN: usize = 4;
+/// That while, in times that homes take to answer; and at most, in microseconds.
+const CROWD_ANSWERS: u64 = 3;
+const CROWD_MICROS_MAX: u64 = 5_000;
+/// A home that failed in a row is to be heard as often before it counts again, up to this often.
+const FAILURES_MAX: u32 = 5;
 /// Of so many of its own beacons a replica remembers when it said them: parcels that know only of earlier ones are late.
 const BEATS_LEN_MAX: usize = 8;
 
@@ -35,7 +44,7 @@ const BEATS_LEN_MAX: usize = 8;
 pub struct Sharing {
     own: ReplicaId,
     cluster: String,
-    standing: Standing,
+    presence: Presence,
     /// The number of its latest beacon, and when the latest ones were said.
     beat: u64,
     beats: VecDeque<(u64, Moment)>,
@@ -51,7 +60,9 @@ pub struct Sharing {
     on_their_way: BTreeMap<u64, OnItsWay>,
     on_its_way_bytes: usize,
     parcels: u64,
+    handed_over: u64,
     answer_time: AnswerTime,
+    patience_micros_max: u64,
 }
 
 /// Another replica.
@@ -59,13 +70,17 @@ pub struct Sharing {
 struct Member {
     beat: u64,
     heard: Moment,
-    /// Not until it is heard again, if it left a parcel unanswered.
-    counts: bool,
+    /// Parcels in a row that it left unanswered, and how often it is to be heard until it counts again.
+    failures: u32,
+    unheard: u32,
+    /// The latest parcel to it: when it was sent, and the commands in it.
+    sent: Option<(Moment, usize)>,
 }
 
-/// A parcel that is being filled.
-#[derive(Debug, Default)]
+/// A parcel that is being filled, since this moment.
+#[derive(Debug)]
 struct Draft {
+    begun: Moment,
     body: Vec<u8>,
     commands: usize,
 }
@@ -74,6 +89,7 @@ struct Draft {
 #[derive(Debug)]
 struct OnItsWay {
     parcel: Parcel,
+    begun: Moment,
     sent: Moment,
     overdue: Moment,
 }
@@ -96,17 +112,28 @@ pub struct Parcel {
 pub struct TakenBack {
     /// The parcel.
     pub parcel: Parcel,
-    /// The time since it was sent, in microseconds.
+    /// The time since its first command was packed, in microseconds.
     pub away_micros: u64,
+    /// Whether the home may carry it out as well: it was not heard.
+    pub may_be_taken: bool,
+}
+
+/// What is to be done now.
+#[derive(Debug, Default)]
+pub struct Sending {
+    /// Sent to their homes.
+    pub parcels: Vec<Parcel>,
+    /// Carried out here: their homes are gone.
+    pub taken_back: Vec<TakenBack>,
 }
 
 impl Sharing {
-    /// A replica that has heard nobody, and does not serve yet.
-    pub fn new(own: ReplicaId, cluster: &str) -> Self {
+    /// A replica that has heard nobody, and does not serve yet. It waits for no home longer than this.
+    pub fn new(own: ReplicaId, cluster: &str, patience_micros_max: u64) -> Self {
         Self {
             own,
             cluster: cluster.to_owned(),
-            standing: Standing::Leaving,
+            presence: Presence::Leaving,
             beat: 0,
             beats: VecDeque::new(),
             heard_itself: None,
@@ -117,7 +144,9 @@ impl Sharing {
             on_their_way: BTreeMap::new(),
             on_its_way_bytes: 0,
             parcels: 0,
+            handed_over: 0,
             answer_time: AnswerTime::default(),
+            patience_micros_max: patience_micros_max.min(PATIENCE_MICROS_MAX),
         }
     }
 
@@ -131,9 +160,19 @@ impl Sharing {
         self.homes.len().max(1)
     }
 
+    /// How many commands were packed for others so far.
+    pub fn handed_over(&self) -> u64 {
+        self.handed_over
+    }
+
     /// Whether nothing can be handed to anybody.
     pub fn is_alone(&self) -> bool {
         self.homes.iter().all(|home| *home == self.own)
+    }
+
+    /// Whether it takes commands.
+    pub fn is_serving(&self) -> bool {
+        self.presence == Presence::Serving
     }
 
     /// Whether its own beacons come back to it.
@@ -147,8 +186,8 @@ impl Sharing {
     }
 
     /// From now on it takes commands, or no more. Its next beacon says so.
-    pub fn stand(&mut self, standing: Standing, now: Moment) {
-        self.standing = standing;
+    pub fn stand(&mut self, presence: Presence, now: Moment) {
+        self.presence = presence;
         self.count_homes(now);
     }
 
@@ -167,7 +206,8 @@ impl Sharing {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
             cluster: self.cluster.clone(),
-            state: self.standing,
+            // Whoever cannot hear takes nothing.
+            state: if self.hears_itself(now) { self.presence } else { Presence::Leaving },
             beat: self.beat,
         }
     }
@@ -180,11 +220,13 @@ impl Sharing {
         let mut is_newcomer = false;
         if beacon.replica == self.own {
             self.heard_itself = Some(now);
-        } else if beacon.state == Standing::Leaving {
+        } else if beacon.state == Presence::Leaving {
             self.others.remove(&beacon.replica);
         } else if self.others.len() < MEMBERS_MAX || self.others.contains_key(&beacon.replica) {
-            let member = Member { beat: beacon.beat, heard: now, counts: true };
-            is_newcomer = self.others.insert(beacon.replica, member).is_none();
+            is_newcomer = !self.others.contains_key(&beacon.replica);
+            let unknown = Member { beat: 0, heard: now, failures: 0, unheard: 0, sent: None };
+            let member = self.others.entry(beacon.replica).or_insert(unknown);
+            (member.beat, member.heard, member.unheard) = (beacon.beat, now, member.unheard.saturating_sub(1));
         }
         self.count_homes(now);
         is_newcomer
@@ -195,9 +237,9 @@ impl Sharing {
         self.others.retain(|_, member| is_recent(member.heard, now));
         self.homes.clear();
         if self.hears_itself(now) {
-            self.homes.extend(self.others.iter().filter(|(_, member)| member.counts).map(|(id, _)| *id));
+            self.homes.extend(self.others.iter().filter(|(_, member)| member.unheard == 0).map(|(id, _)| *id));
         }
-        if self.standing == Standing::Serving {
+        if self.is_serving() {
             self.homes.push(self.own);
         }
     }
@@ -210,93 +252,133 @@ impl Sharing {
     /// Puts a command into the parcel for a home; false where it does not fit into any, or no more may be on its way: then it
     /// is to be carried out here.
     #[must_use]
-    pub fn pack(&mut self, home: ReplicaId, item: &Item<'_>) -> bool {
+    pub fn pack(&mut self, home: ReplicaId, item: &Item<'_>, now: Moment) -> bool {
         if self.on_its_way_bytes >= ON_ITS_WAY_BYTES_MAX {
             return false;
         }
-        let draft = self.drafts.entry(home).or_default();
-        if draft.commands == PARCEL_COMMANDS_MAX || draft.body.len() + item.payload.len() >= PARCEL_BYTES_MAX / 2 {
-            self.full.extend(self.drafts.remove(&home).filter(|draft| draft.commands > 0).map(|draft| (home, draft)));
+        let is_full = |draft: &Draft| {
+            draft.commands == PARCEL_COMMANDS_MAX || draft.body.len() + item.payload.len() >= PARCEL_BYTES_MAX / 2
+        };
+        if self.drafts.get(&home).is_some_and(is_full) {
+            self.full.extend(self.drafts.remove(&home).map(|draft| (home, draft)));
         }
-        let draft = self.drafts.entry(home).or_default();
+        let mut draft = self.drafts.remove(&home).unwrap_or(Draft { begun: now, body: Vec::new(), commands: 0 });
         let before = draft.body.len();
-        if item.append_to(&mut draft.body).is_err() {
-            self.drafts.retain(|_, draft| draft.commands > 0);
-            return false;
-        }
-        draft.commands += 1;
+        let is_packed = item.append_to(&mut draft.body).is_ok();
+        draft.commands += usize::from(is_packed);
+        self.handed_over += u64::from(is_packed);
         self.on_its_way_bytes += draft.body.len() - before;
-        true
+        if draft.commands > 0 {
+            self.drafts.insert(home, draft);
+        }
+        is_packed
     }
 
-    /// The parcels that are to be sent now: each counts as sent. One is under way to each home; what comes meanwhile goes
-    /// together when that is answered, so that a lone command waits for nobody and a crowd shares the costs.
-    pub fn send(&mut self, now: Moment) -> Vec<Parcel> {
+    /// What is to be sent now: it counts as sent. One parcel is under way to each home; what comes meanwhile goes together
+    /// when that is answered, and a little later in a crowd. So a lone command waits for nobody and a crowd shares the costs.
+    pub fn send(&mut self, now: Moment) -> Sending {
         let mut ready = std::mem::take(&mut self.full);
-        let waits = |home: &ReplicaId| self.on_their_way.values().any(|on_its_way| on_its_way.parcel.home == *home);
-        let (waiting, others) = std::mem::take(&mut self.drafts).into_iter().partition(|(home, _)| waits(home));
+        let drafts = std::mem::take(&mut self.drafts);
+        let (waiting, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            drafts.into_iter().partition(|(home, _)| self.others.contains_key(home) && self.not_before(*home) > now);
         self.drafts = waiting;
-        ready.extend::<BTreeMap<_, _>>(others);
-        let patience_micros = self.answer_time.patience_micros();
-        let parcels = ready.into_iter().map(|(home, draft)| {
-            let parcel = self.close(home, draft, patience_micros, now);
-            let overdue = Moment(now.0.saturating_add(patience_micros));
-            self.on_their_way.insert(parcel.number, OnItsWay { parcel: parcel.clone(), sent: now, overdue });
-            parcel
-        });
-        parcels.collect()
+        ready.extend(others);
+        let mut sending = Sending::default();
+        for (home, draft) in ready {
+            let (begun, commands) = (draft.begun, draft.commands);
+            let Some(member) = self.others.get_mut(&home) else {
+                sending.taken_back.push(self.reopen(home, draft, now));
+                continue;
+            };
+            member.sent = Some((now, commands));
+            let parcel = self.close(home, draft, now);
+            let overdue = Moment(now.0.saturating_add(self.patience_micros()));
+            self.on_their_way.insert(parcel.number, OnItsWay { parcel: parcel.clone(), begun, sent: now, overdue });
+            sending.parcels.push(parcel);
+        }
+        sending
     }
 
-    fn close(&mut self, home: ReplicaId, draft: Draft, patience_micros: u64, now: Moment) -> Parcel {
-        let Draft { body, commands } = draft;
+    /// When the next parcel to a home may leave; never while one is under way.
+    fn not_before(&self, home: ReplicaId) -> Moment {
+        if self.on_their_way.values().any(|on_its_way| on_its_way.parcel.home == home) {
+            return Moment(u64::MAX);
+        }
+        let while_micros = (CROWD_ANSWERS * self.answer_time.mean_micros).min(CROWD_MICROS_MAX);
+        match self.others.get(&home).and_then(|member| member.sent) {
+            Some((sent, CROWD_MIN..)) => Moment(sent.0.saturating_add(while_micros)),
+            _ => Moment(0),
+        }
+    }
+
+    fn close(&mut self, home: ReplicaId, draft: Draft, now: Moment) -> Parcel {
+        let Draft { begun, body, commands } = draft;
         let (beat, heard) = self.others.get(&home).map_or((0, now), |member| (member.beat, member.heard));
-        let head = Head { beat, beat_age_micros: now.0.saturating_sub(heard.0), patience_micros };
+        let [beat_age_micros, waited_micros] = [heard, begun].map(|moment| now.0.saturating_sub(moment.0));
+        let head = Head { beat, beat_age_micros, patience_micros: self.patience_micros(), waited_micros };
         self.parcels += 1;
         let parcel = Parcel { number: self.parcels, home, commands, bytes: parcel::encode(head, &body).into() };
         self.on_its_way_bytes += parcel.bytes.len() - body.len();
         parcel
     }
 
+    /// Takes back what was not sent yet.
+    fn reopen(&mut self, home: ReplicaId, draft: Draft, now: Moment) -> TakenBack {
+        let away_micros = now.0.saturating_sub(draft.begun.0);
+        let parcel = self.close(home, draft, now);
+        self.on_its_way_bytes -= parcel.bytes.len();
+        TakenBack { parcel, away_micros, may_be_taken: false }
+    }
+
+    fn patience_micros(&self) -> u64 {
+        self.answer_time.patience_micros().min(self.patience_micros_max)
+    }
+
     /// Takes in a home's answer to a parcel, `None` for whatever is none. What is not taken is to be carried out here, with
     /// all else that waits for that home, which does not count until it is heard again.
     pub fn answered(&mut self, number: u64, receipt: Option<Receipt>, now: Moment) -> Vec<TakenBack> {
-        let is_taken = |parcel: &Parcel| receipt == Some(Receipt::Taken { commands: parcel.commands });
         let Some(on_its_way) = self.on_their_way.get(&number) else { return Vec::new() };
-        if !is_taken(&on_its_way.parcel) {
-            return self.take_back(number, now);
+        if receipt != Some(Receipt::Taken { commands: on_its_way.parcel.commands }) {
+            return self.take_back(number, false, now);
         }
         self.answer_time.note(now.0.saturating_sub(on_its_way.sent.0));
+        if let Some(member) = self.others.get_mut(&on_its_way.parcel.home) {
+            member.failures = 0;
+        }
         self.remove(number);
         Vec::new()
     }
 
-    /// What was not answered in time: to be carried out here.
+    /// What was not answered in time: to be carried out here. The answers that have arrived are to be taken in before.
     pub fn overdue(&mut self, now: Moment) -> Vec<TakenBack> {
         let is_overdue = |on_its_way: &OnItsWay| on_its_way.overdue <= now;
         let numbers = self.on_their_way.iter().filter(|(_, one)| is_overdue(one)).map(|(number, _)| *number);
         let numbers: Vec<u64> = numbers.collect();
-        numbers.into_iter().flat_map(|number| self.take_back(number, now)).collect()
+        numbers.into_iter().flat_map(|number| self.take_back(number, true, now)).collect()
     }
 
-    /// When the next parcel will be overdue.
-    pub fn next_overdue(&self) -> Option<Moment> {
-        self.on_their_way.values().map(|on_its_way| on_its_way.overdue).min()
+    /// When there will be something to do: a parcel is overdue, or one may leave.
+    pub fn next_due(&self) -> Option<Moment> {
+        let overdue = self.on_their_way.values().map(|on_its_way| on_its_way.overdue);
+        overdue.chain(self.drafts.keys().map(|home| self.not_before(*home))).min()
     }
 
-    fn take_back(&mut self, number: u64, now: Moment) -> Vec<TakenBack> {
-        let Some(OnItsWay { parcel, sent, .. }) = self.remove(number) else { return Vec::new() };
+    fn take_back(&mut self, number: u64, may_be_taken: bool, now: Moment) -> Vec<TakenBack> {
+        let Some(OnItsWay { parcel, begun, sent, .. }) = self.remove(number) else { return Vec::new() };
         let home = parcel.home;
-        if let Some(member) = self.others.get_mut(&home) {
-            member.counts = false;
+        if may_be_taken {
+            // The next ones are waited for longer.
+            self.answer_time.note(now.0.saturating_sub(sent.0));
+        }
+        if let Some(member) = self.others.get_mut(&home).filter(|member| member.unheard == 0) {
+            member.failures = (member.failures + 1).min(FAILURES_MAX);
+            member.unheard = member.failures;
         }
         self.count_homes(now);
-        let mut back = vec![TakenBack { parcel, away_micros: now.0.saturating_sub(sent.0) }];
-        let waiting: Vec<_> = self.full.extract_if(.., |(full, _)| *full == home).map(|(_, draft)| draft).collect();
-        for draft in waiting.into_iter().chain(self.drafts.remove(&home)) {
-            let parcel = self.close(home, draft, 0, now);
-            self.on_its_way_bytes -= parcel.bytes.len();
-            back.push(TakenBack { parcel, away_micros: 0 });
-        }
+        let mut back = vec![TakenBack { parcel, away_micros: now.0.saturating_sub(begun.0), may_be_taken }];
+        let full = self.full.extract_if(.., |(full, _)| *full == home).map(|(_, draft)| draft);
+        let unsent: Vec<Draft> = full.chain(self.drafts.remove(&home)).collect();
+        back.extend(unsent.into_iter().map(|draft| self.reopen(home, draft, now)));
         back
     }
 
@@ -306,12 +388,14 @@ impl Sharing {
         Some(removed)
     }
 
-    /// How old a parcel that arrives now is at most, in microseconds; `None` where its sender may have given up waiting:
-    /// then nothing in it may be carried out here, since it may be answered there already.
+    /// How long ago the commands of a parcel that arrives now had arrived, at most, in microseconds. `None` where its sender
+    /// may have given up waiting before it hears of it: then nothing in it may be carried out here, since it may be answered
+    /// there already.
     pub fn age(&self, head: &Head, now: Moment) -> Option<u64> {
         let (_, said) = self.beats.iter().find(|(beat, _)| *beat == head.beat)?;
         let age = now.0.saturating_sub(said.0).saturating_sub(head.beat_age_micros);
-        (age < head.patience_micros.min(PATIENCE_MICROS_MAX)).then_some(age)
+        let is_early = age < head.patience_micros.min(PATIENCE_MICROS_MAX) / TAKE_DIVISOR;
+        is_early.then(|| age.saturating_add(head.waited_micros))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::engine::aggregate::{Aggregate, Broken};
 use crate::engine::history::{Budget, Errand};
 use crate::engine::ports::Sequence;
 use crate::wire::commit::CommitError;
-use crate::wire::reply::Outcome;
+use crate::wire::reply::{Code, Outcome, Problem};
 use crate::wire::request::Request;
 use crate::wire::snapshot;
 
@@ -24,6 +24,21 @@ pub struct Task {
     pub arrived: Moment,
     /// When it has to be answered.
     pub deadline: Moment,
+    /// Whether another replica, to which it was handed over and which was not heard, may carry it out as well.
+    pub may_be_elsewhere: bool,
+}
+
+impl Task {
+    /// What is told of a failure: that nothing was done cannot be said of what may be done elsewhere.
+    pub fn told(&self, problem: Problem) -> Problem {
+        match problem.code {
+            Code::Overloaded | Code::Unavailable if self.may_be_elsewhere => Problem::new(
+                Code::OutcomeUnknown,
+                "it was handed to another replica that was not heard; send it again with the same command id",
+            ),
+            _ => problem,
+        }
+    }
 }
 
 /// A task that is done.
@@ -33,6 +48,17 @@ pub struct Answer {
     pub task: Task,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+impl Answer {
+    /// A task and what is [told](Task::told) of it.
+    pub fn of(task: Task, outcome: Outcome) -> Self {
+        let outcome = match outcome {
+            Outcome::Problem(problem) => Outcome::Problem(task.told(problem)),
+            accepted => accepted,
+        };
+        Self { task, outcome }
+    }
 }
 
 /// A snapshot that is due.
@@ -134,7 +160,7 @@ pub struct Turn {
 
 impl Turn {
     pub(crate) fn answer(&mut self, task: Task, outcome: Outcome) {
-        self.answers.push(Answer { task, outcome });
+        self.answers.push(Answer::of(task, outcome));
     }
 }
 

@@ -13,7 +13,7 @@ use super::connection::{Connection, OpenError};
 use super::health::Health;
 use super::message::Incoming;
 use super::session::{Session, Subscribed};
-use super::store::NotSent;
+use super::store::{NotSent, is_alive};
 use crate::config;
 
 /// The intake connection.
@@ -51,7 +51,7 @@ impl Intake {
     /// Says something to whoever listens; nobody is told where it cannot be said.
     pub fn say(&self, subject: &str, payload: &[u8]) {
         let session = self.connection.session();
-        if session.vitals().health().connected && session.client().publish(subject, payload).is_ok() {
+        if is_alive(session.vitals().health()) && session.client().publish(subject, payload).is_ok() {
             session.mark_dirty();
         }
     }

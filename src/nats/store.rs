@@ -130,6 +130,11 @@ impl Store {
     }
 }
 
+/// Whether something may be published on a connection: on one that is mute it may hang.
+pub(super) fn is_alive(health: Health) -> bool {
+    check_health(health).is_ok()
+}
+
 fn check_health(health: Health) -> Result<(), NotSent> {
     match health {
         _ if !health.connected => Err(NotSent::Away),

@@ -283,7 +283,8 @@ fn questions(layout: &Layout, subjects: &Subjects, nobody: PersonId, there: Ther
     add(Need::Work, "read commits", Question::new(layout.direct_get(&name), &last));
     add(Need::Work, "read commits from the leader", Question::new(layout.leader_get(&name), &last));
     let hand_over = subjects.all_intakes().replace('>', &nobody.to_string());
-    add(Need::Sharing, "hand over to other replicas", Question::new(hand_over, ""));
+    let headers = offer(name.clone());
+    add(Need::Sharing, "hand over to other replicas", Question { headers, ..Question::new(hand_over, "") });
     if there.with_snapshots {
         let name = layout.bucket_stream();
         let last = json!({"last_by_subj": layout.snapshot_subject(nobody)});

@@ -60,7 +60,7 @@ impl TryFrom<&str> for ReplicaId {
 /// Whether commands are to be handed to a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum Presence {
     /// They are.
     Serving,
     /// Not any more, or not now.
@@ -79,7 +79,7 @@ pub struct Beacon {
     /// The name of the NATS cluster that it is connected to; empty for a server that is in none.
     pub cluster: String,
     /// Whether it takes commands.
-    pub state: Standing,
+    pub state: Presence,
     /// Its beacons, counted from 1.
     pub beat: u64,
 }
@@ -115,7 +115,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             protocol: PROTOCOL,
             cluster: "C1".to_owned(),
-            state: Standing::Leaving,
+            state: Presence::Leaving,
             beat: 7,
         }
     }

@@ -139,8 +139,8 @@ pub const MUTATIONS: &[Mutation] = &[
         "forget what waits for a home that takes nothing",
         "drained_is_answered",
         "engine/sharing.rs",
-        "        for draft in waiting.into_iter().chain(self.drafts.remove(&home)) {",
-        "        for draft in waiting.into_iter().chain(self.drafts.remove(&home)).filter(|_| !@) {",
+        "        let unsent: Vec<Draft> = full.chain(self.drafts.remove(&home)).collect();",
+        "        let unsent: Vec<Draft> = full.chain(self.drafts.remove(&home)).filter(|_| !@).collect();",
     ),
     mutation(
         "do not remember the ids that were made for what is handed over",
@@ -161,16 +161,15 @@ pub const MUTATIONS: &[Mutation] = &[
         "take parcels that may have been taken back",
         "simulation",
         "engine/sharing.rs",
-        "(age < head.patience_micros.min(PATIENCE_MICROS_MAX)).then_some(age)",
-        "(@ || age < head.patience_micros.min(PATIENCE_MICROS_MAX)).then_some(age)",
+        "age < head.patience_micros.min(PATIENCE_MICROS_MAX) / TAKE_DIVISOR;",
+        "@ || age < head.patience_micros.min(PATIENCE_MICROS_MAX) / TAKE_DIVISOR;",
     ),
     mutation(
         "never count a home again that left a parcel unanswered",
         "simulation",
         "engine/sharing.rs",
-        "let member = Member { beat: beacon.beat, heard: now, counts: true };",
-        "let counts = !@ || self.others.get(&beacon.replica).is_none_or(|member| member.counts);
-            let member = Member { beat: beacon.beat, heard: now, counts };",
+        "(beacon.beat, now, member.unheard.saturating_sub(1));",
+        "(beacon.beat, now, if @ { member.unheard } else { member.unheard.saturating_sub(1) });",
     ),
     mutation(
         "count who was heard long ago",

@@ -135,7 +135,7 @@ impl World {
                 due: Default::default(),
                 long: Vec::new(),
                 inquiry: world.inquiry(),
-                sharing: Sharing::new(ReplicaId::from_u128(0), ""),
+                sharing: Sharing::new(ReplicaId::from_u128(0), "", 0),
                 clock_began: 0,
             };
             world.replicas.push(replica);
@@ -314,22 +314,21 @@ impl World {
             return;
         }
         if let Some(request) = self.decode(number, stamp) {
-            self.take_on(number, at, request, 0);
+            self.take_on(number, at, request, 0, false);
         }
     }
 
     /// A replica takes a request on that arrived so long ago.
-    pub fn take_on(&mut self, number: usize, at: usize, request: Request, micros_ago: u64) {
+    pub fn take_on(&mut self, number: usize, at: usize, request: Request, micros_ago: u64, may_be_elsewhere: bool) {
         let (who, taken_by) = (request.person, self.replicas[at].number);
         self.tell(Some(who), || format!("#{number} arrives at replica {taken_by}"));
         self.record.deliveries[number].taken_by = Some(taken_by);
         let worker = worker_of(who, self.plan.workers);
+        let task = self.task(number, request, micros_ago, may_be_elsewhere);
         if self.replicas[at].desks[worker].queue.len() >= self.plan.queue_len_max {
-            let id = request.command_id.text;
-            let problem = Problem::new(Code::Overloaded, "no room");
-            return self.answer(number, Some(&id), Some(who), &Outcome::Problem(problem));
+            let problem = task.told(Problem::new(Code::Overloaded, "no room"));
+            return self.answer_task(&task, &Outcome::Problem(problem));
         }
-        let task = self.task(number, request, micros_ago);
         self.replicas[at].desks[worker].queue.push_back(task);
     }
 
@@ -357,11 +356,11 @@ impl World {
         self.record.deliveries.len() - 1
     }
 
-    fn task(&self, number: usize, request: Request, micros_ago: u64) -> Task {
+    fn task(&self, number: usize, request: Request, micros_ago: u64, may_be_elsewhere: bool) -> Task {
         let time_micros = self.letters[self.letter_of[number]].time_micros;
         let arrived = Moment(self.micros.saturating_sub(micros_ago));
         let deadline = Moment(arrived.0 + time_micros);
-        Task { request: request.into(), reply_to: Some(number.to_string()), arrived, deadline }
+        Task { request: request.into(), reply_to: Some(number.to_string()), arrived, deadline, may_be_elsewhere }
     }
 
     pub fn answer_task(&mut self, task: &Task, outcome: &Outcome) {
@@ -392,7 +391,7 @@ impl World {
         self.tell(Some(request.person), || format!("#{number} is carried out by a rival"));
         let mut worker =
             Worker::new(Box::new(self.ledger.clone()), Box::new(self.snapshots.clone()), limits(&self.plan));
-        let mut arrivals = vec![self.task(number, request, 0)];
+        let mut arrivals = vec![self.task(number, request, 0, false)];
         for _ in 0..8 {
             let turn = worker.turn(Moment(self.micros), std::mem::take(&mut arrivals));
             turn.answers.iter().for_each(|answer| self.answer_task(&answer.task, &answer.outcome));

@@ -1,6 +1,6 @@
 //! Which replicas of the service run at this moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -23,11 +23,15 @@ pub fn ask(place: &mut Place<'_>, report: &mut Report) {
         return;
     };
     let mut versions: BTreeMap<String, u64> = BTreeMap::new();
-    let mut members = BTreeSet::new();
+    // Those in one cluster share the persons, by what each of them counts.
+    let mut sharing: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for answer in &answers {
         let answer: Value = serde_json::from_slice(answer.payload()).unwrap_or_default();
         *versions.entry(text(at(&answer, "version"))).or_default() += 1;
-        members.extend(answer.pointer("/metadata/members").and_then(Value::as_str).map(str::to_owned));
+        let told = |name| answer.pointer(name).and_then(Value::as_str);
+        if let (Some(cluster), Some(members)) = (told("/metadata/cluster"), told("/metadata/members")) {
+            sharing.entry(cluster.to_owned()).or_default().push(members.to_owned());
+        }
     }
     let shown: Vec<String> = versions.iter().map(|(version, count)| format!("{count} of version {version}")).collect();
     let count = counted(versions.values().sum(), "replica runs", "replicas run");
@@ -40,10 +44,10 @@ pub fn ask(place: &mut Place<'_>, report: &mut Report) {
                 .advise("right in the middle of an upgrade; the older ones cannot read what only the newer ones write");
         }
     }
-    if members.iter().any(|members| *members != answers.len().to_string()) {
-        let members = members.into_iter().collect::<Vec<_>>().join(", ");
-        report.warning("replicas", format!("they do not share the persons: they count {members} members")).advise(
-            "right while one comes or goes, or where they are in several clusters; else see the rights of the intake, and the log",
-        );
+    for counted in sharing.values().filter(|all| all.iter().any(|members| *members != all.len().to_string())) {
+        let counted = counted.join(", ");
+        report
+            .warning("replicas", format!("they do not share the persons: they count {counted} members"))
+            .advise("right while one comes or goes; else see the rights of the intake, and their logs");
     }
 }

@@ -10,7 +10,7 @@ use crate::daemon::service::Service;
 use crate::daemon::signals::Signal;
 use crate::daemon::threads::join_until;
 use crate::exit::ExitStatus;
-use crate::wire::beacon::Standing;
+use crate::wire::beacon::Presence;
 
 /// Which part of the time to drain that may take at most.
 const LEAVE_DIVISOR: u32 = 4;
@@ -48,18 +48,23 @@ impl Supervisor<'_> {
         let (Membership::In(keepers) | Membership::Leaving(keepers)) =
             std::mem::replace(&mut self.membership, Membership::Out)
         else {
-            return true;
+            return self.end_sharing(deadline);
         };
         let within = LEAVE_WAIT.min(self.config.drain_timeout / LEAVE_DIVISOR);
         // First the others hear of it. What they hand over until then is taken.
-        self.service.sharer.stand(Standing::Leaving);
+        self.service.sharer.stand(Presence::Leaving);
         keepers.of_clients.iter().for_each(|keeper| keeper.leave(within));
         let no_more_clients = self.wait_until(deadline, |_| keepers.of_clients.iter().all(Doorkeeper::has_left));
         keepers.leave(within);
-        no_more_clients
-            && self.wait_until(deadline, |_| keepers.have_left())
-            // Each parcel is taken, or taken back.
-            && self.wait_until(deadline, |service| service.sharer.is_at_rest())
+        no_more_clients && self.wait_until(deadline, |_| keepers.have_left()) && self.end_sharing(deadline)
+    }
+
+    /// Each parcel is taken, or taken back; what is taken back is with the workers before they are told to finish.
+    fn end_sharing(&mut self, deadline: Instant) -> bool {
+        let is_at_rest = self.wait_until(deadline, |service| service.sharer.is_at_rest());
+        let Some((end, thread)) = self.service.sharing.take() else { return is_at_rest };
+        drop(end);
+        is_at_rest && self.wait_until(deadline, |_| thread.is_finished())
     }
 
     fn finish_workers(&mut self, deadline: Instant) -> bool {
@@ -67,7 +72,6 @@ impl Supervisor<'_> {
         self.service.query_door = None;
         self.service.checkups = None;
         self.service.besides = None;
-        self.service.sharing = None;
         let workers_ended = self.wait_until(deadline, |service| {
             service.answering.retain(|thread| !thread.is_finished());
             service.answering.is_empty()

@@ -144,7 +144,13 @@ pub fn task(clock: Clock, body: &Value, reply_to: Option<String>) -> Task {
     let request = decode(&Subjects::new("person"), message.subject(), &message, message.payload(), stamp());
     let arrived = clock.now();
     let request = request.map_err(|refused| refused.problem).unwrap();
-    Task { request: request.into(), reply_to, arrived, deadline: Moment(arrived.0 + 60_000_000) }
+    Task {
+        request: request.into(),
+        reply_to,
+        arrived,
+        deadline: Moment(arrived.0 + 60_000_000),
+        may_be_elsewhere: false,
+    }
 }
 
 /// What a door handed over, by the reply subject: whose it was, and whether the pool took it.

@@ -125,7 +125,7 @@ impl World {
     pub fn task(&self, ask: &Ask, reply_to: String) -> Task {
         let arrived = self.moment();
         let deadline = Moment(arrived.0 + ask.time_micros);
-        Task { request: self.request(ask).into(), reply_to: Some(reply_to), arrived, deadline }
+        Task { request: self.request(ask).into(), reply_to: Some(reply_to), arrived, deadline, may_be_elsewhere: false }
     }
 
     /// The whole truth about a person, checked on the way by nothing that the engine uses but the decoding.

@@ -5,7 +5,7 @@ use cim_domain_person::engine::sharing::{
     HEARD_MICROS_MAX, ON_ITS_WAY_BYTES_MAX, PATIENCE_MICROS_MAX, PATIENCE_MICROS_MIN, Parcel, Sharing,
 };
 use cim_domain_person::engine::turn::Moment;
-use cim_domain_person::wire::beacon::{Beacon, ReplicaId, Standing};
+use cim_domain_person::wire::beacon::{Beacon, Presence, ReplicaId};
 use cim_domain_person::wire::parcel::{
     self, Head, Item, PARCEL_BYTES_MAX, PARCEL_COMMANDS_MAX, PROTOCOL, Receipt, Refused,
 };
@@ -18,13 +18,17 @@ fn at(micros: u64) -> Moment {
 }
 
 fn replica(number: u128) -> Sharing {
-    let mut sharing = Sharing::new(ReplicaId::from_u128(number << 64), "C");
-    sharing.stand(Standing::Serving, at(0));
+    let mut sharing = Sharing::new(ReplicaId::from_u128(number << 64), "C", u64::MAX);
+    sharing.stand(Presence::Serving, at(0));
     sharing
 }
 
-/// Everybody says once that it is there, and everybody hears it.
+/// Everybody says that it is there, once more when it has heard itself, and everybody hears it.
 fn meet(all: &mut [&mut Sharing], now: Moment) {
+    for one in &mut *all {
+        let own = one.beat("C".to_owned(), now);
+        one.hear(&own, now);
+    }
     let beacons: Vec<Beacon> = all.iter_mut().map(|one| one.beat("C".to_owned(), now)).collect();
     all.iter_mut().for_each(|one| {
         beacons.iter().for_each(|beacon| {
@@ -46,8 +50,8 @@ fn item(payload: &[u8]) -> Item<'_> {
 /// A parcel with one command, sent now.
 fn send(sharing: &mut Sharing, now: Moment) -> Parcel {
     let (_, home) = foreign(sharing);
-    assert!(sharing.pack(home, &item(b"{}")));
-    sharing.send(now).pop().expect("a parcel")
+    assert!(sharing.pack(home, &item(b"{}"), now));
+    sharing.send(now).parcels.pop().expect("a parcel")
 }
 
 fn head(parcel: &Parcel) -> Head {
@@ -58,7 +62,7 @@ fn head(parcel: &Parcel) -> Head {
 fn who_hears_nobody_or_not_itself_is_alone() {
     let [mut a, mut b] = [1, 2].map(replica);
     assert!(a.is_alone() && a.members() == 1);
-    let beacon = b.beat("C".to_owned(), at(0));
+    let beacon = Beacon { state: Presence::Serving, ..b.beat("C".to_owned(), at(0)) };
     assert!(a.hear(&beacon, at(0)), "a newcomer");
     assert!(!a.hear(&beacon, at(1)), "known by now");
     assert!(a.is_alone(), "its own beacons do not come back: it may not speak");
@@ -75,11 +79,11 @@ fn who_is_silent_leaves_or_is_of_another_kind_does_not_count() {
     a.beat("C".to_owned(), at(HEARD_MICROS_MAX + 1));
     assert_eq!(a.members(), 1);
     meet(&mut [&mut a, &mut b], at(4 * SECOND));
-    b.stand(Standing::Leaving, at(4 * SECOND));
+    b.stand(Presence::Leaving, at(4 * SECOND));
     let leaving = b.beat("C".to_owned(), at(4 * SECOND));
     a.hear(&leaving, at(4 * SECOND));
     assert_eq!(a.members(), 1);
-    let serving = Beacon { state: Standing::Serving, ..leaving };
+    let serving = Beacon { state: Presence::Serving, ..leaving };
     a.hear(&Beacon { protocol: PROTOCOL + 1, ..serving.clone() }, at(4 * SECOND));
     a.hear(&Beacon { cluster: "D".to_owned(), ..serving.clone() }, at(4 * SECOND));
     assert_eq!(a.members(), 1);
@@ -94,7 +98,7 @@ fn who_is_silent_leaves_or_is_of_another_kind_does_not_count() {
 fn who_leaves_hands_everything_over() {
     let [mut a, mut b] = [1, 2].map(replica);
     meet(&mut [&mut a, &mut b], at(0));
-    a.stand(Standing::Leaving, at(1));
+    a.stand(Presence::Leaving, at(1));
     let mut persons = (0..100).map(|number| PersonId::from_uuid(Uuid::from_u128(number)));
     assert!(persons.all(|person| a.home_elsewhere(person) == Some(b.id())));
 }
@@ -104,14 +108,14 @@ fn a_parcel_is_kept_until_it_is_taken() {
     let [mut a, mut b] = [1, 2].map(replica);
     meet(&mut [&mut a, &mut b], at(0));
     let parcel = send(&mut a, at(0));
-    assert_eq!((parcel.home, a.is_at_rest(), a.next_overdue()), (b.id(), false, Some(at(PATIENCE_MICROS_MAX))));
+    assert_eq!((parcel.home, a.is_at_rest(), a.next_due()), (b.id(), false, Some(at(PATIENCE_MICROS_MAX))));
     let taken = Receipt::Taken { commands: 1 };
     assert!(a.answered(parcel.number, Some(taken), at(700)).is_empty());
     assert!(a.is_at_rest() && a.overdue(at(SECOND)).is_empty() && a.members() == 2);
     assert!(a.answered(parcel.number, None, at(SECOND)).is_empty(), "the word of late is nobody's");
     // By now it knows how quick homes are.
     send(&mut a, at(SECOND));
-    assert_eq!(a.next_overdue(), Some(at(SECOND + PATIENCE_MICROS_MIN)));
+    assert_eq!(a.next_due(), Some(at(SECOND + PATIENCE_MICROS_MIN)));
 }
 
 #[test]
@@ -120,10 +124,10 @@ fn one_parcel_is_under_way_to_each_home_and_what_comes_meanwhile_goes_together()
     meet(&mut [&mut a, &mut b], at(0));
     let first = send(&mut a, at(0));
     let (_, home) = foreign(&a);
-    (0..3).for_each(|_| assert!(a.pack(home, &item(b"{}"))));
-    assert!(a.send(at(1)).is_empty());
+    (0..3).for_each(|_| assert!(a.pack(home, &item(b"{}"), at(0))));
+    assert!(a.send(at(1)).parcels.is_empty());
     assert!(a.answered(first.number, Some(Receipt::Taken { commands: 1 }), at(2)).is_empty());
-    let commands: Vec<usize> = a.send(at(2)).iter().map(|parcel| parcel.commands).collect();
+    let commands: Vec<usize> = a.send(at(2)).parcels.iter().map(|parcel| parcel.commands).collect();
     assert_eq!(commands, [3]);
 }
 
@@ -136,7 +140,7 @@ fn what_is_not_taken_is_carried_out_here_and_its_home_does_not_count_until_it_is
         let [mut a, mut b] = [1, 2].map(replica);
         meet(&mut [&mut a, &mut b], at(0));
         let first = send(&mut a, at(0));
-        assert!(a.pack(first.home, &item(b"{}")), "it waits for the first");
+        assert!(a.pack(first.home, &item(b"{}"), at(0)), "it waits for the first");
         let (back, after) = match answer {
             Some(answer) => (a.answered(first.number, answer, at(30)), 30),
             None => {
@@ -145,7 +149,7 @@ fn what_is_not_taken_is_carried_out_here_and_its_home_does_not_count_until_it_is
             }
         };
         let commands: Vec<(usize, u64)> = back.iter().map(|one| (one.parcel.commands, one.away_micros)).collect();
-        assert_eq!(commands, [(1, after), (1, 0)], "{answer:?}");
+        assert_eq!(commands, [(1, after); 2], "{answer:?}");
         assert!(back.iter().all(|one| parcel::decode(&one.parcel.bytes).is_ok()));
         assert!(a.is_at_rest() && a.is_alone() && a.members() == 1);
         meet(&mut [&mut a, &mut b], at(SECOND));
@@ -161,18 +165,52 @@ fn a_parcel_that_may_have_been_taken_back_is_late_whatever_the_clocks_say() {
     meet(&mut [&mut a, &mut b], at(0));
     // The home's clock began an hour earlier, and it takes a second until its beacon is heard.
     let home = |micros: u64| at(micros + 3_600 * SECOND);
+    meet(&mut [&mut b], home(0));
     let beacon = b.beat("C".to_owned(), home(0));
     a.hear(&beacon, at(0));
-    let head = head(&send(&mut a, at(600_000)));
-    assert_eq!(head, Head { beat: beacon.beat, beat_age_micros: 600_000, patience_micros: PATIENCE_MICROS_MAX });
-    assert_eq!(b.age(&head, home(600_000 + 40)), Some(40));
-    assert_eq!(b.age(&head, home(600_000 + PATIENCE_MICROS_MAX)), None);
+    let (_, id) = foreign(&a);
+    assert!(a.pack(id, &item(b"{}"), at(599_000)));
+    let head = head(&a.send(at(600_000)).parcels.pop().expect("a parcel"));
+    let (beat, patience_micros) = (beacon.beat, PATIENCE_MICROS_MAX);
+    assert_eq!(head, Head { beat, beat_age_micros: 600_000, patience_micros, waited_micros: 1_000 });
+    assert_eq!(b.age(&head, home(600_000 + 40)), Some(1_040));
+    // The other half of the patience is for the answer.
+    assert_eq!(b.age(&head, home(600_000 + PATIENCE_MICROS_MAX / 2)), None);
     let boundless = Head { patience_micros: u64::MAX, ..head };
-    assert_eq!(b.age(&boundless, home(600_000 + PATIENCE_MICROS_MAX)), None, "nobody may wait for longer");
+    assert_eq!(b.age(&boundless, home(600_000 + PATIENCE_MICROS_MAX / 2)), None, "nobody may wait for longer");
     assert_eq!(b.age(&Head { beat: 77, ..head }, home(600_000)), None, "it never said that");
     // It remembers the last eight.
     (0..8).for_each(|_| drop(b.beat("C".to_owned(), home(SECOND))));
     assert_eq!(b.age(&head, home(SECOND)), None, "it said that long ago");
+}
+
+/// A crowd waits a little for its parcel, and a home that fails again and again is heard as often before it counts.
+#[test]
+fn crowds_go_together_and_homes_that_fail_in_a_row_wait_longer() {
+    let [mut a, mut b] = [1, 2].map(replica);
+    meet(&mut [&mut a, &mut b], at(0));
+    let (_, home) = foreign(&a);
+    let pack = |a: &mut Sharing, len: usize| (0..len).for_each(|_| assert!(a.pack(home, &item(b"{}"), at(0))));
+    pack(&mut a, 4);
+    let parcel = a.send(at(0)).parcels.pop().expect("a parcel");
+    assert!(a.answered(parcel.number, Some(Receipt::Taken { commands: 4 }), at(1_000)).is_empty());
+    pack(&mut a, 1);
+    assert!(a.send(at(1_000)).parcels.is_empty());
+    assert_eq!(a.next_due(), Some(at(3_000)), "three times as long as the answer took");
+    let lone = a.send(at(3_000)).parcels.pop().expect("a parcel");
+    assert!(a.answered(lone.number, Some(Receipt::Taken { commands: 1 }), at(3_100)).is_empty());
+    pack(&mut a, 1);
+    let lone = a.send(at(3_100)).parcels.pop().expect("whoever is alone waits for nobody");
+    a.answered(lone.number, None, at(3_200));
+    meet(&mut [&mut a, &mut b], at(4_000));
+    assert_eq!(a.members(), 2, "the first time it is to be heard once");
+    pack(&mut a, 1);
+    let lone = a.send(at(5_000)).parcels.pop().expect("a parcel");
+    a.answered(lone.number, None, at(5_100));
+    meet(&mut [&mut a, &mut b], at(6_000));
+    assert_eq!(a.members(), 1);
+    meet(&mut [&mut a, &mut b], at(7_000));
+    assert_eq!(a.members(), 2);
 }
 
 #[test]
@@ -180,23 +218,23 @@ fn parcels_and_what_is_on_its_way_are_bounded() {
     let [mut a, mut b] = [1, 2].map(replica);
     meet(&mut [&mut a, &mut b], at(0));
     let (_, home) = foreign(&a);
-    (0..=PARCEL_COMMANDS_MAX).for_each(|_| assert!(a.pack(home, &item(b"{}"))));
-    let full = a.send(at(0));
+    (0..=PARCEL_COMMANDS_MAX).for_each(|_| assert!(a.pack(home, &item(b"{}"), at(0))));
+    let full = a.send(at(0)).parcels;
     let commands: Vec<usize> = full.iter().map(|parcel| parcel.commands).collect();
     assert_eq!(commands, [PARCEL_COMMANDS_MAX, 1]);
     let large = vec![b'x'; PARCEL_BYTES_MAX / 4];
-    let packed = (0..).take_while(|_| a.pack(home, &item(&large))).count();
+    let packed = (0..).take_while(|_| a.pack(home, &item(&large), at(0))).count();
     assert_eq!(packed.div_ceil(4), ON_ITS_WAY_BYTES_MAX / PARCEL_BYTES_MAX);
-    let parcels = a.send(at(0));
+    let parcels = a.send(at(0)).parcels;
     assert!(
         parcels.iter().all(|parcel| parcel.bytes.len() <= PARCEL_BYTES_MAX && parcel::decode(&parcel.bytes).is_ok())
     );
-    assert!(!a.pack(home, &item(b"{}")), "too much is on its way");
+    assert!(!a.pack(home, &item(b"{}"), at(0)), "too much is on its way");
     for parcel in parcels {
         a.answered(parcel.number, Some(Receipt::Taken { commands: parcel.commands }), at(1));
     }
-    assert!(!a.pack(home, &item(&vec![b'x'; PARCEL_BYTES_MAX])), "it fits into none");
-    assert!(a.pack(home, &item(b"{}")));
-    // The first two, and what waits behind them.
-    assert_eq!(a.overdue(at(SECOND)).iter().map(|back| back.parcel.commands).sum::<usize>(), PARCEL_COMMANDS_MAX + 2);
+    assert!(!a.pack(home, &item(&vec![b'x'; PARCEL_BYTES_MAX]), at(0)), "it fits into none");
+    assert!(a.pack(home, &item(b"{}"), at(0)));
+    // The first two, and the two that wait behind them.
+    assert_eq!(a.overdue(at(SECOND)).iter().map(|back| back.parcel.commands).sum::<usize>(), PARCEL_COMMANDS_MAX + 3);
 }
