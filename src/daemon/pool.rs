@@ -322,8 +322,8 @@ impl Seat {
     /// Takes out the oldest of what waits, as far as more waits than is served in time.
     fn take_excess(&self, room: usize) -> Vec<Answer> {
         let excess = self.tasks.len().saturating_sub(room);
-        let problem = || Problem::new(Code::Overloaded, "more waits than can be served in time; nothing was done");
-        let refuse = |queued| Answer::of(self.unpack(queued), Outcome::Problem(problem()));
+        let problem = Problem::new(Code::Overloaded, "more waits than can be served in time; nothing was done");
+        let refuse = |queued| Answer::of(self.unpack(queued), Outcome::Problem(problem.clone()));
         self.tasks.try_iter().take(excess).map(refuse).collect()
     }
 

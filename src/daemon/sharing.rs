@@ -29,8 +29,6 @@ const UNHEARD_BEAT_PERIOD: Duration = Duration::from_secs(10);
 /// How long the thread sleeps at most, and at least.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 const SLEEP_MIN: Duration = Duration::from_micros(200);
-/// How soon a parcel is noticed that was filled meanwhile, while others share the persons.
-const LOOK_UP: Duration = Duration::from_millis(2);
 /// How long its own first beacon is waited for before commands are taken.
 const FIRST_BEAT_WAIT: Duration = Duration::from_millis(100);
 /// How long a replica that serves may not hear its own beacons until it says so.
@@ -261,10 +259,8 @@ pub fn run(sharer: &Sharer, door: &Door, mut answers: Inbox, over: &Receiver<()>
     while over.try_recv() != Err(TryRecvError::Disconnected) {
         let now = sharer.clock.now();
         if now >= beat_at {
-            pulse.while_busy(|| match sharer.sharing().is_serving() {
-                true => sharer.beat(),
-                false => sharer.change(Sharing::count_homes),
-            });
+            let is_serving = sharer.sharing().is_serving();
+            pulse.while_busy(|| if is_serving { sharer.beat() } else { sharer.change(Sharing::count_homes) });
             beat_at = Moment(now.0 + sharer.beat_micros(now, &mut heard_at));
         }
         answers.listen_on_present_session();
@@ -303,8 +299,7 @@ impl Sharer {
 
     /// How long there is nothing to do, unless an answer arrives.
     fn sleep(&self, now: Moment, beat_at: Moment) -> Duration {
-        let due = self.sharing().next_due().map_or(beat_at, |due| due.min(beat_at));
-        let most = if self.is_alone.load(Relaxed) { SLEEP_MAX } else { LOOK_UP };
-        Duration::from_micros(due.0.saturating_sub(now.0)).clamp(SLEEP_MIN, most)
+        let due = self.sharing().next_overdue().map_or(beat_at, |overdue| overdue.min(beat_at));
+        Duration::from_micros(due.0.saturating_sub(now.0)).clamp(SLEEP_MIN, SLEEP_MAX)
     }
 }

@@ -24,16 +24,11 @@ pub const MEMBERS_MAX: usize = 256;
 /// What may be on its way to others, in bytes; what is more is carried out where it arrived.
 pub const ON_ITS_WAY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The shortest and the longest wait for a home's answer, in microseconds. It is less where commands have little time.
-pub const PATIENCE_MICROS_MIN: u64 = 50_000;
+pub const PATIENCE_MICROS_MIN: u64 = 150_000;
 /// See [`PATIENCE_MICROS_MIN`].
 pub const PATIENCE_MICROS_MAX: u64 = 250_000;
 /// The part of its sender's patience after which a home takes a parcel no more: the rest is for its answer.
 const TAKE_DIVISOR: u64 = 2;
-/// A parcel of so many commands is one of a crowd: what comes after it waits for a while, to go together.
-const CROWD_MIN: usize = 4;
-/// That while, in times that homes take to answer; and at most, in microseconds.
-const CROWD_ANSWERS: u64 = 3;
-const CROWD_MICROS_MAX: u64 = 5_000;
 /// A home that failed in a row is to be heard as often before it counts again, up to this often.
 const FAILURES_MAX: u32 = 5;
 /// Of so many of its own beacons a replica remembers when it said them: parcels that know only of earlier ones are late.
@@ -73,8 +68,6 @@ struct Member {
     /// Parcels in a row that it left unanswered, and how often it is to be heard until it counts again.
     failures: u32,
     unheard: u32,
-    /// The latest parcel to it: when it was sent, and the commands in it.
-    sent: Option<(Moment, usize)>,
 }
 
 /// A parcel that is being filled, since this moment.
@@ -224,7 +217,7 @@ impl Sharing {
             self.others.remove(&beacon.replica);
         } else if self.others.len() < MEMBERS_MAX || self.others.contains_key(&beacon.replica) {
             is_newcomer = !self.others.contains_key(&beacon.replica);
-            let unknown = Member { beat: 0, heard: now, failures: 0, unheard: 0, sent: None };
+            let unknown = Member { beat: 0, heard: now, failures: 0, unheard: 0 };
             let member = self.others.entry(beacon.replica).or_insert(unknown);
             (member.beat, member.heard, member.unheard) = (beacon.beat, now, member.unheard.saturating_sub(1));
         }
@@ -275,22 +268,21 @@ impl Sharing {
     }
 
     /// What is to be sent now: it counts as sent. One parcel is under way to each home; what comes meanwhile goes together
-    /// when that is answered, and a little later in a crowd. So a lone command waits for nobody and a crowd shares the costs.
+    /// when that is answered. So a lone command waits for nobody and a crowd shares the costs.
     pub fn send(&mut self, now: Moment) -> Sending {
         let mut ready = std::mem::take(&mut self.full);
         let drafts = std::mem::take(&mut self.drafts);
         let (waiting, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            drafts.into_iter().partition(|(home, _)| self.others.contains_key(home) && self.not_before(*home) > now);
+            drafts.into_iter().partition(|(home, _)| self.others.contains_key(home) && self.is_under_way(*home));
         self.drafts = waiting;
         ready.extend(others);
         let mut sending = Sending::default();
         for (home, draft) in ready {
-            let (begun, commands) = (draft.begun, draft.commands);
-            let Some(member) = self.others.get_mut(&home) else {
+            if !self.others.contains_key(&home) {
                 sending.taken_back.push(self.reopen(home, draft, now));
                 continue;
-            };
-            member.sent = Some((now, commands));
+            }
+            let begun = draft.begun;
             let parcel = self.close(home, draft, now);
             let overdue = Moment(now.0.saturating_add(self.patience_micros()));
             self.on_their_way.insert(parcel.number, OnItsWay { parcel: parcel.clone(), begun, sent: now, overdue });
@@ -299,16 +291,8 @@ impl Sharing {
         sending
     }
 
-    /// When the next parcel to a home may leave; never while one is under way.
-    fn not_before(&self, home: ReplicaId) -> Moment {
-        if self.on_their_way.values().any(|on_its_way| on_its_way.parcel.home == home) {
-            return Moment(u64::MAX);
-        }
-        let while_micros = (CROWD_ANSWERS * self.answer_time.mean_micros).min(CROWD_MICROS_MAX);
-        match self.others.get(&home).and_then(|member| member.sent) {
-            Some((sent, CROWD_MIN..)) => Moment(sent.0.saturating_add(while_micros)),
-            _ => Moment(0),
-        }
+    fn is_under_way(&self, home: ReplicaId) -> bool {
+        self.on_their_way.values().any(|on_its_way| on_its_way.parcel.home == home)
     }
 
     fn close(&mut self, home: ReplicaId, draft: Draft, now: Moment) -> Parcel {
@@ -357,10 +341,9 @@ impl Sharing {
         numbers.into_iter().flat_map(|number| self.take_back(number, true, now)).collect()
     }
 
-    /// When there will be something to do: a parcel is overdue, or one may leave.
-    pub fn next_due(&self) -> Option<Moment> {
-        let overdue = self.on_their_way.values().map(|on_its_way| on_its_way.overdue);
-        overdue.chain(self.drafts.keys().map(|home| self.not_before(*home))).min()
+    /// When the next parcel will be overdue.
+    pub fn next_overdue(&self) -> Option<Moment> {
+        self.on_their_way.values().map(|on_its_way| on_its_way.overdue).min()
     }
 
     fn take_back(&mut self, number: u64, may_be_taken: bool, now: Moment) -> Vec<TakenBack> {
