@@ -1,7 +1,6 @@
 //! The worker pool: a bounded queue and a thread for each worker, and the hash of the person's id between them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, atomic::AtomicU64, atomic::AtomicUsize, atomic::Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never, select, unbounded};

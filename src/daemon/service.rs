@@ -1,5 +1,7 @@
 //! All threads of the service, put together and taken apart.
 
+mod joining;
+
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,7 +16,7 @@ use crate::daemon::besides::{Besides, BucketWatch, ConflictWatch};
 use crate::daemon::checkup::Checkups;
 use crate::daemon::clock::{Clock, micros};
 use crate::daemon::discovery::Discovery;
-use crate::daemon::door::{Door, Doorkeeper, Doorkeepers, Entrance};
+use crate::daemon::door::Door;
 use crate::daemon::monitor::{Monitor, Sources};
 use crate::daemon::notices::Notices;
 use crate::daemon::pool::{self, Pool, Seat, Surroundings};
@@ -22,7 +24,7 @@ use crate::daemon::pulse::Pulses;
 use crate::daemon::queries::{self, Lanes, QueryDoor, TimeLimit, TimedLog};
 use crate::daemon::reasons::Reason;
 use crate::daemon::replier::Replier;
-use crate::daemon::sharing::{self, Beacons, Parcels, Sharer};
+use crate::daemon::sharing::{self, Sharer};
 use crate::daemon::stages::{MeasuredLog, MeasuredSnapshots, StageClock};
 use crate::daemon::startup::Connected;
 use crate::daemon::statistics::Statistics;
@@ -33,25 +35,23 @@ use crate::engine::inquiry::Inquiry;
 use crate::engine::ports::SnapshotStore;
 use crate::engine::turn::Limits;
 use crate::engine::worker::Worker;
-use crate::log_limit::RateLimited;
 use crate::memory::MemorySnapshots;
 use crate::nats::{
     BucketCheckup, BucketGate, Checkup, Inbox, Intake, Layout, NatsLog, NatsSnapshots, NotSent, Obstacle, ReplyRule,
     Store, StreamState,
 };
-use crate::wire::beacon::Presence;
 use crate::wire::salt::IdentifierSalt;
-use crate::wire::service::{ALL_SERVICES, Instance};
+use crate::wire::service::Instance;
 use crate::wire::snapshot::claimed_version;
-use crate::wire::subject::{SERVICE_NAME, Subjects};
+use crate::wire::subject::Subjects;
+
+pub use joining::{NoEntry, NotJoined};
 
 /// The longest and the shortest wait for an answer of the store.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 const ANSWER_WAIT_MIN: Duration = Duration::from_millis(50);
 /// Which part of a command's time one wait for the store may take.
 const ANSWER_WAIT_DIVISOR: u32 = 5;
-/// How long NATS may take to confirm a subscription.
-const JOIN_WAIT: Duration = Duration::from_secs(1);
 /// What each thread that answers queries may keep of persons in memory, in bytes.
 const QUERY_CACHE_BYTES: usize = 8 * 1024 * 1024;
 
@@ -60,8 +60,6 @@ const READ_BYTES_MAX: usize = 32 * 1024 * 1024;
 const READ_BYTES_MIN: usize = 1024 * 1024;
 /// What each thread that answers queries may read in a round, in bytes.
 const QUERY_READ_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-static ALONE: RateLimited = RateLimited::new(Duration::from_secs(600));
 
 /// The running service.
 pub struct Service {
@@ -99,23 +97,6 @@ pub struct Service {
     pub sharing: Option<(Sender<()>, JoinHandle<()>)>,
     door: Arc<Door>,
     discovery: Arc<Discovery>,
-}
-
-/// That no commands come in as they should.
-pub struct NotJoined {
-    /// Why.
-    pub why: NoEntry,
-    /// Those who joined all the same. They are told to leave, and may hold commands until they have.
-    pub leaving: Doorkeepers,
-}
-
-/// Why no commands come in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoEntry {
-    /// NATS did not say in time that it knows of us.
-    Unconfirmed,
-    /// NATS does not let us receive them.
-    Denied,
 }
 
 impl Service {
@@ -192,81 +173,6 @@ impl Service {
         service.start_checkups(&ports, prepared.salt)?;
         service.start_besides(&ports)?;
         Ok(service)
-    }
-
-    /// Joins the queue group: from now on commands and queries come in.
-    pub fn join(&self) -> Result<Doorkeepers, NotJoined> {
-        let door = Arc::clone(&self.door);
-        let Some(query_door) = self.query_door.clone() else {
-            let leaving = Doorkeepers { of_clients: Vec::new(), of_replicas: Vec::new() };
-            return Err(NotJoined { why: NoEntry::Unconfirmed, leaving });
-        };
-        let of_replicas = match self.join_replicas() {
-            Ok(of_replicas) => of_replicas,
-            Err(of_replicas) => {
-                let leaving = Doorkeepers { of_clients: Vec::new(), of_replicas };
-                return Err(NotJoined { why: NoEntry::Unconfirmed, leaving });
-            }
-        };
-        let denied_before = self.intake.connection().subscriptions_denied();
-        let discovery = Arc::clone(&self.discovery);
-        let subjects = &self.door.subjects;
-        let shared = Some(SERVICE_NAME);
-        let started = [
-            self.keeper("commands", &subjects.all_commands(), shared, door),
-            self.keeper("queries", &subjects.all_queries(), shared, query_door),
-            self.keeper("discovery", ALL_SERVICES, None, discovery),
-        ];
-        let all_started = started.iter().all(Option::is_some);
-        let keepers = Doorkeepers { of_clients: started.into_iter().flatten().collect(), of_replicas };
-        let is_settled = all_started && self.intake.settle(JOIN_WAIT);
-        let is_denied = self.intake.connection().subscriptions_denied() != denied_before;
-        if is_settled && !is_denied {
-            return Ok(keepers);
-        }
-        self.sharer.stand(Presence::Leaving);
-        keepers.leave(JOIN_WAIT);
-        Err(NotJoined { why: if is_denied { NoEntry::Denied } else { NoEntry::Unconfirmed }, leaving: keepers })
-    }
-
-    /// Begins to hear other replicas and to take what they hand over. It comes before commands do, so that it knows the
-    /// others when the first one arrives. None where this user may not: it serves alone.
-    ///
-    /// # Errors
-    /// NATS did not say in time that it knows of us.
-    fn join_replicas(&self) -> Result<Vec<Doorkeeper>, Vec<Doorkeeper>> {
-        let (subjects, sharer) = (&self.door.subjects, &self.sharer);
-        let denied_before = self.intake.connection().subscriptions_denied();
-        let parcels = Arc::new(Parcels { sharer: Arc::clone(sharer), door: Arc::clone(&self.door) });
-        let started = [
-            self.keeper("beacons", &subjects.beacon(), None, Arc::new(Beacons(Arc::clone(sharer)))),
-            self.keeper("parcels", &subjects.intake_of(sharer.id()), None, parcels),
-        ];
-        let are_all = started.iter().all(Option::is_some);
-        let keepers: Vec<Doorkeeper> = started.into_iter().flatten().collect();
-        let is_settled = are_all && self.intake.settle(JOIN_WAIT);
-        let is_denied = self.intake.connection().subscriptions_denied() != denied_before;
-        if is_settled && !is_denied {
-            sharer.begin();
-            return Ok(keepers);
-        }
-        keepers.iter().for_each(|keeper| keeper.leave(JOIN_WAIT));
-        if !is_denied {
-            return Err(keepers);
-        }
-        ALONE.warn(format_args!("this replica serves alone: its user may not subscribe to {}", subjects.all_intakes()));
-        Ok(Vec::new())
-    }
-
-    fn keeper(
-        &self,
-        name: &str,
-        subjects: &str,
-        queue_group: Option<&str>,
-        entrance: Arc<impl Entrance>,
-    ) -> Option<Doorkeeper> {
-        let group = self.intake.join(subjects, queue_group).ok()?;
-        Doorkeeper::start(name, group, self.pulses.add(name), &self.poison, entrance).ok()
     }
 
     fn start_queries(&mut self, ports: &Ports, lanes: Lanes, around: &Surroundings) -> io::Result<()> {

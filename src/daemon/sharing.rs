@@ -31,6 +31,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 const SLEEP_MIN: Duration = Duration::from_micros(200);
 /// How long its own first beacon is waited for before commands are taken.
 const FIRST_BEAT_WAIT: Duration = Duration::from_millis(100);
+/// So many commands that arrive in a row in parcels are a crowd, and for so long the answers to it wait.
+const CROWD_MIN: usize = 8;
+const CROWD_WAIT: Duration = Duration::from_millis(2);
 /// How long a replica that serves may not hear its own beacons until it says so.
 const UNHEARD_MAX: Duration = Duration::from_secs(5);
 /// The part of a command's time that a home's answer may take.
@@ -206,12 +209,23 @@ impl Entrance for Beacons {
 /// Where parcels arrive.
 pub struct Parcels {
     /// Who knows how old they are.
-    pub sharer: Arc<Sharer>,
+    sharer: Arc<Sharer>,
     /// Who carries their commands out.
-    pub door: Arc<Door>,
+    door: Arc<Door>,
+    /// Answers to what was taken in a row, and how many commands that was.
+    answers: Mutex<(Vec<(String, Receipt)>, usize)>,
 }
 
 impl Parcels {
+    /// For the parcels of this replica, whose commands are carried out behind this door.
+    pub fn new(sharer: &Arc<Sharer>, door: &Arc<Door>) -> Self {
+        Self { sharer: Arc::clone(sharer), door: Arc::clone(door), answers: Mutex::default() }
+    }
+
+    fn answers(&self) -> MutexGuard<'_, (Vec<(String, Receipt)>, usize)> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn receipt(&self, message: &Incoming) -> Receipt {
         let refused = |reason| Receipt::Refused { reason };
         let Ok((head, items)) = parcel::decode(message.payload()) else {
@@ -233,8 +247,7 @@ impl Parcels {
     /// Replicas ask from inboxes, whatever is configured for clients.
     fn answer(&self, message: &Incoming, receipt: Receipt) {
         if let Some(to) = message.reply().filter(|to| to.starts_with("_INBOX.")) {
-            // The first replies to what was taken are about to leave, and each flush costs a round trip.
-            self.door.replier.tell_along(to, &receipt.encode());
+            self.answers().0.push((to.to_owned(), receipt));
         }
     }
 }
@@ -242,11 +255,26 @@ impl Parcels {
 impl Entrance for Parcels {
     fn take(&self, message: &Incoming) {
         let receipt = self.receipt(message);
+        if let Receipt::Taken { commands } = receipt {
+            self.answers().1 += commands;
+        }
         self.answer(message, receipt);
     }
 
     fn turn_away(&self, message: &Incoming) {
         self.answer(message, Receipt::Refused { reason: Refused::Busy });
+    }
+
+    /// In a crowd the answers wait a little: each brings the next parcel, and larger ones cost less.
+    fn rest(&self) {
+        let (answers, commands) = std::mem::take(&mut *self.answers());
+        if commands >= CROWD_MIN {
+            std::thread::sleep(CROWD_WAIT);
+        }
+        for (to, receipt) in answers {
+            // The first replies to what was taken are about to leave, and each flush costs a round trip.
+            self.door.replier.tell_along(&to, &receipt.encode());
+        }
     }
 }
 
@@ -284,7 +312,7 @@ impl Sharer {
     /// Until the next beacon. Whoever serves and does not hear itself says so now and then, in the log and to the others.
     fn beat_micros(&self, now: Moment, heard_at: &mut Moment) -> u64 {
         let is_expected = self.sharing().is_serving() && self.intake.health().connected;
-        if !is_expected || self.sharing().hears_itself(now) {
+        if !is_expected || self.sharing().heard_its_last() {
             *heard_at = now;
         }
         if now.0.saturating_sub(heard_at.0) > micros(UNHEARD_MAX) {

@@ -8,8 +8,12 @@
 //! It proves nothing. Two replicas that disagree, or a home that took a parcel and could not say so, meet in a conflict as
 //! ever, and the command id makes one effect of it. What it saves is that a person is in the memory of one replica alone.
 
+mod answer_time;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+use answer_time::AnswerTime;
 
 use crate::domain::PersonId;
 use crate::engine::router::home_of;
@@ -168,6 +172,12 @@ impl Sharing {
         self.presence == Presence::Serving
     }
 
+    /// Whether the beacon before the last one came back to it.
+    pub fn heard_its_last(&self) -> bool {
+        let before = self.beats.iter().rev().nth(1);
+        before.is_none_or(|(_, said)| self.heard_itself.is_some_and(|heard| heard >= *said))
+    }
+
     /// Whether its own beacons come back to it.
     pub fn hears_itself(&self, now: Moment) -> bool {
         self.heard_itself.is_some_and(|heard| is_recent(heard, now))
@@ -255,14 +265,14 @@ impl Sharing {
         if self.drafts.get(&home).is_some_and(is_full) {
             self.full.extend(self.drafts.remove(&home).map(|draft| (home, draft)));
         }
-        let mut draft = self.drafts.remove(&home).unwrap_or(Draft { begun: now, body: Vec::new(), commands: 0 });
+        let draft = self.drafts.entry(home).or_insert(Draft { begun: now, body: Vec::new(), commands: 0 });
         let before = draft.body.len();
         let is_packed = item.append_to(&mut draft.body).is_ok();
         draft.commands += usize::from(is_packed);
         self.handed_over += u64::from(is_packed);
         self.on_its_way_bytes += draft.body.len() - before;
-        if draft.commands > 0 {
-            self.drafts.insert(home, draft);
+        if draft.commands == 0 {
+            self.drafts.remove(&home);
         }
         is_packed
     }
@@ -384,29 +394,4 @@ impl Sharing {
 
 fn is_recent(heard: Moment, now: Moment) -> bool {
     now.0.saturating_sub(heard.0) <= HEARD_MICROS_MAX
-}
-
-/// How long homes take to answer: a mean, and how far from it answers are, as TCP has it (RFC 6298).
-#[derive(Debug, Clone, Copy, Default)]
-struct AnswerTime {
-    mean_micros: u64,
-    deviation_micros: u64,
-}
-
-impl AnswerTime {
-    fn note(&mut self, took_micros: u64) {
-        if self.mean_micros == 0 {
-            (self.mean_micros, self.deviation_micros) = (took_micros, took_micros / 2);
-            return;
-        }
-        self.deviation_micros = (3 * self.deviation_micros + took_micros.abs_diff(self.mean_micros)) / 4;
-        self.mean_micros = (7 * self.mean_micros + took_micros) / 8;
-    }
-
-    fn patience_micros(self) -> u64 {
-        if self.mean_micros == 0 {
-            return PATIENCE_MICROS_MAX;
-        }
-        (self.mean_micros + 4 * self.deviation_micros).clamp(PATIENCE_MICROS_MIN, PATIENCE_MICROS_MAX)
-    }
 }

@@ -395,7 +395,7 @@ fn without_the_rights_of_the_intake_each_serves_alone() {
                 service
                     .log()
                     .contains("beside other replicas it serves alone: this user may not hand over to other replicas")
-                    && service.log().contains("this replica serves alone, since it does not hear its own beacons")
+                    && service.log().contains("this replica serves alone")
             });
             is_told == (members == 1) && place.members() == [members; 2]
         });
