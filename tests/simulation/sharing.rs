@@ -198,9 +198,9 @@ impl World {
 
     /// Nobody is left out once all were heard, and nobody counts who is no more.
     pub fn all_count_all(&mut self) {
-        self.micros += HEARD_MICROS_MAX + 1;
-        // One that failed again and again is to be heard several times.
-        for _ in 0..6 {
+        // Whoever is no more is forgotten meanwhile, and nobody else. One that failed again and again is to be heard several times.
+        for _ in 0..8 {
+            self.micros += HEARD_MICROS_MAX / 2;
             (0..self.replicas.len()).for_each(|at| self.beat(at, 0));
         }
         let all = self.replicas.len();
