@@ -17,7 +17,7 @@ use crate::engine::turn::Moment;
 use crate::log_limit::RateLimited;
 use crate::nats::{Inbox, Incoming, Intake, Post};
 use crate::wire::beacon::{Beacon, Presence, ReplicaId};
-use crate::wire::parcel::{self, Item, PROTOCOL, Receipt, Refused};
+use crate::wire::parcel::{self, Item, PROTOCOL, Receipt, Refused, Taken};
 use crate::wire::request::{Stamp, person_hinted};
 use crate::wire::service::Metadata;
 use crate::wire::subject::Subjects;
@@ -31,9 +31,6 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 const SLEEP_MIN: Duration = Duration::from_micros(200);
 /// How long its own first beacon is waited for before commands are taken.
 const FIRST_BEAT_WAIT: Duration = Duration::from_millis(100);
-/// So many commands that arrive in a row in parcels are a crowd, and for so long the answers to it wait.
-const CROWD_MIN: usize = 8;
-const CROWD_WAIT: Duration = Duration::from_millis(2);
 /// How long a replica that serves may not hear its own beacons until it says so.
 const UNHEARD_MAX: Duration = Duration::from_secs(5);
 /// The part of a command's time that a home's answer may take.
@@ -91,13 +88,13 @@ impl Sharer {
 
     /// Tells the others whether to hand it anything.
     pub fn stand(&self, presence: Presence) {
-        self.change(|sharing, now| sharing.stand(presence, now));
+        self.change(|sharing, now| sharing.members.stand(presence, now));
         self.beat();
     }
 
     /// Says that it is there.
     pub fn beat(&self) {
-        let beacon = self.change(|sharing, now| sharing.beat(self.intake.cluster(), now));
+        let beacon = self.change(|sharing, now| sharing.members.beat(self.intake.cluster(), now));
         self.intake.say(&self.subjects.beacon(), &beacon.encode());
     }
 
@@ -106,7 +103,7 @@ impl Sharer {
         Metadata {
             cluster: self.intake.cluster(),
             protocol: PROTOCOL.to_string(),
-            members: self.sharing().members().to_string(),
+            members: self.sharing().members.count().to_string(),
         }
     }
 
@@ -119,7 +116,7 @@ impl Sharer {
     pub fn begin(&self) {
         self.beat();
         let deadline = Instant::now() + FIRST_BEAT_WAIT;
-        while !self.sharing().hears_itself(self.clock.now()) && Instant::now() < deadline {
+        while !self.sharing().members.hears_itself(self.clock.now()) && Instant::now() < deadline {
             std::thread::sleep(SLEEP_MIN);
         }
         self.stand(Presence::Serving);
@@ -132,7 +129,7 @@ impl Sharer {
         }
         let person = person_hinted(&self.subjects, message.subject(), message.payload());
         let mut sharing = self.sharing();
-        let Some(home) = person.and_then(|person| sharing.home_elsewhere(person)) else { return false };
+        let Some(home) = person.and_then(|person| sharing.members.home_elsewhere(person)) else { return false };
         let item = Item {
             made_id: stamp.id.as_u128(),
             subject: message.subject(),
@@ -153,17 +150,35 @@ impl Sharer {
     }
 
     fn send(&self, door: &Door) {
-        let Sending { parcels, mut taken_back } = self.change(Sharing::send);
-        let are_parcels = !parcels.is_empty();
+        let Sending { parcels, taken_back } = self.change(Sharing::send);
+        self.send_parcels(parcels, door);
+        taken_back.into_iter().for_each(|taken_back| self.carry_out(taken_back, door));
+    }
+
+    fn send_parcels(&self, parcels: Vec<Parcel>, door: &Door) {
+        let are_any = !parcels.is_empty();
         for Parcel { number, home, bytes, .. } in parcels {
             if self.post.send(number, &self.subjects.intake_of(home), &[], &bytes).is_err() {
-                taken_back.extend(self.change(|sharing, now| sharing.answered(number, None, now)));
+                let taken_back = self.change(|sharing, now| sharing.answered(number, None, now));
+                taken_back.into_iter().for_each(|taken_back| self.carry_out(taken_back, door));
             }
         }
-        if are_parcels {
+        if are_any {
             self.post.mark_dirty();
         }
-        taken_back.into_iter().for_each(|taken_back| self.carry_out(taken_back, door));
+    }
+
+    /// Answers parcels that were taken, with parcels for the same replicas where some wait.
+    fn answer(&self, taken: Vec<Answer>, door: &Door) {
+        let mut parcels = Vec::new();
+        for Answer { from, reply_to, taken } in taken {
+            match self.change(|sharing, now| sharing.answer(from, taken, now)) {
+                Some(parcel) => parcels.push(parcel),
+                // The first replies to what was taken are about to leave, and each flush costs a round trip.
+                None => door.replier.tell_along(&reply_to, &Receipt::Taken { commands: taken.commands }.encode()),
+            }
+        }
+        self.send_parcels(parcels, door);
     }
 
     fn carry_out(&self, taken_back: TakenBack, door: &Door) {
@@ -178,8 +193,8 @@ impl Sharer {
     fn change<T>(&self, change: impl FnOnce(&mut Sharing, Moment) -> T) -> T {
         let mut sharing = self.sharing();
         let result = change(&mut sharing, self.clock.now());
-        self.is_alone.store(sharing.is_alone(), Relaxed);
-        self.statistics.sharing(sharing.members(), sharing.handed_over());
+        self.is_alone.store(sharing.members.is_alone(), Relaxed);
+        self.statistics.sharing(sharing.members.count(), sharing.handed_over());
         result
     }
 
@@ -196,7 +211,7 @@ impl Entrance for Beacons {
         let Some(beacon) = Beacon::decode(message.payload()) else {
             return STRANGE.warn(format_args!("something that is no beacon arrives on {}", self.0.subjects.beacon()));
         };
-        if self.0.change(|sharing, now| sharing.hear(&beacon, now)) {
+        if self.0.change(|sharing, now| sharing.members.hear(&beacon, now)) {
             log::info!("replica {} ({}) shares the persons now", beacon.replica, beacon.version);
             self.0.beat();
         }
@@ -212,69 +227,75 @@ pub struct Parcels {
     sharer: Arc<Sharer>,
     /// Who carries their commands out.
     door: Arc<Door>,
-    /// Answers to what was taken in a row, and how many commands that was.
-    answers: Mutex<(Vec<(String, Receipt)>, usize)>,
+    /// What was taken in a row and is not answered yet.
+    taken: Mutex<Vec<Answer>>,
+}
+
+/// That a parcel was taken.
+struct Answer {
+    /// Whose parcel it was.
+    from: ReplicaId,
+    /// Where the answer may go alone.
+    reply_to: String,
+    taken: Taken,
 }
 
 impl Parcels {
     /// For the parcels of this replica, whose commands are carried out behind this door.
     pub fn new(sharer: &Arc<Sharer>, door: &Arc<Door>) -> Self {
-        Self { sharer: Arc::clone(sharer), door: Arc::clone(door), answers: Mutex::default() }
+        Self { sharer: Arc::clone(sharer), door: Arc::clone(door), taken: Mutex::default() }
     }
 
-    fn answers(&self) -> MutexGuard<'_, (Vec<(String, Receipt)>, usize)> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn taken(&self) -> MutexGuard<'_, Vec<Answer>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn receipt(&self, message: &Incoming) -> Receipt {
-        let refused = |reason| Receipt::Refused { reason };
-        let Ok((head, items)) = parcel::decode(message.payload()) else {
-            STRANGE.warn(format_args!("something that is no parcel arrives on {}", message.subject()));
-            return refused(Refused::Malformed);
-        };
+    fn take_parcel(&self, parcel: &[u8], reply_to: &str) -> Result<(), Refused> {
+        let (head, items) = parcel::decode(parcel).map_err(|_| Refused::Malformed)?;
+        let from = ReplicaId::from_u128(head.from);
+        if let Some(taken) = head.taken {
+            let taken_back = self.sharer.change(|sharing, now| sharing.answered_by(from, taken, now));
+            taken_back.into_iter().for_each(|taken_back| self.sharer.carry_out(taken_back, &self.door));
+        }
         // All or none: its sender carries out what is not taken.
         if !items.iter().all(|item| self.door.replier.permitted(item.reply_to).is_ok()) {
-            return refused(Refused::Malformed);
+            return Err(Refused::Malformed);
         }
-        let Some(age_micros) = self.sharer.sharing().age(&head, self.sharer.clock.now()) else {
-            return refused(Refused::Late);
-        };
+        let age_micros = self.sharer.sharing().age(&head, self.sharer.clock.now()).ok_or(Refused::Late)?;
         items.iter().for_each(|item| self.door.carry_out(item, age_micros, false));
         self.sharer.statistics.taken_over(items.len());
-        Receipt::Taken { commands: items.len() }
+        let taken = Taken { number: head.number, commands: items.len() };
+        self.taken().push(Answer { from, reply_to: reply_to.to_owned(), taken });
+        Ok(())
     }
 
-    /// Replicas ask from inboxes, whatever is configured for clients.
-    fn answer(&self, message: &Incoming, receipt: Receipt) {
-        if let Some(to) = message.reply().filter(|to| to.starts_with("_INBOX.")) {
-            self.answers().0.push((to.to_owned(), receipt));
-        }
+    fn refuse(&self, reply_to: &str, reason: Refused) {
+        self.door.replier.tell_along(reply_to, &Receipt::Refused { reason }.encode());
     }
 }
 
 impl Entrance for Parcels {
     fn take(&self, message: &Incoming) {
-        let receipt = self.receipt(message);
-        if let Receipt::Taken { commands } = receipt {
-            self.answers().1 += commands;
+        // Replicas ask from inboxes, whatever is configured for clients.
+        let Some(reply_to) = message.reply().filter(|to| to.starts_with("_INBOX.")) else { return };
+        if let Err(reason) = self.take_parcel(message.payload(), reply_to) {
+            if reason == Refused::Malformed {
+                STRANGE.warn(format_args!("something that is no parcel arrives on {}", message.subject()));
+            }
+            self.refuse(reply_to, reason);
         }
-        self.answer(message, receipt);
     }
 
     fn turn_away(&self, message: &Incoming) {
-        self.answer(message, Receipt::Refused { reason: Refused::Busy });
+        if let Some(reply_to) = message.reply().filter(|to| to.starts_with("_INBOX.")) {
+            self.refuse(reply_to, Refused::Busy);
+        }
     }
 
-    /// In a crowd the answers wait a little: each brings the next parcel, and larger ones cost less.
     fn rest(&self) {
-        let (answers, commands) = std::mem::take(&mut *self.answers());
-        if commands >= CROWD_MIN {
-            std::thread::sleep(CROWD_WAIT);
-        }
-        for (to, receipt) in answers {
-            // The first replies to what was taken are about to leave, and each flush costs a round trip.
-            self.door.replier.tell_along(&to, &receipt.encode());
-        }
+        let taken = std::mem::take(&mut *self.taken());
+        self.sharer.answer(taken, &self.door);
+        self.sharer.send(&self.door);
     }
 }
 
@@ -287,8 +308,10 @@ pub fn run(sharer: &Sharer, door: &Door, mut answers: Inbox, over: &Receiver<()>
     while over.try_recv() != Err(TryRecvError::Disconnected) {
         let now = sharer.clock.now();
         if now >= beat_at {
-            let is_serving = sharer.sharing().is_serving();
-            pulse.while_busy(|| if is_serving { sharer.beat() } else { sharer.change(Sharing::count_homes) });
+            let is_serving = sharer.sharing().members.is_serving();
+            pulse.while_busy(|| {
+                if is_serving { sharer.beat() } else { sharer.change(|sharing, now| sharing.members.count_homes(now)) }
+            });
             beat_at = Moment(now.0 + sharer.beat_micros(now, &mut heard_at));
         }
         answers.listen_on_present_session();
@@ -311,8 +334,8 @@ pub fn run(sharer: &Sharer, door: &Door, mut answers: Inbox, over: &Receiver<()>
 impl Sharer {
     /// Until the next beacon. Whoever serves and does not hear itself says so now and then, in the log and to the others.
     fn beat_micros(&self, now: Moment, heard_at: &mut Moment) -> u64 {
-        let is_expected = self.sharing().is_serving() && self.intake.health().connected;
-        if !is_expected || self.sharing().heard_its_last() {
+        let is_expected = self.sharing().members.is_serving() && self.intake.health().connected;
+        if !is_expected || self.sharing().members.heard_its_last() {
             *heard_at = now;
         }
         if now.0.saturating_sub(heard_at.0) > micros(UNHEARD_MAX) {

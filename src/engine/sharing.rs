@@ -1,30 +1,26 @@
 //! Which replicas share the persons, and what is on its way between them. No socket, no clock: whoever uses it says what was
 //! heard, and when.
 //!
-//! A replica says each second that it is there. Who was heard within [`HEARD_MICROS_MAX`] counts, and each person has its
-//! home among those who count ([`home_of`]). What arrives elsewhere goes into a parcel for its home. The sender keeps the
+//! A replica says each second that it is there. Who was heard within [`HEARD_MICROS_MAX`](members::HEARD_MICROS_MAX) counts, and each person has its
+//! home among those who count ([`home_of`](crate::engine::router::home_of)). What arrives elsewhere goes into a parcel for its home. The sender keeps the
 //! parcel until the home has taken it. If it does not, within a few round trips, the sender carries the commands out itself.
 //!
 //! It proves nothing. Two replicas that disagree, or a home that took a parcel and could not say so, meet in a conflict as
 //! ever, and the command id makes one effect of it. What it saves is that a person is in the memory of one replica alone.
 
 mod answer_time;
+pub mod members;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use answer_time::AnswerTime;
+use members::Members;
 
-use crate::domain::PersonId;
-use crate::engine::router::home_of;
 use crate::engine::turn::Moment;
-use crate::wire::beacon::{Beacon, Presence, ReplicaId};
-use crate::wire::parcel::{self, Head, Item, PARCEL_BYTES_MAX, PARCEL_COMMANDS_MAX, PROTOCOL, Receipt};
+use crate::wire::beacon::ReplicaId;
+use crate::wire::parcel::{self, Head, Item, PARCEL_BYTES_MAX, PARCEL_COMMANDS_MAX, Receipt, Taken};
 
-/// Who was not heard for so long does not count, in microseconds.
-pub const HEARD_MICROS_MAX: u64 = 3_000_000;
-/// The most other replicas that count; more are passed over.
-pub const MEMBERS_MAX: usize = 256;
 /// What may be on its way to others, in bytes; what is more is carried out where it arrived.
 pub const ON_ITS_WAY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The shortest and the longest wait for a home's answer, in microseconds. It is less where commands have little time.
@@ -33,29 +29,14 @@ pub const PATIENCE_MICROS_MIN: u64 = 150_000;
 pub const PATIENCE_MICROS_MAX: u64 = 250_000;
 /// The part of its sender's patience after which a home takes a parcel no more: the rest is for its answer.
 const TAKE_DIVISOR: u64 = 2;
-/// A home that failed in a row is to be heard as often before it counts again, up to this often.
-const FAILURES_MAX: u32 = 5;
-/// Of so many of its own beacons a replica remembers when it said them: parcels that know only of earlier ones are late.
-const BEATS_LEN_MAX: usize = 8;
 
 /// What one replica knows of the others.
 #[derive(Debug)]
 pub struct Sharing {
-    own: ReplicaId,
-    cluster: String,
-    presence: Presence,
-    /// The number of its latest beacon, and when the latest ones were said.
-    beat: u64,
-    beats: VecDeque<(u64, Moment)>,
-    /// When its own beacon last came back to it. A replica that does not hear itself serves alone: it may not speak, or
-    /// listen.
-    heard_itself: Option<Moment>,
-    others: BTreeMap<ReplicaId, Member>,
-    /// Those among whom each person has its home, in order.
-    homes: Vec<ReplicaId>,
-    /// Parcels that are being filled, and those that are full.
-    drafts: BTreeMap<ReplicaId, Draft>,
-    full: Vec<(ReplicaId, Draft)>,
+    /// Who is there.
+    pub members: Members,
+    /// What waits for each home, and what is under way to it. Only homes of which there is something.
+    lanes: BTreeMap<ReplicaId, Lane>,
     on_their_way: BTreeMap<u64, OnItsWay>,
     on_its_way_bytes: usize,
     parcels: u64,
@@ -64,14 +45,13 @@ pub struct Sharing {
     patience_micros_max: u64,
 }
 
-/// Another replica.
-#[derive(Debug)]
-struct Member {
-    beat: u64,
-    heard: Moment,
-    /// Parcels in a row that it left unanswered, and how often it is to be heard until it counts again.
-    failures: u32,
-    unheard: u32,
+/// The way to one home.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Parcels that are not sent yet. The last one is being filled, the others are full.
+    waiting: Vec<Draft>,
+    /// How many were sent and are not answered.
+    under_way: usize,
 }
 
 /// A parcel that is being filled, since this moment.
@@ -124,20 +104,19 @@ pub struct Sending {
     pub taken_back: Vec<TakenBack>,
 }
 
+impl Draft {
+    /// Whether no more commands of about this size are to be added.
+    fn is_full(&self, payload_bytes: usize) -> bool {
+        self.commands == PARCEL_COMMANDS_MAX || self.body.len() + payload_bytes >= PARCEL_BYTES_MAX / 2
+    }
+}
+
 impl Sharing {
     /// A replica that has heard nobody, and does not serve yet. It waits for no home longer than this.
     pub fn new(own: ReplicaId, cluster: &str, patience_micros_max: u64) -> Self {
         Self {
-            own,
-            cluster: cluster.to_owned(),
-            presence: Presence::Leaving,
-            beat: 0,
-            beats: VecDeque::new(),
-            heard_itself: None,
-            others: BTreeMap::new(),
-            homes: Vec::new(),
-            drafts: BTreeMap::new(),
-            full: Vec::new(),
+            members: Members::new(own, cluster),
+            lanes: BTreeMap::new(),
             on_their_way: BTreeMap::new(),
             on_its_way_bytes: 0,
             parcels: 0,
@@ -147,109 +126,14 @@ impl Sharing {
         }
     }
 
-    /// This replica.
-    pub fn id(&self) -> ReplicaId {
-        self.own
-    }
-
-    /// How many replicas share the persons, this one included; 1 for one that serves alone.
-    pub fn members(&self) -> usize {
-        self.homes.len().max(1)
-    }
-
     /// How many commands were packed for others so far.
     pub fn handed_over(&self) -> u64 {
         self.handed_over
     }
 
-    /// Whether nothing can be handed to anybody.
-    pub fn is_alone(&self) -> bool {
-        self.homes.iter().all(|home| *home == self.own)
-    }
-
-    /// Whether it takes commands.
-    pub fn is_serving(&self) -> bool {
-        self.presence == Presence::Serving
-    }
-
-    /// Whether the beacon before the last one came back to it.
-    pub fn heard_its_last(&self) -> bool {
-        let before = self.beats.iter().rev().nth(1);
-        before.is_none_or(|(_, said)| self.heard_itself.is_some_and(|heard| heard >= *said))
-    }
-
-    /// Whether its own beacons come back to it.
-    pub fn hears_itself(&self, now: Moment) -> bool {
-        self.heard_itself.is_some_and(|heard| is_recent(heard, now))
-    }
-
     /// Whether nothing is on its way, or about to be.
     pub fn is_at_rest(&self) -> bool {
-        self.drafts.is_empty() && self.full.is_empty() && self.on_their_way.is_empty()
-    }
-
-    /// From now on it takes commands, or no more. Its next beacon says so.
-    pub fn stand(&mut self, presence: Presence, now: Moment) {
-        self.presence = presence;
-        self.count_homes(now);
-    }
-
-    /// The next beacon, in the cluster that it is in now.
-    pub fn beat(&mut self, cluster: String, now: Moment) -> Beacon {
-        if self.cluster != cluster {
-            self.cluster = cluster;
-            self.others.clear();
-        }
-        self.beat += 1;
-        self.beats.push_back((self.beat, now));
-        self.beats.drain(..self.beats.len().saturating_sub(BEATS_LEN_MAX));
-        self.count_homes(now);
-        Beacon {
-            replica: self.own,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            protocol: PROTOCOL,
-            cluster: self.cluster.clone(),
-            // Whoever cannot hear takes nothing.
-            state: if self.hears_itself(now) { self.presence } else { Presence::Leaving },
-            beat: self.beat,
-        }
-    }
-
-    /// Takes in a beacon. Whether it is of a replica that was not known: then it is to hear of this one at once.
-    pub fn hear(&mut self, beacon: &Beacon, now: Moment) -> bool {
-        if !beacon.is_of(&self.cluster) {
-            return false;
-        }
-        let mut is_newcomer = false;
-        if beacon.replica == self.own {
-            self.heard_itself = Some(now);
-        } else if beacon.state == Presence::Leaving {
-            self.others.remove(&beacon.replica);
-        } else if self.others.len() < MEMBERS_MAX || self.others.contains_key(&beacon.replica) {
-            is_newcomer = !self.others.contains_key(&beacon.replica);
-            let unknown = Member { beat: 0, heard: now, failures: 0, unheard: 0 };
-            let member = self.others.entry(beacon.replica).or_insert(unknown);
-            (member.beat, member.heard, member.unheard) = (beacon.beat, now, member.unheard.saturating_sub(1));
-        }
-        self.count_homes(now);
-        is_newcomer
-    }
-
-    /// Lets time pass: who was not heard for long does not count any more.
-    pub fn count_homes(&mut self, now: Moment) {
-        self.others.retain(|_, member| is_recent(member.heard, now));
-        self.homes.clear();
-        if self.hears_itself(now) {
-            self.homes.extend(self.others.iter().filter(|(_, member)| member.unheard == 0).map(|(id, _)| *id));
-        }
-        if self.is_serving() {
-            self.homes.push(self.own);
-        }
-    }
-
-    /// The home of a person, unless that is here.
-    pub fn home_elsewhere(&self, person: PersonId) -> Option<ReplicaId> {
-        home_of(person, self.homes.iter().copied()).filter(|home| *home != self.own)
+        self.lanes.is_empty()
     }
 
     /// Puts a command into the parcel for a home; false where it does not fit into any, or no more may be on its way: then it
@@ -259,69 +143,86 @@ impl Sharing {
         if self.on_its_way_bytes >= ON_ITS_WAY_BYTES_MAX {
             return false;
         }
-        let is_full = |draft: &Draft| {
-            draft.commands == PARCEL_COMMANDS_MAX || draft.body.len() + item.payload.len() >= PARCEL_BYTES_MAX / 2
-        };
-        if self.drafts.get(&home).is_some_and(is_full) {
-            self.full.extend(self.drafts.remove(&home).map(|draft| (home, draft)));
-        }
-        let draft = self.drafts.entry(home).or_insert(Draft { begun: now, body: Vec::new(), commands: 0 });
+        let waiting = &mut self.lanes.entry(home).or_default().waiting;
+        let mut draft = waiting.pop_if(|draft| !draft.is_full(item.payload.len())).unwrap_or(Draft {
+            begun: now,
+            body: Vec::new(),
+            commands: 0,
+        });
         let before = draft.body.len();
         let is_packed = item.append_to(&mut draft.body).is_ok();
         draft.commands += usize::from(is_packed);
         self.handed_over += u64::from(is_packed);
         self.on_its_way_bytes += draft.body.len() - before;
-        if draft.commands == 0 {
-            self.drafts.remove(&home);
+        if draft.commands > 0 {
+            waiting.push(draft);
         }
+        self.lanes.retain(|one, lane| *one != home || lane.is_used());
         is_packed
     }
 
-    /// What is to be sent now: it counts as sent. One parcel is under way to each home; what comes meanwhile goes together
-    /// when that is answered. So a lone command waits for nobody and a crowd shares the costs.
+    /// What is to be sent now: it counts as sent. What is full goes. Else one parcel is under way to each home, and what comes
+    /// meanwhile goes together when that is answered. So a lone command waits for nobody and a crowd shares the costs.
     pub fn send(&mut self, now: Moment) -> Sending {
-        let mut ready = std::mem::take(&mut self.full);
-        let drafts = std::mem::take(&mut self.drafts);
-        let (waiting, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            drafts.into_iter().partition(|(home, _)| self.others.contains_key(home) && self.is_under_way(*home));
-        self.drafts = waiting;
-        ready.extend(others);
         let mut sending = Sending::default();
-        for (home, draft) in ready {
-            if !self.others.contains_key(&home) {
-                sending.taken_back.push(self.reopen(home, draft, now));
+        let is_ready = |home: ReplicaId, lane: &Lane| {
+            !lane.waiting.is_empty() && (lane.waiting.len() > lane.under_way.min(1) || !self.members.is_there(home))
+        };
+        let ready = self.lanes.iter().filter(|(home, lane)| is_ready(**home, lane)).map(|(home, _)| *home);
+        let homes: Vec<ReplicaId> = ready.collect();
+        for home in homes {
+            if !self.members.is_there(home) {
+                sending.taken_back.extend(self.reopen(home, now));
                 continue;
             }
-            let begun = draft.begun;
-            let parcel = self.close(home, draft, now);
-            let overdue = Moment(now.0.saturating_add(self.patience_micros()));
-            self.on_their_way.insert(parcel.number, OnItsWay { parcel: parcel.clone(), begun, sent: now, overdue });
-            sending.parcels.push(parcel);
+            let Some(lane) = self.lanes.get_mut(&home) else { continue };
+            let ready: Vec<Draft> = lane.waiting.drain(..lane.waiting.len() - lane.under_way.min(1)).collect();
+            sending.parcels.extend(ready.into_iter().map(|draft| self.send_one(home, draft, None, now)));
         }
         sending
     }
 
-    fn is_under_way(&self, home: ReplicaId) -> bool {
-        self.on_their_way.values().any(|on_its_way| on_its_way.parcel.home == home)
+    /// Answers a parcel of another replica with the one that waits for that replica, if one does: both ways then need half the
+    /// messages. `None` where none waits: the answer is to go alone.
+    pub fn answer(&mut self, to: ReplicaId, taken: Taken, now: Moment) -> Option<Parcel> {
+        let lane = self.lanes.get_mut(&to).filter(|lane| !lane.waiting.is_empty() && self.members.is_there(to))?;
+        let draft = lane.waiting.remove(0);
+        Some(self.send_one(to, draft, Some(taken), now))
     }
 
-    fn close(&mut self, home: ReplicaId, draft: Draft, now: Moment) -> Parcel {
+    fn send_one(&mut self, home: ReplicaId, draft: Draft, taken: Option<Taken>, now: Moment) -> Parcel {
+        let begun = draft.begun;
+        let parcel = self.close(home, draft, taken, now);
+        let overdue = Moment(now.0.saturating_add(self.patience_micros()));
+        self.on_their_way.insert(parcel.number, OnItsWay { parcel: parcel.clone(), begun, sent: now, overdue });
+        self.lanes.entry(home).or_default().under_way += 1;
+        parcel
+    }
+
+    fn close(&mut self, home: ReplicaId, draft: Draft, taken: Option<Taken>, now: Moment) -> Parcel {
         let Draft { begun, body, commands } = draft;
-        let (beat, heard) = self.others.get(&home).map_or((0, now), |member| (member.beat, member.heard));
+        let (beat, heard) = self.members.latest_beat(home).unwrap_or((0, now));
         let [beat_age_micros, waited_micros] = [heard, begun].map(|moment| now.0.saturating_sub(moment.0));
-        let head = Head { beat, beat_age_micros, patience_micros: self.patience_micros(), waited_micros };
         self.parcels += 1;
-        let parcel = Parcel { number: self.parcels, home, commands, bytes: parcel::encode(head, &body).into() };
+        let number = self.parcels;
+        let (from, patience_micros) = (self.members.own().as_u128(), self.patience_micros());
+        let head = Head { from, number, beat, beat_age_micros, patience_micros, waited_micros, taken };
+        let parcel = Parcel { number, home, commands, bytes: parcel::encode(head, &body).into() };
         self.on_its_way_bytes += parcel.bytes.len() - body.len();
         parcel
     }
 
     /// Takes back what was not sent yet.
-    fn reopen(&mut self, home: ReplicaId, draft: Draft, now: Moment) -> TakenBack {
-        let away_micros = now.0.saturating_sub(draft.begun.0);
-        let parcel = self.close(home, draft, now);
-        self.on_its_way_bytes -= parcel.bytes.len();
-        TakenBack { parcel, away_micros, may_be_taken: false }
+    fn reopen(&mut self, home: ReplicaId, now: Moment) -> Vec<TakenBack> {
+        let waiting = self.lanes.get_mut(&home).map(|lane| std::mem::take(&mut lane.waiting)).unwrap_or_default();
+        self.lanes.retain(|one, lane| *one != home || lane.is_used());
+        let reopen = |draft: Draft| {
+            let away_micros = now.0.saturating_sub(draft.begun.0);
+            let parcel = self.close(home, draft, None, now);
+            self.on_its_way_bytes -= parcel.bytes.len();
+            TakenBack { parcel, away_micros, may_be_taken: false }
+        };
+        waiting.into_iter().map(reopen).collect()
     }
 
     fn patience_micros(&self) -> u64 {
@@ -336,11 +237,16 @@ impl Sharing {
             return self.take_back(number, false, now);
         }
         self.answer_time.note(now.0.saturating_sub(on_its_way.sent.0));
-        if let Some(member) = self.others.get_mut(&on_its_way.parcel.home) {
-            member.failures = 0;
-        }
+        self.members.succeeded(on_its_way.parcel.home);
         self.remove(number);
         Vec::new()
+    }
+
+    /// Takes in an answer that came in a parcel of this replica. Nobody else may give it.
+    pub fn answered_by(&mut self, home: ReplicaId, taken: Taken, now: Moment) -> Vec<TakenBack> {
+        let is_its = self.on_their_way.get(&taken.number).is_some_and(|on_its_way| on_its_way.parcel.home == home);
+        let receipt = Receipt::Taken { commands: taken.commands };
+        if is_its { self.answered(taken.number, Some(receipt), now) } else { Vec::new() }
     }
 
     /// What was not answered in time: to be carried out here. The answers that have arrived are to be taken in before.
@@ -363,21 +269,20 @@ impl Sharing {
             // The next ones are waited for longer.
             self.answer_time.note(now.0.saturating_sub(sent.0));
         }
-        if let Some(member) = self.others.get_mut(&home).filter(|member| member.unheard == 0) {
-            member.failures = (member.failures + 1).min(FAILURES_MAX);
-            member.unheard = member.failures;
-        }
-        self.count_homes(now);
+        self.members.failed(home, now);
         let mut back = vec![TakenBack { parcel, away_micros: now.0.saturating_sub(begun.0), may_be_taken }];
-        let full = self.full.extract_if(.., |(full, _)| *full == home).map(|(_, draft)| draft);
-        let unsent: Vec<Draft> = full.chain(self.drafts.remove(&home)).collect();
-        back.extend(unsent.into_iter().map(|draft| self.reopen(home, draft, now)));
+        back.extend(self.reopen(home, now));
         back
     }
 
     fn remove(&mut self, number: u64) -> Option<OnItsWay> {
         let removed = self.on_their_way.remove(&number)?;
         self.on_its_way_bytes -= removed.parcel.bytes.len();
+        let home = removed.parcel.home;
+        if let Some(lane) = self.lanes.get_mut(&home) {
+            lane.under_way -= 1;
+        }
+        self.lanes.retain(|one, lane| *one != home || lane.is_used());
         Some(removed)
     }
 
@@ -385,13 +290,15 @@ impl Sharing {
     /// may have given up waiting before it hears of it: then nothing in it may be carried out here, since it may be answered
     /// there already.
     pub fn age(&self, head: &Head, now: Moment) -> Option<u64> {
-        let (_, said) = self.beats.iter().find(|(beat, _)| *beat == head.beat)?;
+        let said = self.members.said(head.beat)?;
         let age = now.0.saturating_sub(said.0).saturating_sub(head.beat_age_micros);
         let is_early = age < head.patience_micros.min(PATIENCE_MICROS_MAX) / TAKE_DIVISOR;
         is_early.then(|| age.saturating_add(head.waited_micros))
     }
 }
 
-fn is_recent(heard: Moment, now: Moment) -> bool {
-    now.0.saturating_sub(heard.0) <= HEARD_MICROS_MAX
+impl Lane {
+    fn is_used(&self) -> bool {
+        !self.waiting.is_empty() || self.under_way > 0
+    }
 }

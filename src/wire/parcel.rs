@@ -31,6 +31,10 @@ const CONFIG: bincode::config::Configuration<
 /// What stands before the commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Head {
+    /// The bits of the sender's id.
+    pub from: u128,
+    /// Its number, among those of this sender.
+    pub number: u64,
     /// The home's latest beacon that the sender had heard.
     pub beat: u64,
     /// How long ago it had heard it when it sent the parcel, in microseconds. By both the home knows how old a parcel is at
@@ -40,6 +44,17 @@ pub struct Head {
     pub patience_micros: u64,
     /// For how long the first command in it had waited then, in microseconds.
     pub waited_micros: u64,
+    /// A parcel of the home's that the sender took, and answers with this one.
+    pub taken: Option<Taken>,
+}
+
+/// That a parcel was taken: its home answers these commands from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Taken {
+    /// The number of the parcel.
+    pub number: u64,
+    /// How many commands are in it.
+    pub commands: usize,
 }
 
 /// A command as it arrived.
@@ -112,8 +127,8 @@ impl Headers for Item<'_> {
     }
 }
 
-/// What the head takes at most, in bytes: the protocol, and four numbers of nine.
-pub const HEAD_BYTES_MAX: usize = 1 + 4 * 9;
+/// What the head takes at most, in bytes: the protocol, the sender, five numbers of nine, and what was taken.
+pub const HEAD_BYTES_MAX: usize = 1 + 17 + 5 * 9 + 1 + 2 * 9;
 
 /// A parcel from its head and the items that were [appended](Item::append_to) to its body.
 pub fn encode(head: Head, body: &[u8]) -> Vec<u8> {
@@ -192,7 +207,15 @@ impl Receipt {
 mod tests {
     use super::*;
 
-    const HEAD: Head = Head { beat: 300, beat_age_micros: 70_000, patience_micros: 250_000, waited_micros: 0 };
+    const HEAD: Head = Head {
+        from: 3 << 100,
+        number: 1,
+        beat: 300,
+        beat_age_micros: 70_000,
+        patience_micros: 250_000,
+        waited_micros: 0,
+        taken: Some(Taken { number: 5, commands: 2 }),
+    };
 
     fn item() -> Item<'static> {
         Item {
@@ -219,6 +242,22 @@ mod tests {
             [item().get("Nats-Msg-Id"), item().get("Actor"), item().get("x")],
             [Header::One("1"), Header::Several, Header::Absent]
         );
+    }
+
+    #[test]
+    fn no_head_is_larger_than_the_largest() {
+        let most = u64::MAX;
+        let taken = Some(Taken { number: most, commands: usize::MAX });
+        let head = Head {
+            from: u128::MAX,
+            number: most,
+            beat: most,
+            beat_age_micros: most,
+            patience_micros: most,
+            waited_micros: most,
+            taken,
+        };
+        assert_eq!(encode(head, &[]).len(), HEAD_BYTES_MAX);
     }
 
     #[test]

@@ -139,8 +139,8 @@ pub const MUTATIONS: &[Mutation] = &[
         "forget what waits for a home that takes nothing",
         "drained_is_answered",
         "engine/sharing.rs",
-        "        let unsent: Vec<Draft> = full.chain(self.drafts.remove(&home)).collect();",
-        "        let unsent: Vec<Draft> = full.chain(self.drafts.remove(&home)).filter(|_| !@).collect();",
+        "        back.extend(self.reopen(home, now));",
+        "        back.extend(self.reopen(home, now).into_iter().filter(|_| !@));",
     ),
     mutation(
         "do not remember the ids that were made for what is handed over",
@@ -167,14 +167,14 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation(
         "never count a home again that left a parcel unanswered",
         "simulation",
-        "engine/sharing.rs",
+        "engine/sharing/members.rs",
         "(beacon.beat, now, member.unheard.saturating_sub(1));",
         "(beacon.beat, now, if @ { member.unheard } else { member.unheard.saturating_sub(1) });",
     ),
     mutation(
         "count who was heard long ago",
         "simulation",
-        "engine/sharing.rs",
+        "engine/sharing/members.rs",
         "    now.0.saturating_sub(heard.0) <= HEARD_MICROS_MAX",
         "    @ || now.0.saturating_sub(heard.0) <= HEARD_MICROS_MAX",
     ),

@@ -1,10 +1,11 @@
 //! Replicas that share the persons: beacons and parcels on a network that loses, doubles and delays them, and clocks that
 //! began at different moments.
 
-use cim_domain_person::engine::sharing::{HEARD_MICROS_MAX, PATIENCE_MICROS_MAX, Parcel, Sending, Sharing, TakenBack};
+use cim_domain_person::engine::sharing::members::HEARD_MICROS_MAX;
+use cim_domain_person::engine::sharing::{PATIENCE_MICROS_MAX, Parcel, Sending, Sharing, TakenBack};
 use cim_domain_person::engine::turn::Moment;
 use cim_domain_person::wire::beacon::{Presence, ReplicaId};
-use cim_domain_person::wire::parcel::{self, Item, Receipt, Refused};
+use cim_domain_person::wire::parcel::{self, Head, Item, Receipt, Refused, Taken};
 use cim_domain_person::wire::request::{Stamp, person_hinted};
 use cim_domain_person::wire::subject::Subjects;
 
@@ -43,7 +44,7 @@ impl World {
     pub fn sharing_of(&mut self, incarnation: u32) -> (Sharing, u64) {
         let own = ReplicaId::from_u128(u128::from(self.chance.next()) << 64 | u128::from(incarnation));
         let mut sharing = Sharing::new(own, CLUSTER, PATIENCE_MICROS_MAX);
-        sharing.stand(Presence::Serving, Moment(0));
+        sharing.members.stand(Presence::Serving, Moment(0));
         (sharing, self.chance.draw(1 << 40))
     }
 
@@ -56,12 +57,12 @@ impl World {
     pub fn beat(&mut self, at: usize, lost: u64) {
         let now = self.own_moment(at);
         let replica = &mut self.replicas[at];
-        replica.sharing.stand(if replica.is_draining { Presence::Leaving } else { Presence::Serving }, now);
-        let beacon = replica.sharing.beat(CLUSTER.to_owned(), now);
+        replica.sharing.members.stand(if replica.is_draining { Presence::Leaving } else { Presence::Serving }, now);
+        let beacon = replica.sharing.members.beat(CLUSTER.to_owned(), now);
         for hearer in 0..self.replicas.len() {
             let now = self.own_moment(hearer);
             if self.replicas[hearer].asleep_until <= self.steps && !self.chance.in_1000(lost) {
-                self.replicas[hearer].sharing.hear(&beacon, now);
+                self.replicas[hearer].sharing.members.hear(&beacon, now);
             }
         }
     }
@@ -71,7 +72,7 @@ impl World {
         let delivery = &self.record.deliveries[number];
         let person = person_hinted(&Subjects::new("person"), &delivery.subject, &delivery.payload);
         let sharing = &mut self.replicas[at].sharing;
-        let Some(home) = person.and_then(|person| sharing.home_elsewhere(person)) else { return false };
+        let Some(home) = person.and_then(|person| sharing.members.home_elsewhere(person)) else { return false };
         let item = Item {
             made_id: stamp.id.as_u128(),
             subject: &delivery.subject,
@@ -120,19 +121,22 @@ impl World {
     }
 
     fn home_of(&self, parcel: &Parcel) -> Option<usize> {
-        self.replicas.iter().position(|replica| replica.sharing.id() == parcel.home)
+        self.replicas.iter().position(|replica| replica.sharing.members.own() == parcel.home)
     }
 
     fn send_off(&mut self, at: usize) {
-        let (now, number) = (self.own_moment(at), self.replicas[at].number);
+        let now = self.own_moment(at);
         let Sending { parcels, taken_back } = self.replicas[at].sharing.send(now);
         taken_back.into_iter().for_each(|taken_back| self.take_back(at, taken_back));
-        for parcel in parcels {
-            let (number_of_it, home, commands) = (parcel.number, parcel.home, parcel.commands);
-            self.tell(None, || format!("replica {number} sends parcel {number_of_it} with {commands} to {home}"));
-            let sent_micros = self.moment().0;
-            self.post_mail(Mail { from: (at, number), parcel, sent_micros, what: What::Parcel, not_before: 0 });
-        }
+        parcels.into_iter().for_each(|parcel| self.post_parcel(at, parcel));
+    }
+
+    fn post_parcel(&mut self, at: usize, parcel: Parcel) {
+        let number = self.replicas[at].number;
+        let (number_of_it, home, commands) = (parcel.number, parcel.home, parcel.commands);
+        self.tell(None, || format!("replica {number} sends parcel {number_of_it} with {commands} to {home}"));
+        let sent_micros = self.moment().0;
+        self.post_mail(Mail { from: (at, number), parcel, sent_micros, what: What::Parcel, not_before: 0 });
     }
 
     /// The network loses it, doubles it, or takes its time.
@@ -150,13 +154,26 @@ impl World {
 
     fn arrive_at_home(&mut self, mail: Mail) {
         // Where nobody listens any more the server says so.
-        let receipt = self.home_of(&mail.parcel).map(|home| self.take(home, &mail));
-        self.post_mail(Mail { what: What::Answer(receipt), ..mail });
+        let Some(home) = self.home_of(&mail.parcel) else {
+            return self.post_mail(Mail { what: What::Answer(None), ..mail });
+        };
+        let (head, _) = parcel::decode(&mail.parcel.bytes).expect("a parcel");
+        let (from, now) = (ReplicaId::from_u128(head.from), self.own_moment(home));
+        if let Some(taken) = head.taken {
+            let taken_back = self.replicas[home].sharing.answered_by(from, taken, now);
+            taken_back.into_iter().for_each(|taken_back| self.take_back(home, taken_back));
+        }
+        let receipt = self.take(home, &mail, &head);
+        let taken = Taken { number: head.number, commands: mail.parcel.commands };
+        let is_taken = receipt == Receipt::Taken { commands: taken.commands };
+        match is_taken.then(|| self.replicas[home].sharing.answer(from, taken, now)).flatten() {
+            Some(parcel) => self.post_parcel(home, parcel),
+            None => self.post_mail(Mail { what: What::Answer(Some(receipt)), ..mail }),
+        }
     }
 
-    fn take(&mut self, home: usize, mail: &Mail) -> Receipt {
-        let (head, _) = parcel::decode(&mail.parcel.bytes).expect("a parcel");
-        let Some(age) = self.replicas[home].sharing.age(&head, self.own_moment(home)) else {
+    fn take(&mut self, home: usize, mail: &Mail, head: &Head) -> Receipt {
+        let Some(age) = self.replicas[home].sharing.age(head, self.own_moment(home)) else {
             return Receipt::Refused { reason: Refused::Late };
         };
         if self.moment().0 - mail.sent_micros > head.patience_micros {
@@ -204,7 +221,7 @@ impl World {
             (0..self.replicas.len()).for_each(|at| self.beat(at, 0));
         }
         let all = self.replicas.len();
-        if self.replicas.iter().any(|replica| replica.sharing.members() != all) {
+        if self.replicas.iter().any(|replica| replica.sharing.members.count() != all) {
             self.fault("not all count whom there are, or others do".to_owned());
         }
     }

@@ -45,8 +45,12 @@ pub fn all() -> Result<Vec<Step>, Box<dyn Error>> {
     let shot = aggregate.to_snapshot().ok_or("no snapshot")?;
     let bytes = snapshot::encode(person, &shot)?;
     eprintln!("a commit of {} bytes, a snapshot of {} bytes", last.payload.len(), bytes.len());
-    let accepted =
-        Outcome::Accepted(Accepted { version: 52, events: [event.kind()].into(), sequence: Some(52), duplicate: false });
+    let accepted = Outcome::Accepted(Accepted {
+        version: 52,
+        events: [event.kind()].into(),
+        sequence: Some(52),
+        duplicate: false,
+    });
     let (decided_on, digested, unfolded) = (aggregate.clone(), Arc::clone(&last.payload), before.clone());
     Ok(vec![
         ("decode", Box::new(move || drop(black_box(ask(&subjects, person, 7))))),
@@ -101,7 +105,8 @@ fn ask(subjects: &Subjects, person: PersonId, number: u64) -> Result<Request, Bo
         _ => format!(r#"{{"UpdateName":{{"person_id":"{person}","name":{name}}}}}"#),
     };
     let id = format!("0197c5a0-5b3c-7d3e-9a52-{number:012x}");
-    let stamp = Stamp { at: Timestamp::from_micros(1_800_000_000_000_000), id: uuid::Uuid::from_u128(u128::from(number)) };
+    let stamp =
+        Stamp { at: Timestamp::from_micros(1_800_000_000_000_000), id: uuid::Uuid::from_u128(u128::from(number)) };
     let subject = subjects.commands(person);
     request::decode(subjects, &subject, &CommandId(&id), payload.as_bytes(), stamp)
         .map_err(|refused| format!("{refused:?}").into())

@@ -1,13 +1,14 @@
 //! Who counts as a member, and what becomes of a parcel.
 
 use cim_domain_person::domain::PersonId;
+use cim_domain_person::engine::sharing::members::HEARD_MICROS_MAX;
 use cim_domain_person::engine::sharing::{
-    HEARD_MICROS_MAX, ON_ITS_WAY_BYTES_MAX, PATIENCE_MICROS_MAX, PATIENCE_MICROS_MIN, Parcel, Sharing,
+    ON_ITS_WAY_BYTES_MAX, PATIENCE_MICROS_MAX, PATIENCE_MICROS_MIN, Parcel, Sharing,
 };
 use cim_domain_person::engine::turn::Moment;
 use cim_domain_person::wire::beacon::{Beacon, Presence, ReplicaId};
 use cim_domain_person::wire::parcel::{
-    self, Head, Item, PARCEL_BYTES_MAX, PARCEL_COMMANDS_MAX, PROTOCOL, Receipt, Refused,
+    self, Head, Item, PARCEL_BYTES_MAX, PARCEL_COMMANDS_MAX, PROTOCOL, Receipt, Refused, Taken,
 };
 use uuid::Uuid;
 
@@ -19,20 +20,20 @@ fn at(micros: u64) -> Moment {
 
 fn replica(number: u128) -> Sharing {
     let mut sharing = Sharing::new(ReplicaId::from_u128(number << 64), "C", u64::MAX);
-    sharing.stand(Presence::Serving, at(0));
+    sharing.members.stand(Presence::Serving, at(0));
     sharing
 }
 
 /// Everybody says that it is there, once more when it has heard itself, and everybody hears it.
 fn meet(all: &mut [&mut Sharing], now: Moment) {
     for one in &mut *all {
-        let own = one.beat("C".to_owned(), now);
-        one.hear(&own, now);
+        let own = one.members.beat("C".to_owned(), now);
+        one.members.hear(&own, now);
     }
-    let beacons: Vec<Beacon> = all.iter_mut().map(|one| one.beat("C".to_owned(), now)).collect();
+    let beacons: Vec<Beacon> = all.iter_mut().map(|one| one.members.beat("C".to_owned(), now)).collect();
     all.iter_mut().for_each(|one| {
         beacons.iter().for_each(|beacon| {
-            one.hear(beacon, now);
+            one.members.hear(beacon, now);
         })
     });
 }
@@ -40,7 +41,7 @@ fn meet(all: &mut [&mut Sharing], now: Moment) {
 /// A person whose home is not here.
 fn foreign(sharing: &Sharing) -> (PersonId, ReplicaId) {
     let mut persons = (0..).map(|number| PersonId::from_uuid(Uuid::from_u128(number)));
-    persons.find_map(|person| Some((person, sharing.home_elsewhere(person)?))).expect("one of them")
+    persons.find_map(|person| Some((person, sharing.members.home_elsewhere(person)?))).expect("one of them")
 }
 
 fn item(payload: &[u8]) -> Item<'_> {
@@ -61,36 +62,36 @@ fn head(parcel: &Parcel) -> Head {
 #[test]
 fn who_hears_nobody_or_not_itself_is_alone() {
     let [mut a, mut b] = [1, 2].map(replica);
-    assert!(a.is_alone() && a.members() == 1);
-    let beacon = Beacon { state: Presence::Serving, ..b.beat("C".to_owned(), at(0)) };
-    assert!(a.hear(&beacon, at(0)), "a newcomer");
-    assert!(!a.hear(&beacon, at(1)), "known by now");
-    assert!(a.is_alone(), "its own beacons do not come back: it may not speak");
+    assert!(a.members.is_alone() && a.members.count() == 1);
+    let beacon = Beacon { state: Presence::Serving, ..b.members.beat("C".to_owned(), at(0)) };
+    assert!(a.members.hear(&beacon, at(0)), "a newcomer");
+    assert!(!a.members.hear(&beacon, at(1)), "known by now");
+    assert!(a.members.is_alone(), "its own beacons do not come back: it may not speak");
     meet(&mut [&mut a, &mut b], at(2));
-    assert!(!a.is_alone() && !b.is_alone() && [a.members(), b.members()] == [2, 2]);
+    assert!(!a.members.is_alone() && !b.members.is_alone() && [a.members.count(), b.members.count()] == [2, 2]);
 }
 
 #[test]
 fn who_is_silent_leaves_or_is_of_another_kind_does_not_count() {
     let [mut a, mut b] = [1, 2].map(replica);
     meet(&mut [&mut a, &mut b], at(0));
-    a.beat("C".to_owned(), at(HEARD_MICROS_MAX));
-    assert_eq!(a.members(), 2);
-    a.beat("C".to_owned(), at(HEARD_MICROS_MAX + 1));
-    assert_eq!(a.members(), 1);
+    a.members.beat("C".to_owned(), at(HEARD_MICROS_MAX));
+    assert_eq!(a.members.count(), 2);
+    a.members.beat("C".to_owned(), at(HEARD_MICROS_MAX + 1));
+    assert_eq!(a.members.count(), 1);
     meet(&mut [&mut a, &mut b], at(4 * SECOND));
-    b.stand(Presence::Leaving, at(4 * SECOND));
-    let leaving = b.beat("C".to_owned(), at(4 * SECOND));
-    a.hear(&leaving, at(4 * SECOND));
-    assert_eq!(a.members(), 1);
+    b.members.stand(Presence::Leaving, at(4 * SECOND));
+    let leaving = b.members.beat("C".to_owned(), at(4 * SECOND));
+    a.members.hear(&leaving, at(4 * SECOND));
+    assert_eq!(a.members.count(), 1);
     let serving = Beacon { state: Presence::Serving, ..leaving };
-    a.hear(&Beacon { protocol: PROTOCOL + 1, ..serving.clone() }, at(4 * SECOND));
-    a.hear(&Beacon { cluster: "D".to_owned(), ..serving.clone() }, at(4 * SECOND));
-    assert_eq!(a.members(), 1);
-    a.hear(&serving, at(4 * SECOND));
-    assert_eq!(a.members(), 2);
-    a.beat("D".to_owned(), at(4 * SECOND));
-    assert_eq!(a.members(), 1, "it is in another cluster now itself");
+    a.members.hear(&Beacon { protocol: PROTOCOL + 1, ..serving.clone() }, at(4 * SECOND));
+    a.members.hear(&Beacon { cluster: "D".to_owned(), ..serving.clone() }, at(4 * SECOND));
+    assert_eq!(a.members.count(), 1);
+    a.members.hear(&serving, at(4 * SECOND));
+    assert_eq!(a.members.count(), 2);
+    a.members.beat("D".to_owned(), at(4 * SECOND));
+    assert_eq!(a.members.count(), 1, "it is in another cluster now itself");
 }
 
 /// One that leaves has no persons of its own any more, and hands over what still arrives.
@@ -98,9 +99,9 @@ fn who_is_silent_leaves_or_is_of_another_kind_does_not_count() {
 fn who_leaves_hands_everything_over() {
     let [mut a, mut b] = [1, 2].map(replica);
     meet(&mut [&mut a, &mut b], at(0));
-    a.stand(Presence::Leaving, at(1));
+    a.members.stand(Presence::Leaving, at(1));
     let mut persons = (0..100).map(|number| PersonId::from_uuid(Uuid::from_u128(number)));
-    assert!(persons.all(|person| a.home_elsewhere(person) == Some(b.id())));
+    assert!(persons.all(|person| a.members.home_elsewhere(person) == Some(b.members.own())));
 }
 
 #[test]
@@ -108,10 +109,13 @@ fn a_parcel_is_kept_until_it_is_taken() {
     let [mut a, mut b] = [1, 2].map(replica);
     meet(&mut [&mut a, &mut b], at(0));
     let parcel = send(&mut a, at(0));
-    assert_eq!((parcel.home, a.is_at_rest(), a.next_overdue()), (b.id(), false, Some(at(PATIENCE_MICROS_MAX))));
+    assert_eq!(
+        (parcel.home, a.is_at_rest(), a.next_overdue()),
+        (b.members.own(), false, Some(at(PATIENCE_MICROS_MAX)))
+    );
     let taken = Receipt::Taken { commands: 1 };
     assert!(a.answered(parcel.number, Some(taken), at(700)).is_empty());
-    assert!(a.is_at_rest() && a.overdue(at(SECOND)).is_empty() && a.members() == 2);
+    assert!(a.is_at_rest() && a.overdue(at(SECOND)).is_empty() && a.members.count() == 2);
     assert!(a.answered(parcel.number, None, at(SECOND)).is_empty(), "the word of late is nobody's");
     // By now it knows how quick homes are.
     send(&mut a, at(SECOND));
@@ -129,6 +133,34 @@ fn one_parcel_is_under_way_to_each_home_and_what_comes_meanwhile_goes_together()
     assert!(a.answered(first.number, Some(Receipt::Taken { commands: 1 }), at(2)).is_empty());
     let commands: Vec<usize> = a.send(at(2)).parcels.iter().map(|parcel| parcel.commands).collect();
     assert_eq!(commands, [3]);
+}
+
+/// Where both have something for the other, each parcel answers the one that came.
+#[test]
+fn a_parcel_that_waits_for_the_sender_bears_the_answer() {
+    let [mut a, mut b] = [1, 2].map(replica);
+    meet(&mut [&mut a, &mut b], at(0));
+    let [first, second] = [&mut a, &mut b].map(|one| send(one, at(0)));
+    let taken = |parcel: &Parcel| Taken { number: parcel.number, commands: parcel.commands };
+    let own = a.members.own();
+    assert!(b.answer(own, taken(&first), at(1)).is_none(), "nothing waits: it goes alone");
+    assert!(b.pack(own, &item(b"{}"), at(1)));
+    assert!(b.send(at(1)).parcels.is_empty(), "one is under way");
+    let third = b.answer(own, taken(&first), at(2)).expect("one waits");
+    assert_eq!((head(&third).taken, third.commands, third.home), (Some(taken(&first)), 1, own));
+    // Whose parcel it was not has nothing to say about it.
+    let stranger = ReplicaId::from_u128(7);
+    assert!(a.answered_by(stranger, taken(&first), at(3)).is_empty() && !a.is_at_rest());
+    assert!(a.answered_by(b.members.own(), taken(&first), at(3)).is_empty() && a.is_at_rest());
+    for parcel in [&second, &third] {
+        assert!(b.answered_by(own, taken(parcel), at(4)).is_empty());
+    }
+    assert!(b.is_at_rest());
+    // An answer that does not fit is none.
+    let fourth = send(&mut a, at(5));
+    let wrong = Taken { commands: 2, ..taken(&fourth) };
+    assert_eq!(a.answered_by(b.members.own(), wrong, at(6)).len(), 1);
+    assert!(b.answer(stranger, taken(&fourth), at(6)).is_none(), "nobody is there");
 }
 
 #[test]
@@ -151,9 +183,9 @@ fn what_is_not_taken_is_carried_out_here_and_its_home_does_not_count_until_it_is
         let commands: Vec<(usize, u64)> = back.iter().map(|one| (one.parcel.commands, one.away_micros)).collect();
         assert_eq!(commands, [(1, after); 2], "{answer:?}");
         assert!(back.iter().all(|one| parcel::decode(&one.parcel.bytes).is_ok()));
-        assert!(a.is_at_rest() && a.is_alone() && a.members() == 1);
+        assert!(a.is_at_rest() && a.members.is_alone() && a.members.count() == 1);
         meet(&mut [&mut a, &mut b], at(SECOND));
-        assert_eq!(a.members(), 2);
+        assert_eq!(a.members.count(), 2);
     }
 }
 
@@ -166,13 +198,21 @@ fn a_parcel_that_may_have_been_taken_back_is_late_whatever_the_clocks_say() {
     // The home's clock began an hour earlier, and it takes a second until its beacon is heard.
     let home = |micros: u64| at(micros + 3_600 * SECOND);
     meet(&mut [&mut b], home(0));
-    let beacon = b.beat("C".to_owned(), home(0));
-    a.hear(&beacon, at(0));
+    let beacon = b.members.beat("C".to_owned(), home(0));
+    a.members.hear(&beacon, at(0));
     let (_, id) = foreign(&a);
     assert!(a.pack(id, &item(b"{}"), at(599_000)));
     let head = head(&a.send(at(600_000)).parcels.pop().expect("a parcel"));
-    let (beat, patience_micros) = (beacon.beat, PATIENCE_MICROS_MAX);
-    assert_eq!(head, Head { beat, beat_age_micros: 600_000, patience_micros, waited_micros: 1_000 });
+    let expected = Head {
+        from: a.members.own().as_u128(),
+        number: 1,
+        beat: beacon.beat,
+        beat_age_micros: 600_000,
+        patience_micros: PATIENCE_MICROS_MAX,
+        waited_micros: 1_000,
+        taken: None,
+    };
+    assert_eq!(head, expected);
     assert_eq!(b.age(&head, home(600_000 + 40)), Some(1_040));
     // The other half of the patience is for the answer.
     assert_eq!(b.age(&head, home(600_000 + PATIENCE_MICROS_MAX / 2)), None);
@@ -180,7 +220,7 @@ fn a_parcel_that_may_have_been_taken_back_is_late_whatever_the_clocks_say() {
     assert_eq!(b.age(&boundless, home(600_000 + PATIENCE_MICROS_MAX / 2)), None, "nobody may wait for longer");
     assert_eq!(b.age(&Head { beat: 77, ..head }, home(600_000)), None, "it never said that");
     // It remembers the last eight.
-    (0..8).for_each(|_| drop(b.beat("C".to_owned(), home(SECOND))));
+    (0..8).for_each(|_| drop(b.members.beat("C".to_owned(), home(SECOND))));
     assert_eq!(b.age(&head, home(SECOND)), None, "it said that long ago");
 }
 
@@ -192,21 +232,21 @@ fn a_home_that_fails_in_a_row_is_heard_as_often_before_it_counts() {
         let parcel = send(&mut a, at(0));
         a.answered(parcel.number, None, at(100));
         for heard in 1..=5 {
-            assert_eq!(a.members(), 1, "failed {failures} times, heard {} times", heard - 1);
-            let beacon = b.beat("C".to_owned(), at(0));
-            a.hear(&beacon, at(0));
+            assert_eq!(a.members.count(), 1, "failed {failures} times, heard {} times", heard - 1);
+            let beacon = b.members.beat("C".to_owned(), at(0));
+            a.members.hear(&beacon, at(0));
             if heard == failures {
                 break;
             }
         }
-        assert_eq!(a.members(), 2, "failed {failures} times");
+        assert_eq!(a.members.count(), 2, "failed {failures} times");
     }
     let parcel = send(&mut a, at(0));
     a.answered(parcel.number, Some(Receipt::Taken { commands: 1 }), at(100));
     let parcel = send(&mut a, at(200));
     a.answered(parcel.number, None, at(300));
     meet(&mut [&mut a, &mut b], at(400));
-    assert_eq!(a.members(), 2, "once it took one, all is forgotten");
+    assert_eq!(a.members.count(), 2, "once it took one, all is forgotten");
 }
 
 #[test]

@@ -32,7 +32,8 @@ impl Headers for Sent<'_> {
 }
 
 fn stamp() -> Stamp {
-    Stamp { at: time(NOW), id: uuid::Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef) }
+    let millis = u64::try_from(time(NOW).as_micros() / 1000).expect("after 1970");
+    Stamp { at: time(NOW), id: uuid::Builder::from_unix_timestamp_millis(millis, &[7; 10]).into_uuid() }
 }
 
 fn received(subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<Request, NotARequest> {

@@ -41,6 +41,8 @@ pub fn end_at_signals() -> Result<(), Box<dyn Error>> {
 pub struct Binaries {
     /// person-service
     pub service: PathBuf,
+    /// person-service as it was
+    pub earlier: Option<PathBuf>,
     /// nats-server
     pub nats_server: PathBuf,
     /// The folder with postgres, initdb and pg_ctl
@@ -374,7 +376,7 @@ mod tests {
         if !postgres.join("initdb").exists() {
             return println!("SKIPPED: there is no PostgreSQL 15 in {}", postgres.display());
         }
-        let binaries = Binaries { service: PathBuf::new(), nats_server: PathBuf::new(), postgres };
+        let binaries = Binaries { service: PathBuf::new(), earlier: None, nats_server: PathBuf::new(), postgres };
         let server = Postgres::start(&binaries, Path::new("/var/tmp"), Durability::Later).expect("it starts");
         let named = |name: &str| {
             let lines = server.pids().expect("they are listed").into_iter().map(command_line);

@@ -33,6 +33,9 @@ pub struct Compare {
     /// The service and load generator
     #[arg(long, default_value = "target/release/person-service")]
     service: PathBuf,
+    /// An earlier build, measured beside this one in the suite of replicas
+    #[arg(long)]
+    earlier: Option<PathBuf>,
     /// The server
     #[arg(long, env = "NATS_SERVER_BIN", default_value = "nats-server")]
     nats_server: PathBuf,
@@ -61,7 +64,7 @@ pub enum Suite {
     Always,
     /// A cluster of three servers, against the bare loop
     Cluster,
-    /// 1, 3 and 5 replicas
+    /// 1, 2, 3 and 5 replicas, of an earlier build too
     Replicas,
     /// 1,000 to 1,000,000 persons in the stream
     Persons,
@@ -115,6 +118,7 @@ impl Compare {
     fn measure(&self, suite: Suite, found: &mut Found) -> Result<(), Box<dyn Error>> {
         let binaries = Binaries {
             service: absolute(&self.service)?,
+            earlier: self.earlier.as_deref().map(absolute).transpose()?,
             nats_server: self.nats_server.clone(),
             postgres: self.postgres.clone(),
         };

@@ -1,14 +1,15 @@
-//! The plots, as SVG: throughput and latency over commands in flight, and over persons in the stream.
+//! The plots, as SVG: throughput and latency over commands in flight, over persons in the stream, and over replicas.
 
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 
-use plotters::coord::combinators::{IntoLogRange, LogCoord};
+use plotters::coord::combinators::IntoLogRange;
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
 use super::measure::Sample;
+use super::suites::{EARLIER, REPLICAS};
 use super::table::in_order;
 use super::{Found, median};
 
@@ -32,13 +33,47 @@ pub fn all(found: &Found, out: &Path) -> Result<(), Box<dyn Error>> {
     let of = |suite: &str| found.samples.iter().filter(|sample| sample.suite == suite).collect::<Vec<_>>();
     let ceilings = of("ceilings");
     let rates = lines(&ceilings, "per_second", "", in_flight);
-    draw(&out.join("throughput.svg"), "commands a second over commands in flight", &rates, false)?;
+    draw(&out.join("throughput.svg"), "commands a second over commands in flight", &rates, Axes::LogX)?;
     let mut latencies = lines(&ceilings, "p50_ms", " p50", in_flight);
     latencies.extend(lines(&ceilings, "p99_ms", " p99", in_flight));
     latencies.retain(|(name, _)| name.starts_with("person-service") || name.starts_with("bare loop"));
-    draw(&out.join("latency.svg"), "milliseconds to the reply over commands in flight", &latencies, true)?;
+    draw(&out.join("latency.svg"), "milliseconds to the reply over commands in flight", &latencies, Axes::Log)?;
     let rates = lines(&of("persons"), "per_second", "", persons);
-    draw(&out.join("persons.svg"), "commands a second, 512 in flight, over persons in the stream", &rates, false)
+    draw(&out.join("persons.svg"), "commands a second, 512 in flight, over persons in the stream", &rates, Axes::LogX)?;
+    let rates = over_replicas(&of("replicas"));
+    draw(&out.join("replicas.svg"), "commands a second over replicas on two cores", &rates, Axes::Linear)
+}
+
+/// One line for each build and load.
+fn over_replicas(samples: &[&Sample]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for load in in_order(samples.iter().map(|sample| sample.load.as_str())) {
+        for build in ["person-service", EARLIER] {
+            let point = |replicas: &usize| {
+                let who = if *replicas == 1 && build != EARLIER {
+                    build.to_owned()
+                } else {
+                    format!("{build} × {replicas}")
+                };
+                let mine = samples.iter().filter(|sample| sample.load == load && sample.who == who);
+                let rates = mine.filter_map(|sample| sample.figures.get("per_second").copied()).collect();
+                Some((*replicas as f64, median(rates)?))
+            };
+            let points: Vec<_> = REPLICAS.iter().filter_map(point).collect();
+            if points.len() > 1 {
+                lines.push((format!("{build}, {load}"), points));
+            }
+        }
+    }
+    lines
+}
+
+/// How the axes count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Axes {
+    Linear,
+    LogX,
+    Log,
 }
 
 /// One line for each who was measured, where at least two loads have an x.
@@ -59,7 +94,7 @@ fn lines(samples: &[&Sample], figure: &str, ending: &str, x: impl Fn(&str) -> Op
     lines
 }
 
-fn draw(file: &Path, title: &str, lines: &[Line], log: bool) -> Result<(), Box<dyn Error>> {
+fn draw(file: &Path, title: &str, lines: &[Line], axes: Axes) -> Result<(), Box<dyn Error>> {
     let points = || lines.iter().flat_map(|(_, points)| points);
     if points().next().is_none() {
         return Ok(());
@@ -75,19 +110,31 @@ fn draw(file: &Path, title: &str, lines: &[Line], log: bool) -> Result<(), Box<d
     root.fill(&WHITE)?;
     let mut builder = ChartBuilder::on(&root);
     builder.caption(title, ("sans-serif", 16)).margin(10).x_label_area_size(30).y_label_area_size(60);
-    // Two kinds of axes are two types.
-    if log {
-        draw_lines(builder.build_cartesian_2d(x.log_scale(), y.log_scale())?, lines, SeriesLabelPosition::UpperLeft)?;
-    } else {
-        draw_lines(builder.build_cartesian_2d(x.log_scale(), 0.0..y.end)?, lines, SeriesLabelPosition::LowerRight)?;
+    // Each kind of axis is a type of its own.
+    match axes {
+        Axes::Log => {
+            draw_lines(
+                builder.build_cartesian_2d(x.log_scale(), y.log_scale())?,
+                lines,
+                SeriesLabelPosition::UpperLeft,
+            )?;
+        }
+        Axes::LogX => {
+            draw_lines(builder.build_cartesian_2d(x.log_scale(), 0.0..y.end)?, lines, SeriesLabelPosition::LowerRight)?;
+        }
+        Axes::Linear => draw_lines(builder.build_cartesian_2d(x, 0.0..y.end)?, lines, SeriesLabelPosition::LowerLeft)?,
     }
     root.present()?;
     Ok(())
 }
 
-/// The lines and their names, on axes of which the second may be of any kind.
-fn draw_lines<'a, Y: Ranged<ValueType = f64> + ValueFormatter<f64>>(
-    mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<LogCoord<f64>, Y>>,
+/// The lines and their names, on axes of any kind.
+fn draw_lines<
+    'a,
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+>(
+    mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
     lines: &[Line],
     names_at: SeriesLabelPosition,
 ) -> Result<(), Box<dyn Error>> {

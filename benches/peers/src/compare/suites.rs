@@ -22,11 +22,18 @@ const COLD_MESSAGES: u64 = 1_000_000;
 /// Cold persons that are met.
 const COLD_PERSONS: u64 = 300;
 
+/// Replicas that share one server.
+pub const REPLICAS: [usize; 4] = [1, 2, 3, 5];
+/// What an earlier build is called.
+pub const EARLIER: &str = "earlier build";
+
 /// Who is measured.
 #[derive(Clone, Copy)]
 enum Who {
     /// So many replicas of the service.
     Service(usize),
+    /// So many replicas of an earlier build.
+    Earlier(usize),
     /// The service, with so many commits in an atomic batch.
     Batched(u64),
     /// A loop on this client.
@@ -42,6 +49,7 @@ impl Who {
         match self {
             Self::Service(1) => "person-service".to_owned(),
             Self::Service(replicas) => format!("person-service × {replicas}"),
+            Self::Earlier(replicas) => format!("{EARLIER} × {replicas}"),
             Self::Batched(batch) => format!("person-service, batches of {batch}"),
             Self::Loop("nats") => "bare loop".to_owned(),
             Self::Loop("queued") => "bare loop behind a queue".to_owned(),
@@ -113,7 +121,9 @@ impl Field {
                     self.load("uniform, 512 in flight", "--in-flight 512"),
                     self.load("one person, 512 in flight", "--distribution one --in-flight 512"),
                 ];
-                let replicas = [1, 3, 5].map(Who::Service);
+                let earlier = self.binaries.earlier.as_ref().map(|_| REPLICAS.map(Who::Earlier));
+                let replicas: Vec<Who> =
+                    REPLICAS.map(Who::Service).into_iter().chain(earlier.into_iter().flatten()).collect();
                 self.interleaved(&replicas, &ground(later, 1, loads))
             }
             Suite::Persons => self.persons(),
@@ -172,6 +182,12 @@ impl Field {
             Who::Service(replicas) => {
                 let settings = [("STREAM_REPLICAS", copies.as_str())];
                 let start = |_| children::service(&self.binaries, servers, &settings).map(|(process, _)| process);
+                ((0..replicas).map(start).collect::<Result<_, _>>()?, None)
+            }
+            Who::Earlier(replicas) => {
+                let service = self.binaries.earlier.clone().ok_or("no earlier build is named")?;
+                let binaries = Binaries { service, ..self.binaries.clone() };
+                let start = |_| children::service(&binaries, servers, &[]).map(|(process, _)| process);
                 ((0..replicas).map(start).collect::<Result<_, _>>()?, None)
             }
             Who::Batched(batch) => {
