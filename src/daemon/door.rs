@@ -1,4 +1,4 @@
-//! The door: what arrives is decoded, checked and handed to the pool, or refused at once. Nothing here waits.
+//! The door: what arrives goes to its home, or is decoded, checked and handed to the pool, or refused at once. Nothing here waits.
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
@@ -109,11 +109,11 @@ impl Entrance for Door {
 }
 
 impl Door {
-    /// Carries out a command that came in a parcel of this age, wherever that was filled; whether its home may do so, too.
-    pub fn carry_out(&self, item: &Item<'_>, age_micros: u64, may_be_elsewhere: bool) {
+    /// Carries out a command that came in a parcel, wherever that was filled, and had arrived then; whether its home may do so,
+    /// too.
+    pub fn carry_out(&self, item: &Item<'_>, arrived: Moment, may_be_elsewhere: bool) {
         // Whoever fills a parcel may be a stranger.
         let Ok(reply_to) = self.replier.permitted(item.reply_to) else { return };
-        let arrived = Moment(self.clock.now().0.saturating_sub(age_micros));
         self.submit(item.request(&self.subjects, stamp()), reply_to, item.payload, arrived, may_be_elsewhere);
     }
 

@@ -17,15 +17,17 @@ use crate::engine::turn::Moment;
 use crate::log_limit::RateLimited;
 use crate::nats::{Inbox, Incoming, Intake, Post};
 use crate::wire::beacon::{Beacon, Presence, ReplicaId};
-use crate::wire::parcel::{self, Item, PROTOCOL, Receipt, Refused, Taken};
+use crate::wire::parcel::{self, Head, Item, PROTOCOL, Receipt, Refused, Taken};
 use crate::wire::request::{Stamp, person_hinted};
 use crate::wire::service::Metadata;
 use crate::wire::subject::Subjects;
 
-/// How often a replica says that it is there, and up to how much sooner; and while it does not hear itself.
+/// How often a replica says that it is there, and up to how much sooner; to newcomers no more often than this; and while it does not
+/// hear itself.
 const BEAT_PERIOD: Duration = Duration::from_secs(1);
 const BEAT_JITTER_MILLIS: u64 = 200;
 const UNHEARD_BEAT_PERIOD: Duration = Duration::from_secs(10);
+const NEWCOMERS_BEAT_PERIOD: Duration = Duration::from_millis(50);
 /// How long the thread sleeps at most, and at least.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 const SLEEP_MIN: Duration = Duration::from_micros(200);
@@ -39,6 +41,7 @@ const PATIENCE_DIVISOR: u32 = 4;
 static UNHEARD: RateLimited = RateLimited::new(Duration::from_secs(600));
 static STRANGE: RateLimited = RateLimited::new(Duration::from_secs(60));
 static TAKEN_BACK: RateLimited = RateLimited::new(Duration::from_secs(10));
+static NEWCOMERS: RateLimited = RateLimited::new(Duration::from_secs(1));
 
 /// What the threads share that hand over, take, hear and speak.
 pub struct Sharer {
@@ -48,6 +51,8 @@ pub struct Sharer {
     is_alone: AtomicBool,
     /// Whether something is packed that is not sent off yet.
     is_packed: AtomicBool,
+    /// Whether a newcomer is to hear of this replica.
+    is_asked: AtomicBool,
     subjects: Subjects,
     post: Post,
     intake: Arc<Intake>,
@@ -73,6 +78,7 @@ impl Sharer {
             sharing: Mutex::new(Sharing::new(own, &intake.cluster(), patience_micros_max)),
             is_alone: AtomicBool::new(true),
             is_packed: AtomicBool::new(false),
+            is_asked: AtomicBool::new(false),
             subjects: subjects.clone(),
             post: inbox.post(),
             intake: Arc::clone(intake),
@@ -159,7 +165,7 @@ impl Sharer {
         let are_any = !parcels.is_empty();
         for Parcel { number, home, bytes, .. } in parcels {
             if self.post.send(number, &self.subjects.intake_of(home), &[], &bytes).is_err() {
-                let taken_back = self.change(|sharing, now| sharing.answered(number, None, now));
+                let taken_back = self.change(|sharing, now| sharing.not_taken(number, now));
                 taken_back.into_iter().for_each(|taken_back| self.carry_out(taken_back, door));
             }
         }
@@ -182,11 +188,11 @@ impl Sharer {
     }
 
     fn carry_out(&self, taken_back: TakenBack, door: &Door) {
-        let TakenBack { parcel: Parcel { home, commands, bytes, .. }, away_micros, may_be_taken } = taken_back;
+        let TakenBack { parcel: Parcel { home, commands, bytes, .. }, arrived, may_be_taken } = taken_back;
         self.statistics.taken_back(commands);
         TAKEN_BACK.warn(format_args!("replica {home} did not take {commands} commands: they are carried out here"));
         let Ok((_, items)) = parcel::decode(&bytes) else { unreachable!("a parcel that this replica packed") };
-        items.iter().for_each(|item| door.carry_out(item, away_micros, may_be_taken));
+        items.iter().for_each(|item| door.carry_out(item, arrived, may_be_taken));
     }
 
     /// Changes what is known, and takes in what follows for those who only look.
@@ -212,8 +218,10 @@ impl Entrance for Beacons {
             return STRANGE.warn(format_args!("something that is no beacon arrives on {}", self.0.subjects.beacon()));
         };
         if self.0.change(|sharing, now| sharing.members.hear(&beacon, now)) {
-            log::info!("replica {} ({}) shares the persons now", beacon.replica, beacon.version);
-            self.0.beat();
+            if let Some(held_back) = NEWCOMERS.pass(Instant::now()) {
+                log::info!("replica {} ({}) shares the persons now{held_back}", beacon.replica, beacon.version);
+            }
+            self.0.is_asked.store(true, Relaxed);
         }
     }
 
@@ -253,20 +261,26 @@ impl Parcels {
     fn take_parcel(&self, parcel: &[u8], reply_to: &str) -> Result<(), Refused> {
         let (head, items) = parcel::decode(parcel).map_err(|_| Refused::Malformed)?;
         let from = ReplicaId::from_u128(head.from);
-        if let Some(taken) = head.taken {
-            let taken_back = self.sharer.change(|sharing, now| sharing.answered_by(from, taken, now));
-            taken_back.into_iter().for_each(|taken_back| self.sharer.carry_out(taken_back, &self.door));
-        }
+        self.take_answer(&head);
         // All or none: its sender carries out what is not taken.
         if !items.iter().all(|item| self.door.replier.permitted(item.reply_to).is_ok()) {
             return Err(Refused::Malformed);
         }
-        let age_micros = self.sharer.sharing().age(&head, self.sharer.clock.now()).ok_or(Refused::Late)?;
-        items.iter().for_each(|item| self.door.carry_out(item, age_micros, false));
+        let arrived = self.sharer.sharing().arrival(&head, self.sharer.clock.now()).ok_or(Refused::Late)?;
+        items.iter().for_each(|item| self.door.carry_out(item, arrived, false));
         self.sharer.statistics.taken_over(items.len());
         let taken = Taken { number: head.number, commands: items.len() };
         self.taken().push(Answer { from, reply_to: reply_to.to_owned(), taken });
         Ok(())
+    }
+
+    /// A parcel may answer one of this replica's.
+    fn take_answer(&self, head: &Head) {
+        if let Some(taken) = head.taken {
+            let from = ReplicaId::from_u128(head.from);
+            let taken_back = self.sharer.change(|sharing, now| sharing.answered_by(from, taken, now));
+            taken_back.into_iter().for_each(|taken_back| self.sharer.carry_out(taken_back, &self.door));
+        }
     }
 
     fn refuse(&self, reply_to: &str, reason: Refused) {
@@ -287,6 +301,9 @@ impl Entrance for Parcels {
     }
 
     fn turn_away(&self, message: &Incoming) {
+        if let Ok((head, _)) = parcel::decode_head(message.payload()) {
+            self.take_answer(&head);
+        }
         if let Some(reply_to) = message.reply().filter(|to| to.starts_with("_INBOX.")) {
             self.refuse(reply_to, Refused::Busy);
         }
@@ -301,13 +318,17 @@ impl Entrance for Parcels {
 
 /// Speaks, takes the homes' answers and takes back what no home took, until `over` is disconnected.
 pub fn run(sharer: &Sharer, door: &Door, mut answers: Inbox, over: &Receiver<()>, pulse: &Pulse) {
-    let mut beat_at = Moment(0);
+    let (mut beat_at, mut beaten_at) = (Moment(0), Moment(0));
     let mut heard_at = sharer.clock.now();
     // What came back at once is carried out bit by bit: meanwhile answers arrive.
     let mut taken_back = VecDeque::new();
     while over.try_recv() != Err(TryRecvError::Disconnected) {
         let now = sharer.clock.now();
-        if now >= beat_at {
+        let is_asked =
+            sharer.is_asked.load(Relaxed) && now.0.saturating_sub(beaten_at.0) >= micros(NEWCOMERS_BEAT_PERIOD);
+        if now >= beat_at || is_asked {
+            sharer.is_asked.store(false, Relaxed);
+            beaten_at = now;
             let is_serving = sharer.sharing().members.is_serving();
             pulse.while_busy(|| {
                 if is_serving { sharer.beat() } else { sharer.change(|sharing, now| sharing.members.count_homes(now)) }
@@ -319,8 +340,12 @@ pub fn run(sharer: &Sharer, door: &Door, mut answers: Inbox, over: &Receiver<()>
         let mut answer = answers.next_answer(Instant::now() + sleep);
         pulse.while_busy(|| {
             while let Some((number, message)) = answer {
-                let receipt = Receipt::decode(message.payload());
-                taken_back.extend(sharer.change(|sharing, now| sharing.answered(number, receipt, now)));
+                taken_back.extend(sharer.change(|sharing, now| match Receipt::decode(message.payload()) {
+                    Some(receipt) => sharing.answered(number, receipt, now),
+                    None if message.is_no_responders() => sharing.not_taken(number, now),
+                    // Whatever it is, the home did not say it: what it did is not known yet.
+                    None => Vec::new(),
+                }));
                 answer = answers.next_answer(Instant::now());
             }
             taken_back.extend(sharer.change(Sharing::overdue));

@@ -19,7 +19,7 @@ use members::Members;
 
 use crate::engine::turn::Moment;
 use crate::wire::beacon::ReplicaId;
-use crate::wire::parcel::{self, Head, Item, PARCEL_BYTES_MAX, PARCEL_COMMANDS_MAX, Receipt, Taken};
+use crate::wire::parcel::{self, Head, Item, PARCEL_BYTES_MAX, PARCEL_COMMANDS_MAX, Receipt, Refused, Taken};
 
 /// What may be on its way to others, in bytes; what is more is carried out where it arrived.
 pub const ON_ITS_WAY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -29,6 +29,11 @@ pub const PATIENCE_MICROS_MIN: u64 = 150_000;
 pub const PATIENCE_MICROS_MAX: u64 = 250_000;
 /// The part of its sender's patience after which a home takes a parcel no more: the rest is for its answer.
 const TAKE_DIVISOR: u64 = 2;
+/// Who does not look for so long stood still, in microseconds, as under SIGSTOP: answers may have come that it has not read.
+const STOOD_STILL_MICROS: u64 = 500_000;
+/// By how much a parcel may seem to come before it was sent, in microseconds: clocks do not run alike. More says that the home's
+/// clock stood still.
+const EARLY_MICROS_MAX: u64 = 5_000;
 
 /// What one replica knows of the others.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ pub struct Sharing {
     on_its_way_bytes: usize,
     parcels: u64,
     handed_over: u64,
+    /// When it was last looked for parcels that are overdue.
+    looked: Moment,
     answer_time: AnswerTime,
     patience_micros_max: u64,
 }
@@ -89,8 +96,8 @@ pub struct Parcel {
 pub struct TakenBack {
     /// The parcel.
     pub parcel: Parcel,
-    /// The time since its first command was packed, in microseconds.
-    pub away_micros: u64,
+    /// When its first command was packed.
+    pub arrived: Moment,
     /// Whether the home may carry it out as well: it was not heard.
     pub may_be_taken: bool,
 }
@@ -121,6 +128,7 @@ impl Sharing {
             on_its_way_bytes: 0,
             parcels: 0,
             handed_over: 0,
+            looked: Moment(0),
             answer_time: AnswerTime::default(),
             patience_micros_max: patience_micros_max.min(PATIENCE_MICROS_MAX),
         }
@@ -156,8 +164,9 @@ impl Sharing {
         self.on_its_way_bytes += draft.body.len() - before;
         if draft.commands > 0 {
             waiting.push(draft);
+        } else {
+            self.forget_unused(home);
         }
-        self.lanes.retain(|one, lane| *one != home || lane.is_used());
         is_packed
     }
 
@@ -165,18 +174,16 @@ impl Sharing {
     /// meanwhile goes together when that is answered. So a lone command waits for nobody and a crowd shares the costs.
     pub fn send(&mut self, now: Moment) -> Sending {
         let mut sending = Sending::default();
-        let is_ready = |home: ReplicaId, lane: &Lane| {
-            !lane.waiting.is_empty() && (lane.waiting.len() > lane.under_way.min(1) || !self.members.is_there(home))
-        };
-        let ready = self.lanes.iter().filter(|(home, lane)| is_ready(**home, lane)).map(|(home, _)| *home);
-        let homes: Vec<ReplicaId> = ready.collect();
+        let waiting = self.lanes.iter().filter(|(_, lane)| !lane.waiting.is_empty());
+        let homes: Vec<ReplicaId> = waiting.map(|(home, _)| *home).collect();
         for home in homes {
             if !self.members.is_there(home) {
                 sending.taken_back.extend(self.reopen(home, now));
                 continue;
             }
             let Some(lane) = self.lanes.get_mut(&home) else { continue };
-            let ready: Vec<Draft> = lane.waiting.drain(..lane.waiting.len() - lane.under_way.min(1)).collect();
+            let is_filled_on = lane.under_way > 0 && lane.waiting.last().is_some_and(|last| !last.is_full(0));
+            let ready: Vec<Draft> = lane.waiting.drain(..lane.waiting.len() - usize::from(is_filled_on)).collect();
             sending.parcels.extend(ready.into_iter().map(|draft| self.send_one(home, draft, None, now)));
         }
         sending
@@ -215,12 +222,12 @@ impl Sharing {
     /// Takes back what was not sent yet.
     fn reopen(&mut self, home: ReplicaId, now: Moment) -> Vec<TakenBack> {
         let waiting = self.lanes.get_mut(&home).map(|lane| std::mem::take(&mut lane.waiting)).unwrap_or_default();
-        self.lanes.retain(|one, lane| *one != home || lane.is_used());
+        self.forget_unused(home);
         let reopen = |draft: Draft| {
-            let away_micros = now.0.saturating_sub(draft.begun.0);
+            let arrived = draft.begun;
             let parcel = self.close(home, draft, None, now);
             self.on_its_way_bytes -= parcel.bytes.len();
-            TakenBack { parcel, away_micros, may_be_taken: false }
+            TakenBack { parcel, arrived, may_be_taken: false }
         };
         waiting.into_iter().map(reopen).collect()
     }
@@ -229,31 +236,50 @@ impl Sharing {
         self.answer_time.patience_micros().min(self.patience_micros_max)
     }
 
-    /// Takes in a home's answer to a parcel, `None` for whatever is none. What is not taken is to be carried out here, with
-    /// all else that waits for that home, which does not count until it is heard again.
-    pub fn answered(&mut self, number: u64, receipt: Option<Receipt>, now: Moment) -> Vec<TakenBack> {
+    /// Takes in a home's answer to a parcel. What is refused is to be carried out here, with all else that waits for that home,
+    /// which does not count until it is heard again. An answer that does not fit is passed over.
+    pub fn answered(&mut self, number: u64, receipt: Receipt, now: Moment) -> Vec<TakenBack> {
         let Some(on_its_way) = self.on_their_way.get(&number) else { return Vec::new() };
-        if receipt != Some(Receipt::Taken { commands: on_its_way.parcel.commands }) {
-            return self.take_back(number, false, now);
+        match receipt {
+            Receipt::Taken { commands } if commands == on_its_way.parcel.commands => {
+                self.answer_time.note(now.0.saturating_sub(on_its_way.sent.0));
+                self.members.succeeded(on_its_way.parcel.home);
+                self.remove(number);
+                Vec::new()
+            }
+            Receipt::Taken { .. } => Vec::new(),
+            Receipt::Refused { reason } => {
+                if reason == Refused::Late {
+                    // It would be late again if it were waited for no longer.
+                    self.answer_time.note(PATIENCE_MICROS_MAX);
+                }
+                self.take_back(number, false, now)
+            }
         }
-        self.answer_time.note(now.0.saturating_sub(on_its_way.sent.0));
-        self.members.succeeded(on_its_way.parcel.home);
-        self.remove(number);
-        Vec::new()
+    }
+
+    /// Nobody listens where a parcel was to go, or it could not be sent.
+    pub fn not_taken(&mut self, number: u64, now: Moment) -> Vec<TakenBack> {
+        self.take_back(number, false, now)
     }
 
     /// Takes in an answer that came in a parcel of this replica. Nobody else may give it.
     pub fn answered_by(&mut self, home: ReplicaId, taken: Taken, now: Moment) -> Vec<TakenBack> {
         let is_its = self.on_their_way.get(&taken.number).is_some_and(|on_its_way| on_its_way.parcel.home == home);
         let receipt = Receipt::Taken { commands: taken.commands };
-        if is_its { self.answered(taken.number, Some(receipt), now) } else { Vec::new() }
+        if is_its { self.answered(taken.number, receipt, now) } else { Vec::new() }
     }
 
-    /// What was not answered in time: to be carried out here. The answers that have arrived are to be taken in before.
+    /// What was not answered in time: to be carried out here. The answers that have arrived are to be taken in before. Who stood
+    /// still has not read them yet, and waits a little longer.
     pub fn overdue(&mut self, now: Moment) -> Vec<TakenBack> {
-        let is_overdue = |on_its_way: &OnItsWay| on_its_way.overdue <= now;
-        let numbers = self.on_their_way.iter().filter(|(_, one)| is_overdue(one)).map(|(number, _)| *number);
-        let numbers: Vec<u64> = numbers.collect();
+        let looked = std::mem::replace(&mut self.looked, now);
+        let overdue = self.on_their_way.iter_mut().filter(|(_, one)| one.overdue <= now);
+        if now.0.saturating_sub(looked.0) > STOOD_STILL_MICROS {
+            overdue.for_each(|(_, one)| one.overdue = Moment(now.0.saturating_add(PATIENCE_MICROS_MIN)));
+            return Vec::new();
+        }
+        let numbers: Vec<u64> = overdue.map(|(number, _)| *number).collect();
         numbers.into_iter().flat_map(|number| self.take_back(number, true, now)).collect()
     }
 
@@ -270,7 +296,7 @@ impl Sharing {
             self.answer_time.note(now.0.saturating_sub(sent.0));
         }
         self.members.failed(home, now);
-        let mut back = vec![TakenBack { parcel, away_micros: now.0.saturating_sub(begun.0), may_be_taken }];
+        let mut back = vec![TakenBack { parcel, arrived: begun, may_be_taken }];
         back.extend(self.reopen(home, now));
         back
     }
@@ -282,23 +308,25 @@ impl Sharing {
         if let Some(lane) = self.lanes.get_mut(&home) {
             lane.under_way -= 1;
         }
-        self.lanes.retain(|one, lane| *one != home || lane.is_used());
+        self.forget_unused(home);
         Some(removed)
     }
 
-    /// How long ago the commands of a parcel that arrives now had arrived, at most, in microseconds. `None` where its sender
-    /// may have given up waiting before it hears of it: then nothing in it may be carried out here, since it may be answered
-    /// there already.
-    pub fn age(&self, head: &Head, now: Moment) -> Option<u64> {
-        let said = self.members.said(head.beat)?;
-        let age = now.0.saturating_sub(said.0).saturating_sub(head.beat_age_micros);
-        let is_early = age < head.patience_micros.min(PATIENCE_MICROS_MAX) / TAKE_DIVISOR;
-        is_early.then(|| age.saturating_add(head.waited_micros))
+    fn forget_unused(&mut self, home: ReplicaId) {
+        if self.lanes.get(&home).is_some_and(|lane| lane.waiting.is_empty() && lane.under_way == 0) {
+            self.lanes.remove(&home);
+        }
     }
-}
 
-impl Lane {
-    fn is_used(&self) -> bool {
-        !self.waiting.is_empty() || self.under_way > 0
+    /// When the first command of a parcel that is here now had arrived, by this replica's clock: not later than that. `None` where
+    /// its sender may have given up waiting before it hears of it: then nothing in it may be carried out here, since it may be
+    /// answered there already.
+    pub fn arrival(&self, head: &Head, now: Moment) -> Option<Moment> {
+        let said = self.members.said(head.beat)?;
+        let since = now.0.saturating_sub(said.0).saturating_add(EARLY_MICROS_MAX);
+        let age = since.checked_sub(head.beat_age_micros)?.saturating_sub(EARLY_MICROS_MAX);
+        let is_in_time = age < head.patience_micros.min(PATIENCE_MICROS_MAX) / TAKE_DIVISOR;
+        let waited = head.waited_micros.min(PATIENCE_MICROS_MAX);
+        is_in_time.then(|| Moment(now.0.saturating_sub(age).saturating_sub(waited)))
     }
 }

@@ -31,13 +31,11 @@ pub struct Task {
 impl Task {
     /// What is told of a failure: that nothing was done cannot be said of what may be done elsewhere.
     pub fn told(&self, problem: Problem) -> Problem {
-        match problem.code {
-            Code::Overloaded | Code::Unavailable if self.may_be_elsewhere => Problem::new(
-                Code::OutcomeUnknown,
-                "it was handed to another replica that was not heard; send it again with the same command id",
-            ),
-            _ => problem,
+        if self.may_be_elsewhere && problem.code.is_failure() {
+            let message = "it was handed to another replica that was not heard; send it again with the same command id";
+            return Problem::new(Code::OutcomeUnknown, message);
         }
+        problem
     }
 }
 

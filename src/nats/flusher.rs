@@ -12,7 +12,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::health::Vitals;
-use super::intake::receive;
 
 /// Flushing threads of one connection.
 const THREADS: usize = 2;
@@ -54,7 +53,7 @@ impl Flusher {
 
 fn run(marks: &Receiver<()>, client: &nats::Connection, vitals: &Vitals) {
     while !vitals.is_closing() {
-        match receive(marks, HEARTBEAT) {
+        match marks.recv_timeout(HEARTBEAT) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => flush(client, vitals),
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use super::intake::{nap, receive};
+use super::intake::nap;
 use super::message::Incoming;
 use super::session::Subscribed;
 use super::store::{NotSent, Store};
@@ -91,7 +91,7 @@ impl Inbox {
     pub fn next_answer(&self, deadline: Instant) -> Option<(u64, Incoming)> {
         let receiver = self.subscription.receiver()?;
         loop {
-            match receive(receiver, deadline.saturating_duration_since(Instant::now())) {
+            match receiver.recv_deadline(deadline) {
                 Ok(message) => {
                     let message = Incoming::new(message);
                     if let Some(number) = number_of(&message) {
@@ -214,7 +214,7 @@ impl Inbox {
             // The look comes before the wait: a message that arrived before a loss then cannot be overlooked.
             let over = Instant::now() >= deadline || self.generation() != generation;
             let until = deadline.min(Instant::now() + if over { Duration::ZERO } else { LOOK_INTERVAL });
-            match receive(receiver, until.saturating_duration_since(Instant::now())) {
+            match receiver.recv_deadline(until) {
                 Ok(message) => return Some(Incoming::new(message)),
                 Err(_) if over => return None,
                 Err(RecvTimeoutError::Disconnected) => return None,

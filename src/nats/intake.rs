@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::connection::{Connection, OpenError};
 use super::health::Health;
@@ -169,17 +169,6 @@ pub(super) fn nap() {
     std::thread::sleep(Duration::from_micros(50));
 }
 
-/// As `recv_timeout`, which yields the processor a dozen times before it sleeps. Where many wait, those are a third of all that
-/// they do. A selection sleeps at once; the macro makes a `recv_timeout` of one.
-pub(super) fn receive<T>(arrivals: &Receiver<T>, within: Duration) -> Result<T, RecvTimeoutError> {
-    let mut selection = Select::new();
-    selection.recv(arrivals);
-    match selection.select_timeout(within) {
-        Ok(selected) => selected.recv(arrivals).map_err(|_| RecvTimeoutError::Disconnected),
-        Err(_) => Err(RecvTimeoutError::Timeout),
-    }
-}
-
 /// Nothing will arrive any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dry;
@@ -216,7 +205,7 @@ impl Arrivals {
             nap();
             return Ok(());
         }
-        match receive(&self.0, within) {
+        match self.0.recv_timeout(within) {
             Ok(message) => {
                 take(Incoming::new(message));
                 // Most often it is alone.

@@ -92,7 +92,7 @@ impl Incoming {
     }
 
     /// Whether the server says that nobody listens on the subject.
-    pub(super) fn is_no_responders(&self) -> bool {
+    pub fn is_no_responders(&self) -> bool {
         self.0.data.is_empty() && self.status() == Some(503)
     }
 

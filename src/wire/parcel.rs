@@ -145,12 +145,7 @@ pub fn encode(head: Head, body: &[u8]) -> Vec<u8> {
 /// # Errors
 /// It is none, or one of another [`PROTOCOL`].
 pub fn decode(bytes: &[u8]) -> Result<(Head, Vec<Item<'_>>), NoParcel> {
-    let (&protocol, rest) = bytes.split_first().ok_or(NoParcel)?;
-    if protocol != PROTOCOL || bytes.len() > PARCEL_BYTES_MAX {
-        return Err(NoParcel);
-    }
-    let (head, read): (Head, usize) = bincode::decode_from_slice(rest, CONFIG).map_err(|_| NoParcel)?;
-    let mut rest = rest.get(read..).unwrap_or_default();
+    let (head, mut rest) = decode_head(bytes)?;
     let mut items = Vec::new();
     while !rest.is_empty() {
         let (item, read): (Item<'_>, usize) = bincode::borrow_decode_from_slice(rest, CONFIG).map_err(|_| NoParcel)?;
@@ -161,6 +156,19 @@ pub fn decode(bytes: &[u8]) -> Result<(Head, Vec<Item<'_>>), NoParcel> {
         rest = rest.get(read..).unwrap_or_default();
     }
     if items.is_empty() { Err(NoParcel) } else { Ok((head, items)) }
+}
+
+/// Reads what stands before the commands; and what follows it, which may be anything.
+///
+/// # Errors
+/// It is no parcel, or one of another [`PROTOCOL`].
+pub fn decode_head(bytes: &[u8]) -> Result<(Head, &[u8]), NoParcel> {
+    let (&protocol, rest) = bytes.split_first().ok_or(NoParcel)?;
+    if protocol != PROTOCOL || bytes.len() > PARCEL_BYTES_MAX {
+        return Err(NoParcel);
+    }
+    let (head, read): (Head, usize) = bincode::decode_from_slice(rest, CONFIG).map_err(|_| NoParcel)?;
+    Ok((head, rest.get(read..).unwrap_or_default()))
 }
 
 /// What the home answers.

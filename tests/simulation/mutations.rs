@@ -132,8 +132,8 @@ pub const MUTATIONS: &[Mutation] = &[
         "take no parcel back",
         "simulation",
         "engine/sharing.rs",
-        "        let is_overdue = |on_its_way: &OnItsWay| on_its_way.overdue <= now;",
-        "        let is_overdue = |on_its_way: &OnItsWay| !@ && on_its_way.overdue <= now;",
+        "filter(|(_, one)| one.overdue <= now);",
+        "filter(|(_, one)| !@ && one.overdue <= now);",
     ),
     mutation(
         "forget what waits for a home that takes nothing",

@@ -28,7 +28,7 @@ pub struct Mail {
 #[derive(Clone)]
 enum What {
     Parcel,
-    /// What the home said, or the server in its place.
+    /// What the home said; `None` where nobody listens.
     Answer(Option<Receipt>),
 }
 
@@ -173,13 +173,13 @@ impl World {
     }
 
     fn take(&mut self, home: usize, mail: &Mail, head: &Head) -> Receipt {
-        let Some(age) = self.replicas[home].sharing.age(head, self.own_moment(home)) else {
+        let Some(arrived) = self.replicas[home].sharing.arrival(head, self.own_moment(home)) else {
             return Receipt::Refused { reason: Refused::Late };
         };
         if self.moment().0 - mail.sent_micros > head.patience_micros {
             self.fault("a parcel was carried out that its sender may have taken back".to_owned());
         }
-        self.carry_out(home, &mail.parcel, age, false);
+        self.carry_out(home, &mail.parcel, arrived, false);
         Receipt::Taken { commands: mail.parcel.commands }
     }
 
@@ -189,25 +189,30 @@ impl World {
             return;
         }
         let now = self.own_moment(at);
-        let taken_back = self.replicas[at].sharing.answered(mail.parcel.number, receipt, now);
+        let (sharing, number) = (&mut self.replicas[at].sharing, mail.parcel.number);
+        let taken_back = match receipt {
+            Some(receipt) => sharing.answered(number, receipt, now),
+            None => sharing.not_taken(number, now),
+        };
         taken_back.into_iter().for_each(|taken_back| self.take_back(at, taken_back));
     }
 
     fn take_back(&mut self, at: usize, taken_back: TakenBack) {
         let number = self.replicas[at].number;
-        let TakenBack { parcel, away_micros, may_be_taken } = taken_back;
+        let TakenBack { parcel, arrived, may_be_taken } = taken_back;
         self.tell(None, || format!("replica {number} takes parcel {} back", parcel.number));
-        self.carry_out(at, &parcel, away_micros, may_be_taken);
+        self.carry_out(at, &parcel, arrived, may_be_taken);
     }
 
     /// What is carried out at a second place is judged as one that was sent once more.
-    fn carry_out(&mut self, at: usize, parcel: &Parcel, age_micros: u64, may_be_elsewhere: bool) {
+    fn carry_out(&mut self, at: usize, parcel: &Parcel, arrived: Moment, may_be_elsewhere: bool) {
+        let micros_ago = self.own_moment(at).0.saturating_sub(arrived.0);
         let (_, items) = parcel::decode(&parcel.bytes).expect("a parcel");
         for (number, item) in numbers(parcel).into_iter().zip(items) {
             let number = if self.carried_out.insert(number) { number } else { self.post_again(number) };
             let stamp = self.stamp(number, self.replicas[at].skew_micros);
             match item.request(&Subjects::new("person"), stamp) {
-                Ok(request) => self.take_on(number, at, request, age_micros, may_be_elsewhere),
+                Ok(request) => self.take_on(number, at, request, micros_ago, may_be_elsewhere),
                 Err(not) => self.refuse(number, not),
             }
         }

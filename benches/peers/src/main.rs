@@ -8,7 +8,6 @@
 mod ceilings;
 mod compare;
 #[cfg(feature = "rivals")]
-#[cfg(feature = "rivals")]
 mod instructions;
 #[cfg(feature = "rivals")]
 mod rivals;

@@ -61,8 +61,9 @@ impl Supervisor<'_> {
 
     /// Each parcel is taken, or taken back; what is taken back is with the workers before they are told to finish.
     fn end_sharing(&mut self, deadline: Instant) -> bool {
-        let is_at_rest = self.wait_until(deadline, |service| service.sharer.is_at_rest());
-        let Some((end, thread)) = self.service.sharing.take() else { return is_at_rest };
+        let Some((end, thread)) = self.service.sharing.take() else { return true };
+        // A thread that is dead takes nothing back, and the rest is to be answered all the same.
+        let is_at_rest = self.wait_until(deadline, |service| service.sharer.is_at_rest() || thread.is_finished());
         drop(end);
         is_at_rest && self.wait_until(deadline, |_| thread.is_finished())
     }

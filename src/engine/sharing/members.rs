@@ -14,8 +14,9 @@ pub const HEARD_MICROS_MAX: u64 = 3_000_000;
 pub const MEMBERS_MAX: usize = 256;
 /// A home that failed in a row is to be heard as often before it counts again, up to this often.
 const FAILURES_MAX: u32 = 5;
-/// Of so many of its own beacons a replica remembers when it said them: parcels that know only of earlier ones are late.
-const BEATS_LEN_MAX: usize = 8;
+/// Of so many of its own beacons a replica remembers when it said them: parcels that know only of earlier ones are late. All
+/// that it says while another one counts it.
+const BEATS_LEN_MAX: usize = 64;
 
 /// The replicas that share the persons, as one of them sees it.
 #[derive(Debug)]

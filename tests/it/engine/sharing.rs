@@ -13,6 +13,7 @@ use cim_domain_person::wire::parcel::{
 use uuid::Uuid;
 
 const SECOND: u64 = 1_000_000;
+const TAKEN: Receipt = Receipt::Taken { commands: 1 };
 
 fn at(micros: u64) -> Moment {
     Moment(10 * SECOND + micros)
@@ -113,10 +114,9 @@ fn a_parcel_is_kept_until_it_is_taken() {
         (parcel.home, a.is_at_rest(), a.next_overdue()),
         (b.members.own(), false, Some(at(PATIENCE_MICROS_MAX)))
     );
-    let taken = Receipt::Taken { commands: 1 };
-    assert!(a.answered(parcel.number, Some(taken), at(700)).is_empty());
+    assert!(a.answered(parcel.number, TAKEN, at(700)).is_empty());
     assert!(a.is_at_rest() && a.overdue(at(SECOND)).is_empty() && a.members.count() == 2);
-    assert!(a.answered(parcel.number, None, at(SECOND)).is_empty(), "the word of late is nobody's");
+    assert!(a.not_taken(parcel.number, at(SECOND)).is_empty(), "it was answered before");
     // By now it knows how quick homes are.
     send(&mut a, at(SECOND));
     assert_eq!(a.next_overdue(), Some(at(SECOND + PATIENCE_MICROS_MIN)));
@@ -130,7 +130,7 @@ fn one_parcel_is_under_way_to_each_home_and_what_comes_meanwhile_goes_together()
     let (_, home) = foreign(&a);
     (0..3).for_each(|_| assert!(a.pack(home, &item(b"{}"), at(0))));
     assert!(a.send(at(1)).parcels.is_empty());
-    assert!(a.answered(first.number, Some(Receipt::Taken { commands: 1 }), at(2)).is_empty());
+    assert!(a.answered(first.number, TAKEN, at(2)).is_empty());
     let commands: Vec<usize> = a.send(at(2)).parcels.iter().map(|parcel| parcel.commands).collect();
     assert_eq!(commands, [3]);
 }
@@ -159,29 +159,30 @@ fn a_parcel_that_waits_for_the_sender_bears_the_answer() {
     // An answer that does not fit is none.
     let fourth = send(&mut a, at(5));
     let wrong = Taken { commands: 2, ..taken(&fourth) };
-    assert_eq!(a.answered_by(b.members.own(), wrong, at(6)).len(), 1);
+    assert!(a.answered_by(b.members.own(), wrong, at(6)).is_empty() && !a.is_at_rest());
     assert!(b.answer(stranger, taken(&fourth), at(6)).is_none(), "nobody is there");
 }
 
 #[test]
 fn what_is_not_taken_is_carried_out_here_and_its_home_does_not_count_until_it_is_heard_again() {
-    let refused = Some(Receipt::Refused { reason: Refused::Late });
-    let too_many = Some(Receipt::Taken { commands: 2 });
-    // No answer at all, the server's word that nobody listens, and answers that are none.
-    for answer in [None, Some(None), Some(refused), Some(too_many)] {
+    // No answer at all, the server's word that nobody listens, and the home's own.
+    for how in 0..3 {
         let [mut a, mut b] = [1, 2].map(replica);
         meet(&mut [&mut a, &mut b], at(0));
+        assert!(a.overdue(at(0)).is_empty());
         let first = send(&mut a, at(0));
         assert!(a.pack(first.home, &item(b"{}"), at(0)), "it waits for the first");
-        let (back, after) = match answer {
-            Some(answer) => (a.answered(first.number, answer, at(30)), 30),
-            None => {
+        let back = match how {
+            0 => {
                 assert!(a.overdue(at(PATIENCE_MICROS_MAX - 1)).is_empty());
-                (a.overdue(at(PATIENCE_MICROS_MAX)), PATIENCE_MICROS_MAX)
+                a.overdue(at(PATIENCE_MICROS_MAX))
             }
+            1 => a.not_taken(first.number, at(30)),
+            _ => a.answered(first.number, Receipt::Refused { reason: Refused::Late }, at(30)),
         };
-        let commands: Vec<(usize, u64)> = back.iter().map(|one| (one.parcel.commands, one.away_micros)).collect();
-        assert_eq!(commands, [(1, after); 2], "{answer:?}");
+        let commands: Vec<(usize, Moment)> = back.iter().map(|one| (one.parcel.commands, one.arrived)).collect();
+        assert_eq!(commands, [(1, at(0)); 2], "{how}");
+        assert_eq!(back.iter().filter(|one| one.may_be_taken).count(), usize::from(how == 0));
         assert!(back.iter().all(|one| parcel::decode(&one.parcel.bytes).is_ok()));
         assert!(a.is_at_rest() && a.members.is_alone() && a.members.count() == 1);
         meet(&mut [&mut a, &mut b], at(SECOND));
@@ -213,15 +214,51 @@ fn a_parcel_that_may_have_been_taken_back_is_late_whatever_the_clocks_say() {
         taken: None,
     };
     assert_eq!(head, expected);
-    assert_eq!(b.age(&head, home(600_000 + 40)), Some(1_040));
+    assert_eq!(b.arrival(&head, home(600_000 + 40)), Some(home(599_000)));
     // The other half of the patience is for the answer.
-    assert_eq!(b.age(&head, home(600_000 + PATIENCE_MICROS_MAX / 2)), None);
+    assert_eq!(b.arrival(&head, home(600_000 + PATIENCE_MICROS_MAX / 2)), None);
+    // Clocks do not run alike; one that says much less stood still, as that of a machine that was suspended.
+    assert_eq!(b.arrival(&head, home(596_000)), Some(home(595_000)));
+    assert_eq!(b.arrival(&head, home(400_000)), None);
+    let long = Head { waited_micros: u64::MAX, ..head };
+    assert_eq!(b.arrival(&long, home(600_000)), Some(home(600_000 - PATIENCE_MICROS_MAX)));
     let boundless = Head { patience_micros: u64::MAX, ..head };
-    assert_eq!(b.age(&boundless, home(600_000 + PATIENCE_MICROS_MAX / 2)), None, "nobody may wait for longer");
-    assert_eq!(b.age(&Head { beat: 77, ..head }, home(600_000)), None, "it never said that");
-    // It remembers the last eight.
-    (0..8).for_each(|_| drop(b.members.beat("C".to_owned(), home(SECOND))));
-    assert_eq!(b.age(&head, home(SECOND)), None, "it said that long ago");
+    assert_eq!(b.arrival(&boundless, home(600_000 + PATIENCE_MICROS_MAX / 2)), None, "nobody may wait for longer");
+    assert_eq!(b.arrival(&Head { beat: 77, ..head }, home(600_000)), None, "it never said that");
+    // It remembers the last 64.
+    (0..64).for_each(|_| drop(b.members.beat("C".to_owned(), home(SECOND))));
+    assert_eq!(b.arrival(&head, home(SECOND)), None, "it said that long ago");
+}
+
+/// Answers lay unread in the socket of a replica that stood still, and all that they told of was carried out once more.
+#[test]
+fn who_stood_still_reads_what_has_come_before_it_takes_anything_back() {
+    let [mut a, mut b] = [1, 2].map(replica);
+    meet(&mut [&mut a, &mut b], at(0));
+    assert!(a.overdue(at(0)).is_empty());
+    let parcel = send(&mut a, at(0));
+    assert!(a.overdue(at(3 * SECOND)).is_empty());
+    assert!(a.answered(parcel.number, TAKEN, at(3 * SECOND)).is_empty() && a.is_at_rest());
+    let parcel = send(&mut a, at(3 * SECOND));
+    assert!(a.overdue(at(6 * SECOND)).is_empty());
+    assert_eq!(a.overdue(at(6 * SECOND + PATIENCE_MICROS_MAX)).len(), 1, "{parcel:?} was not answered");
+}
+
+/// A home's patience had shrunk to what quick answers need, and every parcel on a slower way was late for ever.
+#[test]
+fn what_comes_too_late_is_waited_for_longer() {
+    let [mut a, mut b] = [1, 2].map(replica);
+    meet(&mut [&mut a, &mut b], at(0));
+    let quick = |a: &mut Sharing| {
+        let parcel = send(a, at(0));
+        a.answered(parcel.number, TAKEN, at(100));
+    };
+    (0..20).for_each(|_| quick(&mut a));
+    let parcel = send(&mut a, at(0));
+    assert_eq!(head(&parcel).patience_micros, PATIENCE_MICROS_MIN);
+    a.answered(parcel.number, Receipt::Refused { reason: Refused::Late }, at(100));
+    meet(&mut [&mut a, &mut b], at(200));
+    assert_eq!(head(&send(&mut a, at(200))).patience_micros, PATIENCE_MICROS_MAX);
 }
 
 #[test]
@@ -230,7 +267,7 @@ fn a_home_that_fails_in_a_row_is_heard_as_often_before_it_counts() {
     for failures in 1..=7 {
         meet(&mut [&mut a, &mut b], at(0));
         let parcel = send(&mut a, at(0));
-        a.answered(parcel.number, None, at(100));
+        a.not_taken(parcel.number, at(100));
         for heard in 1..=5 {
             assert_eq!(a.members.count(), 1, "failed {failures} times, heard {} times", heard - 1);
             let beacon = b.members.beat("C".to_owned(), at(0));
@@ -242,9 +279,9 @@ fn a_home_that_fails_in_a_row_is_heard_as_often_before_it_counts() {
         assert_eq!(a.members.count(), 2, "failed {failures} times");
     }
     let parcel = send(&mut a, at(0));
-    a.answered(parcel.number, Some(Receipt::Taken { commands: 1 }), at(100));
+    a.answered(parcel.number, TAKEN, at(100));
     let parcel = send(&mut a, at(200));
-    a.answered(parcel.number, None, at(300));
+    a.not_taken(parcel.number, at(300));
     meet(&mut [&mut a, &mut b], at(400));
     assert_eq!(a.members.count(), 2, "once it took one, all is forgotten");
 }
@@ -267,10 +304,12 @@ fn parcels_and_what_is_on_its_way_are_bounded() {
     );
     assert!(!a.pack(home, &item(b"{}"), at(0)), "too much is on its way");
     for parcel in parcels {
-        a.answered(parcel.number, Some(Receipt::Taken { commands: parcel.commands }), at(1));
+        a.answered(parcel.number, Receipt::Taken { commands: parcel.commands }, at(1));
     }
     assert!(!a.pack(home, &item(&vec![b'x'; PARCEL_BYTES_MAX]), at(0)), "it fits into none");
     assert!(a.pack(home, &item(b"{}"), at(0)));
     // The first two, and the two that wait behind them.
-    assert_eq!(a.overdue(at(SECOND)).iter().map(|back| back.parcel.commands).sum::<usize>(), PARCEL_COMMANDS_MAX + 3);
+    a.overdue(at(0));
+    let back = a.overdue(at(PATIENCE_MICROS_MAX));
+    assert_eq!(back.iter().map(|back| back.parcel.commands).sum::<usize>(), PARCEL_COMMANDS_MAX + 3);
 }
