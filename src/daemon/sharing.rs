@@ -291,7 +291,10 @@ impl Parcels {
 impl Entrance for Parcels {
     fn take(&self, message: &Incoming) {
         // Replicas ask from inboxes, whatever is configured for clients.
-        let Some(reply_to) = message.reply().filter(|to| to.starts_with("_INBOX.")) else { return };
+        let Some(reply_to) = message.reply().filter(|to| to.starts_with("_INBOX.")) else {
+            let subject = message.subject();
+            return STRANGE.warn(format_args!("a parcel without an inbox for its answer arrives on {subject}"));
+        };
         if let Err(reason) = self.take_parcel(message.payload(), reply_to) {
             if reason == Refused::Malformed {
                 STRANGE.warn(format_args!("something that is no parcel arrives on {}", message.subject()));

@@ -14,9 +14,11 @@ type Property = fn(&[u8]);
 /// Each target with its property.
 const TARGETS: &[(&str, Property)] = &[
     ("answer", properties::answer::hold),
+    ("beacon", properties::beacon::hold),
     ("command", properties::command::hold),
     ("commit", properties::commit::hold),
     ("import", properties::import::hold),
+    ("parcel", properties::parcel::hold),
     ("query", properties::query::hold),
     ("snapshot", properties::snapshot::hold),
     ("story", properties::story::hold),
@@ -59,6 +61,7 @@ fn the_corpus_is_small() {
 fn every_target_is_declared_everywhere() {
     let manifest = std::fs::read_to_string(folder().join("Cargo.toml")).unwrap();
     let script = std::fs::read_to_string(folder().join("run")).unwrap();
+    let document = std::fs::read_to_string(folder().join("../../docs/testing.md")).unwrap();
     let mut files: Vec<String> = std::fs::read_dir(folder().join("fuzz_targets"))
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
@@ -68,5 +71,6 @@ fn every_target_is_declared_everywhere() {
     for (target, _) in TARGETS {
         assert!(manifest.contains(&format!("name = \"{target}\"")), "tests/fuzz/Cargo.toml lacks {target}");
         assert!(script.contains(&format!(" {target}")), "tests/fuzz/run lacks {target}");
+        assert!(document.contains(&format!("\n| `{target}` | ")), "docs/testing.md lacks {target}");
     }
 }

@@ -75,7 +75,7 @@ fn received(message: &Incoming, headers: &impl Headers) -> Result<Request, NotAR
     decode(&Subjects::new("person"), message.subject(), headers, message.payload(), stamp)
 }
 
-fn assert_sound(request: &Request) {
+pub fn assert_sound(request: &Request) {
     let Request { person, commands, is_array, command_id, digest, correlation_id, actor, traceparent, .. } = request;
     assert!((1..=COMMANDS_MAX).contains(&commands.len()) && (*is_array || commands.len() == 1));
     assert!(commands.iter().all(|command| command.person_id() == *person));
@@ -107,7 +107,7 @@ fn assert_same_again(request: &Request) {
     assert_eq!(Digest::of_encoded(&again), request.digest);
 }
 
-fn assert_refused(refused: &NotARequest) {
+pub fn assert_refused(refused: &NotARequest) {
     let NotARequest { command_id, person, problem } = refused;
     let codes = [Code::Malformed, Code::Invalid, Code::PersonIdMismatch, Code::TooLarge];
     assert!(codes.contains(&problem.code), "{problem:?}");

@@ -3,10 +3,12 @@
 //! The ordinary tests run the committed corpus through the same functions (`tests/it/fuzz.rs`).
 
 pub mod answer;
+pub mod beacon;
 pub mod command;
 pub mod commit;
 pub mod import;
 pub mod marker;
+pub mod parcel;
 pub mod query;
 pub mod snapshot;
 pub mod story;

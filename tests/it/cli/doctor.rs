@@ -1,5 +1,7 @@
 //! `doctor` on healthy systems and on broken ones: what it says, how it ends, and that it changes nothing.
 
+mod replicas;
+
 use std::net::TcpListener;
 
 use super::*;
@@ -383,29 +385,6 @@ fn an_account_that_is_nearly_full_is_a_warning() {
     Raw::connect(limited.port()).request("filler", &vec![b'x'; 900_000]);
     Found::on(&limited, &[]).ended(1).says("warning", "jetstream", "KiB stored (of ");
     Found::on(&server, &[]).ended(0);
-}
-
-#[test]
-fn replicas_of_different_versions_are_a_warning() {
-    let place = Place::start();
-    let mut other = Raw::connect(place.server.port());
-    other.subscribe("$SRV.PING.person-service", 1);
-    other.sync();
-    // As long as it is asked: a doctor waits half a second, and not all answers may come in time on a busy machine.
-    std::thread::spawn(move || {
-        while let Some(asked) = other.next(PATIENCE) {
-            let answer = json!({"type": "io.nats.micro.v1.ping_response", "name": "person-service", "id": "X",
-                "version": "9.9.9"});
-            other.publish(&asked.reply.expect("a reply subject"), "", answer.to_string().as_bytes());
-        }
-    });
-    let found = Found::when(&place.server, "2 replicas run").ended(1);
-    let version = env!("CARGO_PKG_VERSION");
-    found.says(
-        "warning",
-        "replicas",
-        &format!("2 replicas run, of different versions: 1 of version {version}, 1 of version 9.9.9"),
-    );
 }
 
 #[test]

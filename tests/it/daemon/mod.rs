@@ -19,6 +19,7 @@ mod replies;
 mod reply_subjects;
 mod sharing;
 mod storm;
+mod strangers_at_the_intake;
 mod stream_changed;
 mod stream_conflicts;
 mod stream_gone;

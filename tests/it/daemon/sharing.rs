@@ -1,22 +1,21 @@
 //! Replicas share the persons: each person has a home, and whatever becomes of a home no command is lost.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{Client, Command};
 use super::flood::Flood;
 use super::process::Service;
 use super::{check_answer, checked_history, create, record, somebody};
 use crate::support::nats_server::NatsServer;
-use crate::support::raw::Raw;
 use crate::support::{PATIENCE, eventually};
 
 /// Longer than parcels are waited for, and than a silent replica counts.
 const FROZEN: Duration = Duration::from_secs(5);
 
 /// What each replica says of itself, in no order.
-fn told(client: &mut Client, replicas: usize) -> Vec<Value> {
+pub fn told(client: &mut Client, replicas: usize) -> Vec<Value> {
     let reply = client.new_reply();
     client.publish("$SRV.STATS.person-service", &reply, &[], b"");
     let mut told = Vec::new();
@@ -28,7 +27,7 @@ fn told(client: &mut Client, replicas: usize) -> Vec<Value> {
 }
 
 /// A figure, over all of them.
-fn total(client: &mut Client, replicas: usize, figure: &str) -> u64 {
+pub fn total(client: &mut Client, replicas: usize, figure: &str) -> u64 {
     told(client, replicas).iter().map(|data| data[figure].as_u64().expect("a number")).sum()
 }
 
@@ -146,46 +145,6 @@ fn all_are_replaced_and_every_command_is_answered() {
     flooded.all_accepted();
     let history = checked_history(&mut client);
     assert_eq!(history.commands.len(), creations.len() + commands.len());
-}
-
-/// Beacons of another release or cluster, of nobody at all, and bytes that are none.
-#[test]
-fn strangers_on_the_intake_do_no_harm() {
-    let server = NatsServer::start();
-    let mut client = Client::connect(server.port());
-    let services = together(&server, &mut client, 1);
-    let mut raw = Raw::connect(server.port());
-    let beacon = |protocol: u8, cluster: &str| {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        json!({"replica": id, "version": "9", "protocol": protocol, "cluster": cluster, "state": "serving", "beat": 1})
-    };
-    for strange in [beacon(2, ""), beacon(1, "elsewhere")] {
-        raw.publish("person.intake.beacon", "", strange.to_string().as_bytes());
-    }
-    let own = client.ask("$SRV.PING.person-service", &[], b"", PATIENCE).expect("it answers").json()["id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
-    raw.publish("person.intake.beacon", "", b"\xff{");
-    let intake = format!("person.intake.{own}");
-    for bytes in [&b""[..], b"\x01", b"{}", &[1; 4096]] {
-        let answer = client.ask(&intake, &[], bytes, PATIENCE).expect("it answers").json();
-        assert_eq!(answer, json!({"status": "refused", "reason": "malformed"}));
-    }
-    assert_eq!(total(&mut client, 1, "members"), 1);
-    // One that speaks as a replica does and takes nothing: what is handed to it comes back, each second anew.
-    let begun = Instant::now();
-    let mut number = 0;
-    eventually("a command comes back", || {
-        raw.publish("person.intake.beacon", "", beacon(1, "").to_string().as_bytes());
-        raw.sync();
-        number += 1;
-        let person = somebody();
-        client.accepted(&person, &create(&person));
-        total(&mut client, 1, "taken_back") > 0
-    });
-    println!("{number} commands in {:?}", begun.elapsed());
-    assert!(!services[0].log().contains("panicked"));
 }
 
 /// A hand-over cannot be told from the outside but by its figures: with nobody else there is none.

@@ -13,7 +13,7 @@ use cim_domain_person::nats::Layout;
 use cim_domain_person::wire::commit::{self, COMMIT_BYTES_MAX, Commit, CommitBuilder, EVENTS_MAX, SCHEMA};
 use cim_domain_person::wire::digest::Digest;
 use cim_domain_person::wire::query::{self, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX};
-use cim_domain_person::wire::reply::Code;
+use cim_domain_person::wire::reply::{Code, Problem};
 use cim_domain_person::wire::request::{
     COMMAND_ID_CHARS_MAX, COMMANDS_MAX, HEADER_CHARS_MAX, PAYLOAD_BYTES_MAX, decode_commands,
 };
@@ -23,6 +23,7 @@ use cim_domain_person::wire::subject::{SERVICE_NAME, Subjects};
 use serde_json::{Value, json};
 
 use super::{cells, document, examples, fences, in_bytes, in_thousands, section};
+use crate::engine::{ANN, World, ask, create};
 use crate::support::{config, somebody};
 
 const FILE: &str = "docs/protocol.md";
@@ -129,6 +130,28 @@ fn the_error_codes_are_those_of_the_code() {
     });
     let rows = cells(&section(FILE, "Error codes")).into_iter().map(|row| row[..4].to_vec());
     assert_eq!(rows.collect::<Vec<_>>(), coded);
+}
+
+/// A command that another replica may carry out as well must not be told that nothing was done: by no code whose row says so.
+#[test]
+fn no_code_says_of_what_may_be_done_elsewhere_that_nothing_was_done() {
+    let mut task = World::new().task(&ask("1", create(ANN)), "_INBOX.x".to_owned());
+    let mut changed = 0;
+    for (code, row) in Code::ALL.into_iter().zip(cells(&section(FILE, "Error codes"))) {
+        let problem = Problem::new(code, "why").on_version(3);
+        task.may_be_elsewhere = false;
+        assert_eq!(task.told(problem.clone()), problem);
+        task.may_be_elsewhere = true;
+        let told = task.told(problem.clone());
+        if row[4].contains("nothing was done") {
+            changed += 1;
+            assert_eq!(told.code, Code::OutcomeUnknown, "instead of {}", row[1]);
+            assert!(told.message.contains("the same command id") && !told.message.contains("nothing"), "{told:?}");
+        } else {
+            assert_eq!(told, problem);
+        }
+    }
+    assert!(changed > 0, "no row says so any more");
 }
 
 #[test]

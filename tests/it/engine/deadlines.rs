@@ -101,3 +101,37 @@ fn what_waits_behind_an_unsettled_append_has_done_nothing() {
     }
     assert!(replica.worker.is_idle());
 }
+
+/// A command that its home took, and could not say so, is carried out here as well. When it failed here, the client was told
+/// that nothing was done; and then the home did it.
+#[test]
+fn of_what_may_be_carried_out_elsewhere_too_nobody_says_that_nothing_was_done() {
+    let late = |_: &Replica| {};
+    let away = |replica: &Replica| replica.faults.on_append((0..10_000).map(|_| OnAppend::Unavailable));
+    let refused = |replica: &Replica| replica.faults.on_append([OnAppend::Refused]);
+    // What goes wrong, the time that the command has, what it is, and what is told of it.
+    type Case<'a> = (&'a dyn Fn(&Replica), u64, Value, [&'a str; 2]);
+    let cases: [Case<'_>; 6] = [
+        (&late, SECOND, note(ANN, "x"), ["overloaded", "outcome_unknown"]),
+        (&away, 5 * SECOND, note(ANN, "x"), ["unavailable", "outcome_unknown"]),
+        (&away_for_ever, 5 * SECOND, note(ANN, "x"), ["unavailable", "outcome_unknown"]),
+        (&refused, 5 * SECOND, note(ANN, "x"), ["unavailable", "outcome_unknown"]),
+        (&late, 5 * SECOND, reactivate(ANN), ["invalid_state v1"; 2]),
+        (&late, 5 * SECOND, note(ANN, "x"), ["accepted v2 #2 AttributeRecorded"; 2]),
+    ];
+    for (trouble, time, command, expected) in cases {
+        for (may_be_elsewhere, expected) in [false, true].into_iter().zip(expected) {
+            let world = World::new();
+            world.given([ask("1", create(ANN))]);
+            let mut replica = world.replica();
+            trouble(&replica);
+            let task = world.task(&ask("2", command.clone()).within(time), "0".to_owned());
+            let mut answers = replica.worker.turn(world.moment(), vec![Task { may_be_elsewhere, ..task }]).answers;
+            while answers.is_empty() {
+                world.pass(MILLI);
+                answers = replica.worker.turn(world.moment(), Vec::new()).answers;
+            }
+            assert_eq!(told(&answers[0].outcome), expected, "{command}, elsewhere: {may_be_elsewhere}");
+        }
+    }
+}
