@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::rig::{BUCKET, Form, REPLICAS, Rig, STREAM, mend};
 use crate::engine::chance::Chance;
+use crate::support::proxy::Proxy;
 
 /// Something that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub enum Fault {
     ServerFrozen,
     /// A replica's connections are cut, again and again.
     ConnectionsCut,
+    /// The same with the connection alone on which commands, beacons and parcels arrive: others hand it what it cannot hear,
+    /// while it goes on handing over.
+    IntakeCut,
     /// Nothing passes between a replica and its server, and nothing is lost.
     ConnectionStalled,
     /// What the server says to a replica is lost, and then the connection is cut.
@@ -66,6 +70,7 @@ impl Fault {
             ServerKilled,
             ServerFrozen,
             ConnectionsCut,
+            IntakeCut,
             ConnectionStalled,
             AnswersLost,
             AcknowledgementsLost,
@@ -135,8 +140,11 @@ pub fn rage(rig: &mut Rig, plan: &[Planned], time: Duration) {
             going.extend(begin(rig, planned, now + planned.lasts));
         }
         for one in &going {
-            if one.planned.fault == Fault::ConnectionsCut {
-                rig.ways(one.planned.replica).iter().for_each(crate::support::proxy::Proxy::cut);
+            let ways = rig.ways(one.planned.replica).iter();
+            match one.planned.fault {
+                Fault::ConnectionsCut => ways.for_each(Proxy::cut),
+                Fault::IntakeCut => ways.for_each(|way| way.cut_who_said("person-service intake")),
+                _ => {}
             }
         }
         let (over, still): (Vec<Going>, Vec<Going>) = going.into_iter().partition(|one| now >= one.ends);
@@ -169,7 +177,7 @@ fn begin(rig: &mut Rig, planned: Planned, ends: Duration) -> Option<Going> {
         Fault::ServerKilled | Fault::LeaderKilled => rig.kill_node(node),
         Fault::ServerFrozen | Fault::LeaderFrozen => rig.freeze_node(node),
         Fault::ServerParted | Fault::LeaderParted => rig.part(node, true),
-        Fault::ConnectionsCut => {}
+        Fault::ConnectionsCut | Fault::IntakeCut => {}
         Fault::ConnectionStalled => rig.ways(replica).iter().for_each(|way| way.stall(true)),
         Fault::AnswersLost => rig.ways(replica).iter().for_each(|way| way.lose_answers(true)),
         Fault::AcknowledgementsLost => rig.ways(replica).iter().for_each(|way| way.lose_acknowledgements(true)),
@@ -211,7 +219,7 @@ fn end(rig: &mut Rig, going: &Going) {
         Fault::ServerFrozen | Fault::LeaderFrozen => rig.thaw_node(going.node),
         Fault::ServerParted | Fault::LeaderParted => rig.part(going.node, false),
         Fault::AnswersLost => {
-            rig.ways(replica).iter().for_each(crate::support::proxy::Proxy::cut);
+            rig.ways(replica).iter().for_each(Proxy::cut);
             rig.ways(replica).iter().for_each(mend);
         }
         Fault::ConnectionStalled
@@ -224,6 +232,7 @@ fn end(rig: &mut Rig, going: &Going) {
         }
         Fault::WrongPassword => rig.set_password(true),
         Fault::ConnectionsCut
+        | Fault::IntakeCut
         | Fault::RollingRestart
         | Fault::BucketDeleted
         | Fault::LeaderStepsDown

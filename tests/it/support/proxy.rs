@@ -37,6 +37,8 @@ struct Shared {
     streams: Mutex<Vec<TcpStream>>,
     /// Those of them that lead to the server.
     uplinks: Mutex<Vec<TcpStream>>,
+    /// Those of them that lead to a client, with what it said first.
+    greeted: Mutex<Vec<(Vec<u8>, TcpStream)>>,
     /// Connections that were made before this many are abandoned.
     made: AtomicU64,
     abandoned: AtomicU64,
@@ -61,6 +63,7 @@ impl Proxy {
             acknowledgements: AtomicU8::new(PASS),
             streams: Mutex::new(Vec::new()),
             uplinks: Mutex::new(Vec::new()),
+            greeted: Mutex::new(Vec::new()),
             made: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
         });
@@ -102,6 +105,14 @@ impl Proxy {
     /// Cuts all connections; new ones are taken.
     pub fn cut(&self) {
         for stream in self.shared.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Cuts the connections of clients that said these words first; new ones are taken.
+    pub fn cut_who_said(&self, words: &str) {
+        let is_meant = |said: &[u8]| said.windows(words.len()).any(|part| part == words.as_bytes());
+        for (_, stream) in self.shared.greeted.lock().unwrap().extract_if(.., |(said, _)| is_meant(said)) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -187,6 +198,9 @@ fn pump(
             break;
         }
         std::thread::sleep(Duration::from_millis(shared.delay_millis.load(SeqCst)));
+        if to_server && said == 0 {
+            shared.greeted.lock().unwrap().push((buffer[..count].to_vec(), from.try_clone().expect("a handle")));
+        }
         said += count as u64;
         while shared.stalled.load(SeqCst) || to_server && said > shared.choke_bytes.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
