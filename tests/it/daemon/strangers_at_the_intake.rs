@@ -245,7 +245,6 @@ fn nothing_of_what_strangers_send_is_carried_out_and_the_log_says_so_now_and_the
         println!("{what}");
         let mut place = Place::start();
         (0..MANY).for_each(|_| send(&mut place));
-        place.service.wait_for_log(said);
         if let Some(reason) = answered {
             for number in 0..MANY {
                 let answer = place.stranger.next(PATIENCE).unwrap_or_else(|| panic!("answer {number} to {what}"));
@@ -258,6 +257,7 @@ fn nothing_of_what_strangers_send_is_carried_out_and_the_log_says_so_now_and_the
         let versions = checked_history(&mut place.stranger).versions;
         assert_eq!(versions.len(), 2, "{what} was carried out");
         assert!([&taken, &asked].iter().all(|person| versions.contains_key(*person)));
+        place.service.wait_for_log(said);
         assert_eq!(total(&mut place.stranger, 1, "members"), 1, "{what}");
         place.beacon();
         let log = place.service.log();
