@@ -290,11 +290,7 @@ impl Parcels {
 
 impl Entrance for Parcels {
     fn take(&self, message: &Incoming) {
-        // Replicas ask from inboxes, whatever is configured for clients.
-        let Some(reply_to) = message.reply().filter(|to| to.starts_with("_INBOX.")) else {
-            let subject = message.subject();
-            return STRANGE.warn(format_args!("a parcel without an inbox for its answer arrives on {subject}"));
-        };
+        let Some(reply_to) = inbox_of(message) else { return };
         if let Err(reason) = self.take_parcel(message.payload(), reply_to) {
             if reason == Refused::Malformed {
                 STRANGE.warn(format_args!("something that is no parcel arrives on {}", message.subject()));
@@ -307,7 +303,7 @@ impl Entrance for Parcels {
         if let Ok((head, _)) = parcel::decode_head(message.payload()) {
             self.take_answer(&head);
         }
-        if let Some(reply_to) = message.reply().filter(|to| to.starts_with("_INBOX.")) {
+        if let Some(reply_to) = inbox_of(message) {
             self.refuse(reply_to, Refused::Busy);
         }
     }
@@ -317,6 +313,15 @@ impl Entrance for Parcels {
         self.sharer.answer(taken, &self.door);
         self.sharer.send(&self.door);
     }
+}
+
+/// Where a parcel is to be answered. Replicas ask from inboxes, whatever is configured for clients.
+fn inbox_of(message: &Incoming) -> Option<&str> {
+    let inbox = message.reply().filter(|to| to.starts_with("_INBOX."));
+    if inbox.is_none() {
+        STRANGE.warn(format_args!("a parcel without an inbox for its answer arrives on {}", message.subject()));
+    }
+    inbox
 }
 
 /// Speaks, takes the homes' answers and takes back what no home took, until `over` is disconnected.

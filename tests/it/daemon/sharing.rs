@@ -9,6 +9,7 @@ use super::flood::Flood;
 use super::process::Service;
 use super::{check_answer, checked_history, create, record, somebody};
 use crate::support::nats_server::NatsServer;
+use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, eventually};
 
 /// Longer than parcels are waited for, and than a silent replica counts.
@@ -120,6 +121,33 @@ fn a_home_that_freezes_loses_nothing_and_does_nothing_twice() {
     let history = checked_history(&mut client);
     assert!(history.versions.values().all(|version| *version == 41), "each command once");
     assert!(total(&mut client, 3, "taken_back") > 0);
+}
+
+/// A home that loses the connection on which parcels arrive goes on handing over, storing and answering by the other one, and
+/// counts for the others for seconds.
+#[test]
+fn a_home_whose_intake_is_cut_again_and_again_loses_nothing() {
+    let server = NatsServer::start();
+    let (mut client, way) = (Client::connect(server.port()), Proxy::before(server.port()));
+    let services = [way.url(), server.url(), server.url()].map(|url| Service::start(&url, &[]));
+    eventually("all count all", || total(&mut client, 3, "members") == 9);
+    let persons: Vec<String> = (0..60).map(|_| somebody()).collect();
+    let commands: Vec<Command> = persons.iter().map(|person| Command::new(person, &create(person))).collect();
+    client.flood(&commands, Flood::careful(32), |_| {}).all_accepted();
+    let mut cuts = 0;
+    let flooded = client.flood(&rounds(&persons, 40), Flood::careful(32), |done| {
+        // Questions for its figures arrive there as well.
+        if done % 100 == 0 && done <= 2_000 {
+            cuts += way.cut_who_said("person-service intake");
+        }
+    });
+    flooded.all_accepted();
+    eventually("it is counted again", || total(&mut client, 3, "members") == 9);
+    let history = checked_history(&mut client);
+    assert!(history.versions.values().all(|version| *version == 41), "each command once");
+    println!("{cuts} cuts, {} taken back", total(&mut client, 3, "taken_back"));
+    assert!(cuts > 3 && total(&mut client, 3, "handed_over") > 0);
+    assert!(services.iter().all(|service| !service.log().contains("ERROR")));
 }
 
 /// A client that never sends anything twice, and replicas that are replaced one after the other.

@@ -109,12 +109,14 @@ impl Proxy {
         }
     }
 
-    /// Cuts the connections of clients that said these words first; new ones are taken.
-    pub fn cut_who_said(&self, words: &str) {
+    /// Cuts the connections of clients that said these words first, and says how many those were; new ones are taken.
+    pub fn cut_who_said(&self, words: &str) -> usize {
         let is_meant = |said: &[u8]| said.windows(words.len()).any(|part| part == words.as_bytes());
-        for (_, stream) in self.shared.greeted.lock().unwrap().extract_if(.., |(said, _)| is_meant(said)) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        let mut greeted = self.shared.greeted.lock().unwrap();
+        let cut = greeted
+            .extract_if(.., |(said, _)| is_meant(said))
+            .filter(|(_, stream)| stream.shutdown(Shutdown::Both).is_ok());
+        cut.count()
     }
 
     /// From now on nothing goes through on the connections that there are, in either direction, and none of them ends; new
