@@ -143,7 +143,9 @@ pub fn rage(rig: &mut Rig, plan: &[Planned], time: Duration) {
             let ways = rig.ways(one.planned.replica).iter();
             match one.planned.fault {
                 Fault::ConnectionsCut => ways.for_each(Proxy::cut),
-                Fault::IntakeCut => ways.for_each(|way| drop(way.cut_who_said("person-service intake"))),
+                Fault::IntakeCut => ways.for_each(|way| {
+                    way.cut_who_said("person-service intake");
+                }),
                 _ => {}
             }
         }

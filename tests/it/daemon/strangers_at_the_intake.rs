@@ -130,7 +130,7 @@ fn who_hands_over_in_another_way_is_elsewhere_or_leaves_is_handed_nothing() {
     let fellow = beacon(&fellow, PROTOCOL, &cluster, "serving");
     let mut handed_to = Vec::new();
     // Beacons are taken in in their order: where the last one counts, the others were heard.
-    for (all, members_max) in [(strange.to_vec(), 1), ([&strange[..], &[fellow.clone()]].concat(), 2)] {
+    for (all, members_max) in [(strange.to_vec(), 1), ([&strange[..], std::slice::from_ref(&fellow)].concat(), 2)] {
         eventually("parcels for those who count", || {
             all.iter().for_each(|one| place.stranger.publish(BEACON, "", &[], one.to_string().as_bytes()));
             let person = somebody();
