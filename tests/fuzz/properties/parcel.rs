@@ -26,7 +26,7 @@ pub fn hold(input: &[u8]) {
     assert_eq!(decode(&written), Ok((head, items.clone())));
     assert!(decode(&written[..written.len() - 1]).is_err(), "cut short");
     items.iter().for_each(assert_carried_out_by_its_made_id);
-    assert_young(&head);
+    assert_in_time(&head);
 }
 
 /// A command that is handed over may be carried out twice: whoever gave it no id has one that is remembered.
@@ -47,12 +47,14 @@ fn assert_carried_out_by_its_made_id(item: &Item<'_>) {
 }
 
 /// Whatever it claims, a parcel is taken only on a beacon that was said, and not when that was long ago.
-fn assert_young(head: &Head) {
-    let mut sharing = Sharing::new(ReplicaId::from_u128(7), "", u64::MAX);
-    assert_eq!(sharing.age(head, Moment(0)), None, "nothing was said");
+fn assert_in_time(head: &Head) {
+    let (mut sharing, now) = (Sharing::new(ReplicaId::from_u128(7), "", u64::MAX), Moment(1_000_000));
+    assert_eq!(sharing.arrival(head, now), None, "nothing was said");
     let beat = sharing.members.beat(String::new(), Moment(0)).beat;
     let late = Head { beat, beat_age_micros: 0, ..*head };
-    assert_eq!(sharing.age(&late, Moment(1_000_000)), None, "somebody waits for a second");
-    let age = sharing.age(&Head { beat, ..*head }, Moment(1_000_000));
-    assert!(age.is_none_or(|age| age >= head.waited_micros));
+    assert_eq!(sharing.arrival(&late, now), None, "nobody waits for a second");
+    for beat_age_micros in [head.beat_age_micros, now.0] {
+        let arrival = sharing.arrival(&Head { beat, beat_age_micros, ..*head }, now);
+        assert!(arrival.is_none_or(|arrival| arrival <= now));
+    }
 }
