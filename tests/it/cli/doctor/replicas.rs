@@ -2,6 +2,7 @@
 //! releases, and such as do not hear each other, are played: each is an answer to the question who is there.
 
 use super::*;
+use crate::daemon::process::Service;
 
 /// This release.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -26,21 +27,32 @@ fn play(server: &NatsServer, replicas: Vec<Value>) {
     });
 }
 
+/// What real ones answer is what is read.
+#[test]
+fn real_replicas_that_count_each_other_are_ok() {
+    let place = Place::start();
+    let _second = Service::start(&place.server.url(), &[]);
+    eventually("both count both", || {
+        let found = Found::on(&place.server, &[]);
+        let has_both = found.all("ok").iter().any(|line| line.starts_with("replicas: 2 replicas run"));
+        has_both && found.all("warning").is_empty()
+    });
+}
+
 #[test]
 fn replicas_of_different_versions_are_a_warning() {
     let place = Place::start();
-    play(
-        &place.server,
-        vec![
-            json!({"type": "io.nats.micro.v1.ping_response", "name": "person-service", "id": "X", "version": "9.9.9"}),
-        ],
-    );
+    let mut newer = replica("X", 2, "", 1);
+    newer["version"] = "9.9.9".into();
+    play(&place.server, vec![newer]);
     let found = Found::when(&place.server, "2 replicas run").ended(1);
     found.says(
         "warning",
         "replicas",
         &format!("2 replicas run, of different versions: 1 of version {VERSION}, 1 of version 9.9.9"),
     );
+    found.says("warning", "replicas", "with each other: hand-over version 1 in no cluster: ");
+    found.says("warning", "replicas", "; hand-over version 2 in no cluster: X");
 }
 
 /// Of replicas that cannot share the persons only those of one cluster were compared, and of those that miscount it said how
