@@ -122,10 +122,21 @@ fn draw(file: &Path, title: &str, lines: &[Line], axes: Axes) -> Result<(), Box<
         Axes::LogX => {
             draw_lines(builder.build_cartesian_2d(x.log_scale(), 0.0..y.end)?, lines, SeriesLabelPosition::LowerRight)?;
         }
-        Axes::Linear => draw_lines(builder.build_cartesian_2d(x, 0.0..y.end)?, lines, SeriesLabelPosition::LowerLeft)?,
+        Axes::Linear => draw_lines(builder.build_cartesian_2d(x, 0.0..y.end)?, lines, SeriesLabelPosition::UpperRight)?,
     }
     root.present()?;
     Ok(())
+}
+
+/// A number as people write it: `30,000`, `2.5`.
+fn label(value: f64) -> String {
+    if value < 1000.0 {
+        return value.to_string();
+    }
+    let digits = format!("{value:.0}");
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(",")
 }
 
 /// The lines and their names, on axes of any kind.
@@ -138,7 +149,8 @@ fn draw_lines<
     lines: &[Line],
     names_at: SeriesLabelPosition,
 ) -> Result<(), Box<dyn Error>> {
-    chart.configure_mesh().light_line_style(WHITE).draw()?;
+    let mut mesh = chart.configure_mesh();
+    mesh.light_line_style(WHITE).x_label_formatter(&|x| label(*x)).y_label_formatter(&|y| label(*y)).draw()?;
     for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3))?;
         drawn.label(name).legend(|(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], *colour));
