@@ -1,6 +1,6 @@
 //! The other side of the wire: a client of the service, with many questions under way at the same time.
 //!
-//! An [`Inbox`](super::Inbox) collects the answers of a whole batch; a caller gets each as it comes and goes on asking.
+//! An [`Inbox`] collects the answers of a whole batch; a caller gets each as it comes and goes on asking.
 //! It is told at once when nobody listens, which the server says in the answer's place.
 
 use std::sync::Arc;
