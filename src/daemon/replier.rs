@@ -138,6 +138,7 @@ impl Replier {
         let sent = self.store.publish(to, None, headers, payload);
         if let Err(error) = &sent {
             NOT_SENT.warn(format_args!("a reply could not be sent: {error}"));
+            self.statistics.unsent();
         }
         sent
     }

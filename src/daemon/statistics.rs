@@ -54,6 +54,8 @@ pub struct Tally {
     pub answered: u64,
     /// Requests dropped for a reply subject that is not allowed.
     pub dropped: u64,
+    /// Replies that could not be sent.
+    pub unsent: u64,
     /// Replicas that share the persons, this one included.
     pub members: u64,
     /// Commands that were handed to the homes of their persons.
@@ -135,6 +137,11 @@ impl Statistics {
     /// Takes in a request that was dropped.
     pub fn dropped(&self) {
         self.shared.count(|tally| tally.dropped += 1);
+    }
+
+    /// Takes in a reply that could not be sent.
+    pub fn unsent(&self) {
+        self.shared.count(|tally| tally.unsent += 1);
     }
 
     /// Takes in what became of a snapshot that was due.
@@ -310,6 +317,7 @@ impl Tally {
         self.last_problem = self.last_problem.max(other.last_problem);
         self.answered += other.answered;
         self.dropped += other.dropped;
+        self.unsent += other.unsent;
         self.taken_over += other.taken_over;
         self.taken_back += other.taken_back;
         self.turns.add(&other.turns);

@@ -70,6 +70,14 @@ pub static FIGURES: &[Figure] = &[
         |now| one(now.tally.dropped),
     )
     .minute("dropped"),
+    figure(
+        "replies_unsent_total",
+        "Replies that could not be sent, since NATS was away or mute: their clients ask again.",
+        Counter,
+        Commands,
+        |now| one(now.tally.unsent),
+    )
+    .minute("unsent"),
     figure("command_duration_seconds", "From a command's arrival to its answer.", Histogram, Commands, |now| {
         Values::Times(Times::new(&now.tally.command, &now.before.command))
     })
