@@ -22,11 +22,12 @@ use crate::wire::request::{Stamp, person_hinted};
 use crate::wire::service::Metadata;
 use crate::wire::subject::Subjects;
 
-/// How often a replica says that it is there, and up to how much sooner; to newcomers no more often than this; and while it does not
-/// hear itself.
+/// How often a replica says that it is there, and up to how much sooner.
 const BEAT_PERIOD: Duration = Duration::from_secs(1);
 const BEAT_JITTER_MILLIS: u64 = 200;
+/// The same while it does not hear itself.
 const UNHEARD_BEAT_PERIOD: Duration = Duration::from_secs(10);
+/// The time between two beacons for newcomers.
 const NEWCOMERS_BEAT_PERIOD: Duration = Duration::from_millis(50);
 /// How long the thread sleeps at most, and at least.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
@@ -45,7 +46,6 @@ static NEWCOMERS: RateLimited = RateLimited::new(Duration::from_secs(1));
 
 /// What the threads share that hand over, take, hear and speak.
 pub struct Sharer {
-    own: ReplicaId,
     sharing: Mutex<Sharing>,
     /// Whether there is nobody to hand anything to, so that whoever is alone pays nothing.
     is_alone: AtomicBool,
@@ -74,7 +74,6 @@ impl Sharer {
         let own = ReplicaId::from_u128(uuid::Uuid::new_v4().as_u128());
         let patience_micros_max = micros(command_timeout / PATIENCE_DIVISOR);
         Self {
-            own,
             sharing: Mutex::new(Sharing::new(own, &intake.cluster(), patience_micros_max)),
             is_alone: AtomicBool::new(true),
             is_packed: AtomicBool::new(false),
@@ -89,7 +88,7 @@ impl Sharer {
 
     /// This replica.
     pub fn id(&self) -> ReplicaId {
-        self.own
+        self.sharing().members.own()
     }
 
     /// Tells the others whether to hand it anything.
